@@ -1,0 +1,111 @@
+# The one door. `make` checks and tests everything; Python 3.11, pip and make are all it needs.
+
+PYTHON ?= $(shell command -v python3.11 || echo python3)
+VENV := .venv
+GEN_VENV := .venv-gen
+LOCK_VENV := .venv-lock
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.8
+FILE ?=
+
+.DEFAULT_GOAL := all
+.PHONY: all help setup gen check test pytest demo bench faults lock clean \
+	check-ruff check-format check-types check-imports check-buf check-stubs check-sync \
+	check-comments check-lengths check-docker
+
+all: test ## check and test everything
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
+
+# --- environments: made once, made again when a lock or pyproject.toml changes -----------------
+
+setup: $(VENV)/.ready $(GEN_VENV)/.ready ## make both virtual environments
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+$(GEN_VENV)/.ready: requirements-gen.lock
+	test -x $(GEN_VENV)/bin/python || $(PYTHON) -m venv $(GEN_VENV)
+	$(GEN_VENV)/bin/python -m pip install --quiet --require-hashes -r requirements-gen.lock
+	touch $@
+
+# Universal locks: one file serves every platform. uv is needed here and nowhere else.
+lock: ## resolve the dependencies again and write the locks (LOCK_FLAGS=--upgrade for newest)
+	test -x $(LOCK_VENV)/bin/uv || { $(PYTHON) -m venv $(LOCK_VENV) && \
+		$(LOCK_VENV)/bin/python -m pip install --quiet uv==$(UV_VERSION); }
+	$(COMPILE) pyproject.toml --extra dev -o requirements.lock
+	$(COMPILE) --group gen -o requirements-gen.lock
+	$(COMPILE) --group build --constraints requirements.lock -o requirements-build.lock
+	$(COMPILE) pyproject.toml --extra server --extra cli --constraints requirements.lock \
+		-o requirements-server.lock
+
+LOCK_FLAGS ?=
+COMPILE = $(LOCK_VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-emit-index-url --no-emit-find-links $(LOCK_FLAGS)
+
+# --- generated code ----------------------------------------------------------------------------
+
+gen: setup ## generate the stubs, the contract's surface and the sync client
+	$(GEN_VENV)/bin/python -m tools.gen
+	$(BIN)/python -m tools.gen_sync
+
+# --- checks: each can be run alone; `make -j2 check` runs them side by side ----------------------
+
+check: check-ruff check-format check-types check-imports check-buf check-stubs check-sync \
+	check-comments check-lengths check-docker ## every check that needs no running server
+
+check-ruff: setup
+	$(BIN)/ruff check
+
+check-format: setup
+	$(BIN)/ruff format --check
+
+check-types: setup
+	$(BIN)/mypy
+
+check-imports: setup
+	$(BIN)/lint-imports --no-logo
+
+check-buf: setup
+	$(BIN)/buf lint
+	$(BIN)/buf format --path protos/sojourn -d --exit-code
+
+check-stubs: setup
+	$(GEN_VENV)/bin/python -m tools.gen --check
+
+check-sync: setup
+	$(BIN)/python -m tools.gen_sync --check
+
+check-comments: setup
+	$(GEN_VENV)/bin/python -m tools.lint_comments
+
+check-lengths: setup
+	$(BIN)/python -m tools.check_lengths
+
+check-docker: setup
+	$(BIN)/hadolint Dockerfile
+
+# --- tests -------------------------------------------------------------------------------------
+
+test: check pytest ## all checks, then all tests
+
+pytest: setup ## the tests alone (PYTEST_ARGS="tests/unit -x")
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+faults: setup ## the tests that break things: kill -9, full disks, cut connections
+	$(BIN)/python -m pytest tests/faults $(PYTEST_ARGS)
+
+bench: setup ## measure
+	$(BIN)/python -m bench
+
+demo: setup ## play recorded sessions against a server (FILE=sessions.jsonl)
+	$(BIN)/python tools/demo.py $(FILE)
+
+clean: ## remove everything that make has made
+	rm -rf $(VENV) $(GEN_VENV) $(LOCK_VENV) build dist .mypy_cache .ruff_cache .pytest_cache \
+		.import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

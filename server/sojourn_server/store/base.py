@@ -1,0 +1,468 @@
+"""The storage contract: what a backend must do, in numbered sentences.
+
+The conformance suite (`tests/store/conformance`) holds every backend to them; each
+test names the sentences it checks.
+
+Units and reads
+    S1  A unit runs inside one transaction: all it wrote is kept, or nothing is.
+    S2  Units of one app are serial: each sees all that earlier ones wrote.
+    S3  `apply` returns only when the unit is on disk; a crash takes nothing back.
+    S4  A unit that logs a change takes exactly one revision of its app. Revisions
+        are dense, begin at 1 and follow the order of commits. A unit that logs
+        nothing takes none, and is answered with the head it saw.
+    S5  A unit that fails leaves its neighbours in the same commit alone.
+    S6  When a unit raises `Precede`, the named unit is carried out first, as a unit
+        of its own that stays even if the other then fails; then the first runs
+        again.
+    S7  A read sees one committed state, at one head; a read begun after `apply`
+        returned sees that unit.
+    S8  No change can be read that a crash could take back.
+
+Sessions
+    S10 (app, user, session_id) and uid are unique; `insert_session` of a taken key
+        raises `KeyTaken` and the unit may go on.
+    S11 A session's `create_order` is greater than that of every session of the app
+        whose creation was committed earlier; within a unit it ascends.
+    S12 A candidate list is in its order, begins after its position, holds no
+        session twice and leaves out none that its hints select.
+    S13 `due_sessions` names the ACTIVE sessions whose `due` is not after the
+        instant, the longest due first.
+
+History
+    S20 `messages` are those of the session, without removed ranges, in the order
+        and within the bounds asked for.
+    S21 A session holds at most one message with a given id.
+
+Content
+    S30 `put_content` keeps bytes; `content` gives back exactly those bytes for as
+        long as a live row holds the id.
+    S31 After an `apply` that erased content returns with `scrubbed`, those bytes are
+        in no file of the store that the backend controls.
+    S32 Log and request records hold no content.
+
+Log and requests
+    S40 Change, session, content and request record of a unit are written together.
+    S41 `changes` gives the log in order of (revision, index), complete, from after
+        a revision on. Each revision has one random 64-bit nonce.
+    S42 A request record is found again by (app, principal, method, request_id) for
+        at least its keeping time.
+
+Faults
+    S50 A full disk refuses writes with `StoreFull`, serves reads, and heals without
+        a restart.
+    S51 A store that cannot be opened says why in one sentence: `StoreUnusable`.
+    S52 A store that fails while it runs raises `StoreDown`; the unit may or may not
+        have happened.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
+
+from sojourn_server.domain.clock import Nanos
+from sojourn_server.domain.model import (
+    App,
+    Change,
+    ChangeCause,
+    ChangeDetail,
+    ContentId,
+    Message,
+    ScopeState,
+    Session,
+    Status,
+)
+
+T = TypeVar("T")
+
+
+class StoreUnusable(Exception):
+    """The store cannot be opened; the text is a sentence for the operator (S51)."""
+
+
+class StoreFull(Exception):
+    """There is no room: writes are refused, reads go on (S50)."""
+
+
+class StoreDown(Exception):
+    """The store failed or is away; the outcome of a write is unknown (S52)."""
+
+
+class KeyTaken(Exception):
+    """A session with this key exists (S10)."""
+
+
+class Precede(Exception):
+    """This unit must come after another one, which is to be carried out first (S6).
+
+    Args:
+        unit: The other unit, of the same app.
+    """
+
+    def __init__(self, unit: Callable[[Tx], Awaitable[object]]) -> None:
+        super().__init__("another unit comes first")
+        self.unit = unit
+
+
+class SessionRow(msgspec.Struct, frozen=True):
+    """A session as it is stored."""
+
+    pk: int
+    """The store's own number for it, never used again."""
+    create_order: int
+    """Ascends with the creations of the app, in commit order (S11)."""
+    session: Session
+
+
+class SortBy(enum.IntEnum):
+    """What a candidate list is sorted by. Numbers are those of `SessionOrder`."""
+
+    CREATE = 1
+    SESSION_ID = 2
+    UPDATE = 3
+    ACTIVITY = 4
+
+
+class Position(msgspec.Struct, frozen=True, array_like=True):
+    """A place in a candidate list: the sort value and the creation order of a row.
+
+    For `SortBy.CREATE` the value is the creation order itself.
+    """
+
+    value: int | str
+    create_order: int
+
+
+class Candidates(msgspec.Struct, frozen=True, kw_only=True):
+    """Which sessions to consider: hints that a backend answers from an index.
+
+    A backend must honour every hint; what a filter asks beyond them, the caller
+    decides row by row with `domain.filter`.
+    """
+
+    app: str
+    user: str | None = None
+    status: Status | None = None
+    label: tuple[str, str] | None = None
+    parent_uid: str | None = None
+    sort_by: SortBy = SortBy.CREATE
+    descending: bool = False
+    after: Position | None = None
+    limit: int = 100
+
+
+class MessageRange(msgspec.Struct, frozen=True, kw_only=True):
+    """Which messages of a session to read."""
+
+    after_sequence: int = 0
+    """Only with a higher sequence."""
+    before_sequence: int | None = None
+    """Only with a lower sequence."""
+    event_time_not_before: Nanos | None = None
+    """Only with an event time, and that not earlier."""
+    descending: bool = False
+    limit: int = 50
+
+
+class RequestKey(msgspec.Struct, frozen=True):
+    """What a request_id is unique within."""
+
+    app: str
+    principal: str
+    method: str
+    request_id: str
+
+
+class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What is remembered of a request that succeeded."""
+
+    key: RequestKey
+    payload_hash: bytes
+    """Keyed hash of the request without its id."""
+    revision: int
+    """The revision it was answered with. The store sets it."""
+    outcome: bytes
+    """The answer without content, as the service encoded it."""
+    create_time: Nanos
+    session_pk: int = 0
+    """The session whose content `held` points to; 0: none."""
+    held: tuple[ContentId, ...] = ()
+    """Content that only this record still holds: popped bodies."""
+
+
+class LoggedChange(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of an app's log, as it is stored."""
+
+    revision: int
+    index: int
+    nonce: int
+    time: Nanos
+    actor: str
+    cause: ChangeCause
+    uid: str
+    """The session's; empty for a change without one."""
+    before: Session | None
+    after: Session | None
+    detail: ChangeDetail
+
+
+class TokenKey(msgspec.Struct, frozen=True):
+    """A key for tokens and hashes, made at migration."""
+
+    key_id: int
+    """0 to 255; the first byte of every token."""
+    secret: bytes
+    """32 random bytes."""
+
+
+class ReadTx(Protocol):
+    """One committed state, at one head. Every method may be awaited in any order."""
+
+    @property
+    def now(self) -> Nanos:
+        """The store's clock when the transaction began."""
+        ...
+
+    async def head(self, app: str) -> int:
+        """The newest revision of the app's log; 0 for an app without one."""
+        ...
+
+    async def app(self, app: str) -> App | None:
+        """The app, or None."""
+        ...
+
+    async def session_by_key(self, app: str, user: str, session_id: str) -> SessionRow | None:
+        """The session of this key, or None."""
+        ...
+
+    async def session_by_uid(self, app: str, uid: str) -> SessionRow | None:
+        """The session of this uid in this app, or None."""
+        ...
+
+    async def candidates(self, query: Candidates) -> Sequence[SessionRow]:
+        """Up to `query.limit` sessions (S12)."""
+        ...
+
+    async def due_sessions(self, until: Nanos, limit: int) -> Sequence[SessionRow]:
+        """Sessions of all apps for which something is due (S13)."""
+        ...
+
+    async def next_due(self) -> Nanos | None:
+        """The nearest `due` of all ACTIVE sessions, or None."""
+        ...
+
+    async def messages(self, row: SessionRow, which: MessageRange) -> Sequence[Message]:
+        """The messages of a range (S20), without their bodies."""
+        ...
+
+    async def message_by_id(self, row: SessionRow, message_id: str) -> Message | None:
+        """The message of this id, or None."""
+        ...
+
+    async def message_by_sequence(self, row: SessionRow, sequence: int) -> Message | None:
+        """The message of this sequence, or None."""
+        ...
+
+    async def content(self, content_id: ContentId) -> bytes:
+        """The bytes of one piece of content; empty for `NO_CONTENT` (S30)."""
+        ...
+
+    async def contents(self, content_ids: Sequence[ContentId]) -> Sequence[bytes]:
+        """The bytes of several pieces, in the order asked."""
+        ...
+
+    async def scope_state(self, app: str, user: str | None) -> ScopeState:
+        """The state of a user, or of the app (None); version 0 where there is none."""
+        ...
+
+    async def request(self, key: RequestKey) -> RequestRecord | None:
+        """What is remembered of a request (S42)."""
+        ...
+
+    async def changes(self, app: str, after_revision: int, limit: int) -> Sequence[LoggedChange]:
+        """Up to `limit` changes with a higher revision (S41)."""
+        ...
+
+
+class Tx(ReadTx, Protocol):
+    """A unit's transaction. Reads see the unit's own writes."""
+
+    async def put_app(self, app: App) -> None:
+        """Create or replace an app."""
+        ...
+
+    async def insert_session(self, session: Session, due: Nanos | None) -> SessionRow:
+        """Add a session. `due`: when something must be done about it, or None.
+
+        Raises:
+            KeyTaken: A session with this key exists; the unit may go on.
+        """
+        ...
+
+    async def update_session(
+        self, row: SessionRow, session: Session, due: Nanos | None
+    ) -> SessionRow:
+        """Replace a session; `row` is how the unit last read or wrote it."""
+        ...
+
+    async def delete_session(self, row: SessionRow) -> None:
+        """Remove a session. Its messages and content must be erased before."""
+        ...
+
+    async def insert_messages(self, row: SessionRow, messages: Sequence[Message]) -> None:
+        """Add messages to a session; their bodies are put already."""
+        ...
+
+    async def remove_messages(self, row: SessionRow, messages: Sequence[Message]) -> None:
+        """Remove messages but not their bodies: the caller erases or holds those."""
+        ...
+
+    async def purge_messages(self, row: SessionRow, low: int, high: int, limit: int) -> bool:
+        """Remove messages and erase their bodies, sequences `low` to `high`.
+
+        At most `limit` of them now; the rest is left for `Store.purge`, by way of a
+        note that outlives the session's row and a crash.
+
+        Returns:
+            True when none is left.
+        """
+        ...
+
+    async def put_content(self, data: bytes) -> ContentId:
+        """Keep bytes; `NO_CONTENT` for none."""
+        ...
+
+    async def replace_content(self, content_id: ContentId, data: bytes) -> ContentId:
+        """Keep bytes in the place of others, which are overwritten.
+
+        With no bytes it only overwrites and answers `NO_CONTENT`. Unlike
+        `erase_content` it lets the answer go before the scrub.
+        """
+        ...
+
+    async def erase_content(self, content_id: ContentId) -> None:
+        """Overwrite bytes; the id is free to be used again.
+
+        Makes this unit one whose answer waits for the scrub (S31).
+        """
+        ...
+
+    async def put_scope_state(self, app: str, user: str | None, state: ScopeState) -> None:
+        """Create or replace the state of a user, or of the app (None)."""
+        ...
+
+    async def put_request(self, record: RequestRecord) -> None:
+        """Remember a request. The store sets the revision."""
+        ...
+
+    async def erase_held(self, row: SessionRow) -> None:
+        """Erase the content that request records hold of this session; keep the records."""
+        ...
+
+    async def log(self, change: Change) -> None:
+        """Add a change to the app's log; the unit's first one takes the revision."""
+        ...
+
+    def answer_at(self, revision: int) -> None:
+        """Answer this unit with an earlier revision: it repeats an outcome."""
+        ...
+
+
+class Applied(msgspec.Struct, Generic[T], frozen=True):
+    """What became of a unit."""
+
+    value: T
+    """What the unit returned."""
+    revision: int
+    """The revision taken, or the head where nothing was logged."""
+    changed: bool
+    """Whether anything was logged."""
+    scrubbed: bool
+    """Whether everything the unit erased is gone from the files."""
+
+
+class Priority(enum.IntEnum):
+    """Who goes first into a commit."""
+
+    CALLER = 0
+    JOB = 1
+
+
+class Store(Protocol):
+    """A backend. Made by `app`, used by `service`, `feed` and `jobs`."""
+
+    @property
+    def kind(self) -> str:
+        """`sqlite` or `postgresql`."""
+        ...
+
+    @property
+    def token_keys(self) -> Sequence[TokenKey]:
+        """The keys for tokens, the current one first."""
+        ...
+
+    async def open(self) -> None:
+        """Open, migrate and recover.
+
+        Raises:
+            StoreUnusable: It cannot be used (S51).
+        """
+        ...
+
+    async def close(self) -> None:
+        """Finish what was accepted, then close. Safe to call twice."""
+        ...
+
+    async def apply(
+        self,
+        app: str,
+        actor: str,
+        unit: Callable[[Tx], Awaitable[T]],
+        priority: Priority = Priority.CALLER,
+    ) -> Applied[T]:
+        """Carry out a unit (S1–S6).
+
+        Args:
+            app: The app whose log it writes.
+            actor: Who does it, for the log.
+            unit: Reads, decides and writes. May run more than once; must wait for
+                nothing but the transaction.
+            priority: Jobs give way to callers.
+
+        Raises:
+            StoreFull: No room; nothing happened.
+            StoreDown: The store failed; the outcome is unknown.
+            Exception: Whatever the unit raised; nothing of it happened.
+        """
+        ...
+
+    async def read(self, query: Callable[[ReadTx], Awaitable[T]]) -> T:
+        """Carry out a read (S7)."""
+        ...
+
+    async def purge(self, limit: int) -> bool:
+        """Erase up to `limit` messages of those left over by `Tx.purge_messages`.
+
+        Returns:
+            True when none is left anywhere and the files are scrubbed.
+        """
+        ...
+
+    async def forget_requests(self, before: Nanos, limit: int) -> int:
+        """Remove request records made before an instant, with the content they hold.
+
+        Returns:
+            How many were removed.
+        """
+        ...
+
+    async def check_readable(self) -> None:
+        """Raise `StoreDown` when reads fail."""
+        ...
+
+    async def check_writable(self) -> None:
+        """Raise `StoreFull` or `StoreDown` when writes fail."""
+        ...
