@@ -9,9 +9,9 @@ UV_VERSION := 0.13.8
 FILE ?=
 
 .DEFAULT_GOAL := all
-.PHONY: all help setup gen check test pytest demo bench faults lock clean \
-	check-ruff check-format check-types check-imports check-buf check-stubs check-sync \
+CHECKS := check-ruff check-format check-types check-imports check-buf check-stubs check-sync \
 	check-comments check-lengths check-docker
+.PHONY: all help setup gen check $(CHECKS) test pytest demo bench faults lock clean
 
 all: test ## check and test everything
 
@@ -55,8 +55,7 @@ gen: setup ## generate the stubs, the contract's surface and the sync client
 
 # --- checks: each can be run alone; `make -j2 check` runs them side by side ----------------------
 
-check: check-ruff check-format check-types check-imports check-buf check-stubs check-sync \
-	check-comments check-lengths check-docker ## every check that needs no running server
+check: $(CHECKS) ## every check that needs no running server
 
 check-ruff: setup
 	$(BIN)/ruff check

@@ -38,8 +38,12 @@ WORDS: dict[str, str] = {
     "AsyncClient": "Client",
 }
 
-# Anything longer than a word, as a regular expression and its replacement.
-PHRASES: dict[str, str] = {}
+# Anything longer than a word, as a regular expression and its replacement. unasync does code only;
+# these two do the examples in docstrings as well.
+PHRASES: dict[str, str] = {
+    r"\basync (?=(?:with|for|def)\b)": "",
+    r"\bawait (?=[\w.]+\()": "",
+}
 
 # What the unasync library replaces by itself.
 LEFT_TO_UNASYNC = {"AsyncGenerator", "AsyncIterable", "AsyncIterator"}

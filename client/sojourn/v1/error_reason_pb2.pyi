@@ -42,7 +42,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: a token of user "ann" sent with user "bob" → {}.
     """
     ERROR_REASON_TURN_TOKEN_INVALID: _ErrorReason.ValueType  # 5
-    """INVALID_ARGUMENT. The turn token was changed, or made for another session.
+    """INVALID_ARGUMENT. The turn token was changed, or made for another app.
     Example: a token with one letter flipped → {}.
     """
     ERROR_REASON_RESUME_TOKEN_INVALID: _ErrorReason.ValueType  # 6
@@ -233,7 +233,7 @@ ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 4
 Example: a token of user "ann" sent with user "bob" → {}.
 """
 ERROR_REASON_TURN_TOKEN_INVALID: ErrorReason.ValueType  # 5
-"""INVALID_ARGUMENT. The turn token was changed, or made for another session.
+"""INVALID_ARGUMENT. The turn token was changed, or made for another app.
 Example: a token with one letter flipped → {}.
 """
 ERROR_REASON_RESUME_TOKEN_INVALID: ErrorReason.ValueType  # 6

@@ -179,7 +179,9 @@ class ListMessagesRequest(_message.Message):
     before_sequence: _builtins.int
     """Only with a lower sequence than this."""
     last: _builtins.int
-    """Only the newest N of those. Absent: all. The order of reading stays."""
+    """Only the newest N of those. Absent: all. The order of reading stays.
+    Up to 100,000.
+    """
     order: Global___MessageOrder.ValueType
     """Which way. Default OLDEST_FIRST."""
     page_size: _builtins.int

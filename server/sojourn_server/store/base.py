@@ -258,6 +258,10 @@ class ReadTx(Protocol):
         """The messages of a range (S20), without their bodies."""
         ...
 
+    async def message_totals(self, row: SessionRow, low: int, high: int) -> tuple[int, int]:
+        """How many messages there are from sequence `low` to `high`, and their bytes."""
+        ...
+
     async def message_by_id(self, row: SessionRow, message_id: str) -> Message | None:
         """The message of this id, or None."""
         ...

@@ -1,0 +1,469 @@
+"""One builder per RPC: from the arguments of a call to the request that is sent. Pure.
+
+A request id is made here, once per call and so outside every retry, when the caller brings none.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+
+from sojourn import _checks as check
+from sojourn import _describe as describe
+from sojourn import inputs
+from sojourn._convert import to_duration, to_timestamp
+from sojourn.enums import (
+    IfExists,
+    MessageOrder,
+    OnConflict,
+    Outcome,
+    ResetScope,
+    SessionOrder,
+    Status,
+    View,
+)
+from sojourn.v1 import (
+    app_service_pb2,
+    history_service_pb2,
+    session_pb2,
+    session_service_pb2,
+    turn_service_pb2,
+)
+
+
+def new_request_id() -> str:
+    """Return a request id that nobody else has."""
+    return uuid.uuid4().hex
+
+
+def _request_id(given: str | None) -> str:
+    return new_request_id() if given is None else check.request_id(given)
+
+
+def _view(view: View) -> session_pb2.SessionView.V:
+    return session_pb2.SessionView.Value(f"SESSION_VIEW_{describe.member('view', View, view)}")
+
+
+# --- sessions ------------------------------------------------------------------------------------
+
+
+def create_session(
+    app: str,
+    session: inputs.NewSession,
+    *,
+    default_labels: Mapping[str, str],
+    if_exists: IfExists = IfExists.FAIL,
+    request_id: str | None = None,
+) -> session_service_pb2.CreateSessionRequest:
+    """Build CreateSession."""
+    choice = describe.member("if_exists", IfExists, if_exists)
+    return session_service_pb2.CreateSessionRequest(
+        app=check.app_name(app),
+        session=describe.new_session(session, default_labels),
+        if_exists=session_service_pb2.IfExists.Value(f"IF_EXISTS_{choice}"),
+        request_id=_request_id(request_id),
+    )
+
+
+def create_sessions(
+    app: str,
+    sessions: Iterable[inputs.NewSession],
+    *,
+    default_labels: Mapping[str, str],
+    request_id: str | None = None,
+) -> session_service_pb2.BatchCreateSessionsRequest:
+    """Build BatchCreateSessions."""
+    described = [describe.new_session(one, default_labels) for one in sessions]
+    if not 1 <= len(described) <= check.MAX_ITEMS:
+        raise check.invalid("sessions", f"must be 1 to {check.MAX_ITEMS}")
+    return session_service_pb2.BatchCreateSessionsRequest(
+        app=check.app_name(app), sessions=described, request_id=_request_id(request_id)
+    )
+
+
+def get_session(
+    app: str,
+    session: inputs.SessionLike,
+    *,
+    user: str = "",
+    view: View = View.FULL,
+    last_messages: int | None = None,
+) -> session_service_pb2.GetSessionRequest:
+    """Build GetSession."""
+    if last_messages is not None:
+        check.integer("last_messages", last_messages, maximum=check.MAX_ITEMS)
+    return session_service_pb2.GetSessionRequest(
+        session=describe.session_ref(app, session, user),
+        view=_view(view),
+        last_messages=last_messages,
+    )
+
+
+def get_sessions(
+    app: str, sessions: Iterable[inputs.SessionLike], *, user: str = "", view: View = View.FULL
+) -> list[session_service_pb2.BatchGetSessionsRequest]:
+    """Build as many BatchGetSessions as it takes: 1,000 sessions each."""
+    refs = [describe.session_ref(app, one, user) for one in sessions]
+    if len({ref.app for ref in refs}) > 1:
+        raise check.invalid("sessions", "must all be of one app")
+    return [
+        session_service_pb2.BatchGetSessionsRequest(
+            app=refs[0].app, sessions=refs[start : start + check.MAX_ITEMS], view=_view(view)
+        )
+        for start in range(0, len(refs), check.MAX_ITEMS)
+    ]
+
+
+def list_sessions(
+    app: str,
+    *,
+    user: str | None,
+    status: str | Iterable[str] | None,
+    labels: inputs.Labels | None,
+    where: inputs.SessionFilter | None,
+    order: SessionOrder,
+    descending: bool,
+) -> session_service_pb2.ListSessionsRequest:
+    """Build ListSessions without what differs from page to page."""
+    choice = describe.member("order", SessionOrder, order)
+    return session_service_pb2.ListSessionsRequest(
+        app=check.app_name(app),
+        user=None if user is None else check.name("user", user),
+        filter=describe.session_filter(where, status, labels),
+        order=session_pb2.SessionOrder.Value(f"SESSION_ORDER_{choice}"),
+        descending=descending,
+    )
+
+
+def update_session(
+    app: str,
+    session: inputs.SessionLike,
+    *,
+    user: str = "",
+    precondition: inputs.Precondition | None = None,
+    labels: Mapping[str, str] | None = None,
+    remove_labels: Iterable[str] = (),
+    replace_labels: bool = False,
+    metadata: Mapping[str, object] | None = None,
+    remove_metadata: Iterable[str] = (),
+    state: inputs.StateChange | None = None,
+    user_state: inputs.StateChange | None = None,
+    app_state: inputs.StateChange | None = None,
+    metrics: inputs.MetricsDelta | None = None,
+    idle_timeout: inputs.Duration | None = None,
+    max_lifetime: inputs.Duration | None = None,
+    request_id: str | None = None,
+) -> session_service_pb2.UpdateSessionRequest:
+    """Build UpdateSession."""
+    idle = None if idle_timeout is None else check.duration("idle_timeout", idle_timeout)
+    lifetime = None if max_lifetime is None else check.duration("max_lifetime", max_lifetime)
+    return session_service_pb2.UpdateSessionRequest(
+        session=describe.session_ref(app, session, user),
+        precondition=describe.precondition(precondition),
+        labels=check.labels({} if labels is None else labels),
+        remove_labels=check.names("remove_labels", remove_labels),
+        replace_labels=replace_labels,
+        metadata=check.metadata({} if metadata is None else metadata),
+        remove_metadata=check.names("remove_metadata", remove_metadata),
+        state=describe.state_patches(state, user_state, app_state),
+        metrics=describe.metrics_delta(metrics),
+        idle_timeout=None if idle is None else to_duration(idle),
+        max_lifetime=None if lifetime is None else to_duration(lifetime),
+        request_id=_request_id(request_id),
+    )
+
+
+def touch_session(
+    app: str,
+    session: inputs.SessionLike,
+    *,
+    user: str = "",
+    owner_lease: inputs.Duration | None = None,
+) -> session_service_pb2.TouchSessionRequest:
+    """Build TouchSession."""
+    return session_service_pb2.TouchSessionRequest(
+        session=describe.session_ref(app, session, user),
+        lease=None if owner_lease is None else describe.owner_lease(owner_lease),
+    )
+
+
+def end_session(
+    app: str,
+    session: inputs.SessionLike,
+    *,
+    user: str = "",
+    status: Status = Status.COMPLETED,
+    reason: str = "",
+    result: object = None,
+    cascade: bool = False,
+    precondition: inputs.Precondition | None = None,
+    request_id: str | None = None,
+) -> session_service_pb2.EndSessionRequest:
+    """Build EndSession."""
+    [number] = describe.statuses("status", [status])
+    if number == session_pb2.SESSION_STATUS_ACTIVE:
+        raise check.invalid("status", "must be COMPLETED, FAILED or EXPIRED, not 'ACTIVE'")
+    return session_service_pb2.EndSessionRequest(
+        session=describe.session_ref(app, session, user),
+        precondition=describe.precondition(precondition),
+        status=number,
+        reason=check.free_text("reason", reason),
+        result=check.json_text("result", result, maximum=check.MAX_STATE_VALUE),
+        cascade=cascade,
+        request_id=_request_id(request_id),
+    )
+
+
+def reset_session(
+    app: str,
+    session: inputs.SessionLike,
+    *,
+    user: str = "",
+    scope: ResetScope = ResetScope.ALL,
+    if_idle: bool = False,
+    reason: str = "",
+    precondition: inputs.Precondition | None = None,
+    request_id: str | None = None,
+) -> session_service_pb2.ResetSessionRequest:
+    """Build ResetSession."""
+    choice = describe.member("scope", ResetScope, scope)
+    return session_service_pb2.ResetSessionRequest(
+        session=describe.session_ref(app, session, user),
+        precondition=describe.precondition(precondition),
+        scope=session_service_pb2.ResetScope.Value(f"RESET_SCOPE_{choice}"),
+        if_idle=if_idle,
+        reason=check.free_text("reason", reason),
+        request_id=_request_id(request_id),
+    )
+
+
+def delete_session(
+    app: str,
+    session: inputs.SessionLike,
+    *,
+    user: str = "",
+    force: bool = False,
+    precondition: inputs.Precondition | None = None,
+    request_id: str | None = None,
+) -> session_service_pb2.DeleteSessionRequest:
+    """Build DeleteSession."""
+    return session_service_pb2.DeleteSessionRequest(
+        session=describe.session_ref(app, session, user),
+        precondition=describe.precondition(precondition),
+        force=force,
+        request_id=_request_id(request_id),
+    )
+
+
+# --- turns ---------------------------------------------------------------------------------------
+
+
+def turn_lease(value: inputs.Duration) -> timedelta:
+    """Return a turn's lease: 1 s to 1 h."""
+    return check.duration("lease", value, minimum=describe.ONE_SECOND, maximum=timedelta(hours=1))
+
+
+def wait_timeout(value: inputs.Duration) -> timedelta:
+    """Return how long to wait in line for a turn: up to 10 min."""
+    return check.duration("wait_timeout", value, maximum=timedelta(minutes=10))
+
+
+def begin_turn(
+    app: str,
+    session: inputs.SessionLike,
+    *,
+    user: str = "",
+    holder: str = "",
+    lease: inputs.Duration | None = None,
+    on_conflict: OnConflict = OnConflict.REJECT,
+    wait: inputs.Duration | None = None,
+    create_if_missing: bool = False,
+    precondition: inputs.Precondition | None = None,
+    request_id: str | None = None,
+) -> turn_service_pb2.BeginTurnRequest:
+    """Build BeginTurn."""
+    choice = describe.member("on_conflict", OnConflict, on_conflict)
+    return turn_service_pb2.BeginTurnRequest(
+        session=describe.session_ref(app, session, user),
+        precondition=describe.precondition(precondition),
+        holder=check.holder(holder),
+        lease=None if lease is None else to_duration(turn_lease(lease)),
+        on_conflict=turn_service_pb2.OnConflict.Value(f"ON_CONFLICT_{choice}"),
+        wait_timeout=None if wait is None else to_duration(wait_timeout(wait)),
+        create_if_missing=create_if_missing,
+        request_id=_request_id(request_id),
+    )
+
+
+def renew_turn(
+    app: str, turn_token: str, *, lease: inputs.Duration | None = None
+) -> turn_service_pb2.RenewTurnRequest:
+    """Build RenewTurn."""
+    return turn_service_pb2.RenewTurnRequest(
+        app=check.app_name(app),
+        turn_token=describe.turn_token(turn_token),
+        lease=None if lease is None else to_duration(turn_lease(lease)),
+    )
+
+
+def end_turn(
+    app: str,
+    turn_token: str,
+    *,
+    outcome: Outcome = Outcome.OK,
+    error: str = "",
+    request_id: str | None = None,
+) -> turn_service_pb2.EndTurnRequest:
+    """Build EndTurn."""
+    choice = describe.member("outcome", Outcome, outcome)
+    return turn_service_pb2.EndTurnRequest(
+        app=check.app_name(app),
+        turn_token=describe.turn_token(turn_token),
+        outcome=turn_service_pb2.EndTurnRequest.Outcome.Value(f"OUTCOME_{choice}"),
+        error=check.free_text("error", error),
+        request_id=_request_id(request_id),
+    )
+
+
+# --- history -------------------------------------------------------------------------------------
+
+
+def append_messages(
+    app: str,
+    session: inputs.SessionLike,
+    messages: Sequence[inputs.NewMessage],
+    *,
+    user: str = "",
+    state: inputs.StateChange | None = None,
+    user_state: inputs.StateChange | None = None,
+    app_state: inputs.StateChange | None = None,
+    metrics: inputs.MetricsDelta | None = None,
+    create_if_missing: bool = False,
+    precondition: inputs.Precondition | None = None,
+    request_id: str | None = None,
+) -> history_service_pb2.AppendMessagesRequest:
+    """Build AppendMessages."""
+    if len(messages) > check.MAX_ITEMS:
+        raise check.invalid("messages", f"must be at most {check.MAX_ITEMS}")
+    return history_service_pb2.AppendMessagesRequest(
+        session=describe.session_ref(app, session, user),
+        precondition=describe.precondition(precondition),
+        messages=[
+            describe.new_message(f"messages[{index}]", one) for index, one in enumerate(messages)
+        ],
+        state=describe.state_patches(state, user_state, app_state),
+        metrics=describe.metrics_delta(metrics),
+        create_if_missing=create_if_missing,
+        request_id=_request_id(request_id),
+    )
+
+
+def list_messages(
+    app: str,
+    session: inputs.SessionLike,
+    *,
+    user: str = "",
+    last: int | None = None,
+    after_sequence: int | None = None,
+    before_sequence: int | None = None,
+    event_time_not_before: object = None,
+    order: MessageOrder = MessageOrder.OLDEST_FIRST,
+) -> history_service_pb2.ListMessagesRequest:
+    """Build ListMessages without what differs from page to page."""
+    for field, value in (("after_sequence", after_sequence), ("before_sequence", before_sequence)):
+        if value is not None:
+            check.integer(field, value)
+    if last is not None:
+        check.integer("last", last, maximum=2**31 - 1)
+    choice = describe.member("order", MessageOrder, order)
+    instant = event_time_not_before
+    return history_service_pb2.ListMessagesRequest(
+        session=describe.session_ref(app, session, user),
+        after_sequence=after_sequence,
+        before_sequence=before_sequence,
+        event_time_not_before=None
+        if instant is None
+        else to_timestamp(check.nanoseconds("event_time_not_before", instant)),
+        last=last,
+        order=history_service_pb2.MessageOrder.Value(f"MESSAGE_ORDER_{choice}"),
+    )
+
+
+def get_message(
+    app: str,
+    session: inputs.SessionLike,
+    *,
+    user: str = "",
+    message_id: str | None = None,
+    sequence: int | None = None,
+) -> history_service_pb2.GetMessageRequest:
+    """Build GetMessage."""
+    if (message_id is None) == (sequence is None):
+        raise check.invalid("message_id", "message_id or sequence must be set, and not both")
+    ref = describe.session_ref(app, session, user)
+    if sequence is not None:
+        return history_service_pb2.GetMessageRequest(
+            session=ref, sequence=check.integer("sequence", sequence, minimum=1)
+        )
+    return history_service_pb2.GetMessageRequest(
+        session=ref, message_id=check.name("message_id", message_id, required=True)
+    )
+
+
+def pop_messages(
+    app: str,
+    session: inputs.SessionLike,
+    *,
+    user: str = "",
+    count: int = 1,
+    precondition: inputs.Precondition | None = None,
+    request_id: str | None = None,
+) -> history_service_pb2.PopMessagesRequest:
+    """Build PopMessages."""
+    return history_service_pb2.PopMessagesRequest(
+        session=describe.session_ref(app, session, user),
+        precondition=describe.precondition(precondition),
+        count=check.integer("count", count, minimum=1, maximum=check.MAX_ITEMS),
+        request_id=_request_id(request_id),
+    )
+
+
+def truncate_messages(
+    app: str,
+    session: inputs.SessionLike,
+    *,
+    keep_through_sequence: int,
+    user: str = "",
+    precondition: inputs.Precondition | None = None,
+    request_id: str | None = None,
+) -> history_service_pb2.TruncateMessagesRequest:
+    """Build TruncateMessages."""
+    return history_service_pb2.TruncateMessagesRequest(
+        session=describe.session_ref(app, session, user),
+        precondition=describe.precondition(precondition),
+        keep_through_sequence=check.integer("keep_through_sequence", keep_through_sequence),
+        request_id=_request_id(request_id),
+    )
+
+
+# --- state of users and apps ---------------------------------------------------------------------
+
+
+def get_state(app: str, user: str | None) -> app_service_pb2.GetStateRequest:
+    """Build GetState; without a user it is the app's."""
+    return app_service_pb2.GetStateRequest(
+        app=check.app_name(app), user=None if user is None else check.name("user", user)
+    )
+
+
+def update_state(
+    app: str, user: str | None, patch: inputs.StateChange, *, request_id: str | None = None
+) -> app_service_pb2.UpdateStateRequest:
+    """Build UpdateState; without a user it is the app's."""
+    return app_service_pb2.UpdateStateRequest(
+        app=check.app_name(app),
+        user=None if user is None else check.name("user", user),
+        patch=describe.state_patch("state", patch),
+        request_id=_request_id(request_id),
+    )

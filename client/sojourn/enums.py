@@ -1,0 +1,124 @@
+"""The words with a fixed choice of values.
+
+Each member's value is its name in the contract, so `Status("ACTIVE")` and `Status.ACTIVE.value` go
+both ways. Where a server newer than this client answers with another value, the member is `UNKNOWN`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+__all__ = [
+    "EndCause",
+    "ExpireCause",
+    "IfExists",
+    "LabelOperator",
+    "MessageOrder",
+    "OnConflict",
+    "Outcome",
+    "ResetScope",
+    "SessionOrder",
+    "Status",
+    "View",
+]
+
+
+class Status(StrEnum):
+    """How far a session has come. All but ACTIVE are final, and the first of them wins."""
+
+    ACTIVE = "ACTIVE"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    EXPIRED = "EXPIRED"
+    UNKNOWN = "UNKNOWN"
+
+
+class ExpireCause(StrEnum):
+    """Which of the two clocks ends a session first: idleness, or age."""
+
+    IDLE = "IDLE"
+    LIFETIME = "LIFETIME"
+    UNKNOWN = "UNKNOWN"
+
+
+class EndCause(StrEnum):
+    """What ended a session."""
+
+    REQUEST = "REQUEST"
+    IDLE = "IDLE"
+    LIFETIME = "LIFETIME"
+    PARENT_ENDED = "PARENT_ENDED"
+    OWNER_ENDED = "OWNER_ENDED"
+    OWNER_LOST = "OWNER_LOST"
+    THRESHOLD = "THRESHOLD"
+    QUOTA = "QUOTA"
+    APP = "APP"
+    UNKNOWN = "UNKNOWN"
+
+
+class View(StrEnum):
+    """How much of a session an answer carries: FULL adds metadata, state, end reason and result."""
+
+    BASIC = "BASIC"
+    FULL = "FULL"
+
+
+class SessionOrder(StrEnum):
+    """What sessions are sorted by. Only CREATE_TIME misses and repeats nothing while others write."""
+
+    CREATE_TIME = "CREATE_TIME"
+    SESSION_ID = "SESSION_ID"
+    UPDATE_TIME = "UPDATE_TIME"
+    ACTIVITY_TIME = "ACTIVITY_TIME"
+
+
+class MessageOrder(StrEnum):
+    """Which way messages are read."""
+
+    OLDEST_FIRST = "OLDEST_FIRST"
+    NEWEST_FIRST = "NEWEST_FIRST"
+
+
+class IfExists(StrEnum):
+    """What creating a session does when the id is taken.
+
+    FAIL raises `SessionExistsError`. RETURN_EXISTING answers the one there is, unless it has ended:
+    `SessionEndedError`. REPLACE_ENDED deletes one that has ended and creates anew under a new uid.
+    """
+
+    FAIL = "FAIL"
+    RETURN_EXISTING = "RETURN_EXISTING"
+    REPLACE_ENDED = "REPLACE_ENDED"
+
+
+class ResetScope(StrEnum):
+    """What a reset clears."""
+
+    HISTORY = "HISTORY"
+    STATE = "STATE"
+    METRICS = "METRICS"
+    ALL = "ALL"
+
+
+class OnConflict(StrEnum):
+    """What beginning a turn does while another one is live: fail, wait in line, or take over."""
+
+    REJECT = "REJECT"
+    WAIT = "WAIT"
+    STEAL = "STEAL"
+
+
+class Outcome(StrEnum):
+    """How a turn went."""
+
+    OK = "OK"
+    ERROR = "ERROR"
+
+
+class LabelOperator(StrEnum):
+    """What a `LabelSelector` asks of a label."""
+
+    IN = "IN"
+    NOT_IN = "NOT_IN"
+    EXISTS = "EXISTS"
+    NOT_EXISTS = "NOT_EXISTS"

@@ -1,0 +1,472 @@
+"""Everything that the client raises: one class per reason, in one tree.
+
+    SojournError
+    ├── InvalidArgumentError          INVALID_ARGUMENT
+    │   ├── InvalidFieldError             a field breaks its rule: found before sending, or by the server
+    │   │   └── ArgumentTypeError             found before sending: a wrong Python type (also a TypeError)
+    │   ├── MalformedRequestError
+    │   ├── RequestIdReusedError
+    │   ├── PageTokenInvalidError
+    │   ├── TurnTokenInvalidError
+    │   ├── ResumeTokenInvalidError
+    │   └── FilterNotWatchableError
+    ├── UnauthenticatedError          UNAUTHENTICATED
+    │   ├── CredentialMissingError
+    │   └── CredentialInvalidError
+    ├── PermissionDeniedError         PERMISSION_DENIED (from proxies; Sojourn says NOT_FOUND)
+    ├── NotFoundError                 NOT_FOUND
+    │   ├── SessionNotFoundError
+    │   ├── MessageNotFoundError
+    │   └── AppNotFoundError
+    ├── AlreadyExistsError            ALREADY_EXISTS
+    │   ├── SessionExistsError
+    │   └── MessageExistsError
+    ├── FailedPreconditionError       FAILED_PRECONDITION
+    │   ├── SessionEndedError
+    │   ├── HasChildrenError
+    │   ├── NotIdleError
+    │   ├── ParentEndedError
+    │   ├── AppDeletedError
+    │   ├── AppDrainingError
+    │   ├── AppHasSessionsError
+    │   ├── AppUnknownError
+    │   ├── AutoCreateRefusedError
+    │   ├── TurnRequiredError
+    │   └── FeedChangedError
+    ├── AbortedError                  ABORTED
+    │   ├── UidMismatchError
+    │   ├── GenerationChangedError
+    │   ├── TurnSupersededError
+    │   ├── TurnConflictError
+    │   ├── EtagMismatchError
+    │   ├── SequenceMismatchError
+    │   └── StateVersionMismatchError
+    ├── ResourceExhaustedError        RESOURCE_EXHAUSTED
+    │   ├── RequestTooLargeError          found before sending, or by the server
+    │   ├── ContentTooLargeError          found before sending, or by the server
+    │   ├── QuotaExceededError
+    │   ├── StorageFullError
+    │   ├── RateLimitedError
+    │   ├── SlowConsumerError
+    │   └── StreamLimitError
+    ├── OutOfRangeError               OUT_OF_RANGE
+    │   ├── RevisionCompactedError
+    │   └── RevisionFutureError
+    ├── UnavailableError              UNAVAILABLE
+    │   ├── StoreUnavailableError
+    │   └── ServerDrainingError           reason DRAINING
+    ├── UnimplementedError            UNIMPLEMENTED
+    │   └── RpcNotImplementedError        reason NOT_IMPLEMENTED
+    ├── InternalError                 INTERNAL
+    │   └── ServerFaultError              reason INTERNAL
+    ├── DeadlineExceededError         DEADLINE_EXCEEDED
+    ├── CancelledByServerError        CANCELLED
+    ├── DataLossError                 DATA_LOSS
+    ├── UnknownStatusError            UNKNOWN
+    └── ClientError                   nothing was sent
+        ├── ClientClosedError             the client was closed
+        ├── ConfigurationError            options that do not fit together
+        ├── MissingExtraError             an optional part is not installed (also an ImportError)
+        ├── NotLoadedError                the answer did not carry this
+        └── JsonValueError                a stored text that Python cannot hold (also a ValueError)
+
+`asyncio.CancelledError` passes through untouched: it is the caller's own.
+
+A status without a reason of ours, as a proxy or the transport makes it, becomes the class of its
+code. A reason that this client does not know yet does so too, and keeps its name in `reason`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sojourn._error_codes import (
+    AbortedError,
+    AlreadyExistsError,
+    CancelledByServerError,
+    ClientClosedError,
+    ClientError,
+    ConfigurationError,
+    DataLossError,
+    DeadlineExceededError,
+    FailedPreconditionError,
+    FieldViolation,
+    InternalError,
+    InvalidArgumentError,
+    JsonValueError,
+    MissingExtraError,
+    NotFoundError,
+    NotLoadedError,
+    OutOfRangeError,
+    PermissionDeniedError,
+    ResourceExhaustedError,
+    SojournError,
+    UnauthenticatedError,
+    UnavailableError,
+    UnimplementedError,
+    UnknownStatusError,
+)
+
+__all__ = [
+    "AbortedError",
+    "AlreadyExistsError",
+    "AppDeletedError",
+    "AppDrainingError",
+    "AppHasSessionsError",
+    "AppNotFoundError",
+    "AppUnknownError",
+    "ArgumentTypeError",
+    "AutoCreateRefusedError",
+    "CancelledByServerError",
+    "ClientClosedError",
+    "ClientError",
+    "ConfigurationError",
+    "ContentTooLargeError",
+    "CredentialInvalidError",
+    "CredentialMissingError",
+    "DataLossError",
+    "DeadlineExceededError",
+    "EtagMismatchError",
+    "FailedPreconditionError",
+    "FeedChangedError",
+    "FieldViolation",
+    "FilterNotWatchableError",
+    "GenerationChangedError",
+    "HasChildrenError",
+    "InternalError",
+    "InvalidArgumentError",
+    "InvalidFieldError",
+    "JsonValueError",
+    "MalformedRequestError",
+    "MessageExistsError",
+    "MessageNotFoundError",
+    "MissingExtraError",
+    "NotFoundError",
+    "NotIdleError",
+    "NotLoadedError",
+    "OutOfRangeError",
+    "PageTokenInvalidError",
+    "ParentEndedError",
+    "PermissionDeniedError",
+    "QuotaExceededError",
+    "RateLimitedError",
+    "RequestIdReusedError",
+    "RequestTooLargeError",
+    "ResourceExhaustedError",
+    "ResumeTokenInvalidError",
+    "RevisionCompactedError",
+    "RevisionFutureError",
+    "RpcNotImplementedError",
+    "SequenceMismatchError",
+    "ServerDrainingError",
+    "ServerFaultError",
+    "SessionEndedError",
+    "SessionExistsError",
+    "SessionNotFoundError",
+    "SlowConsumerError",
+    "SojournError",
+    "StateVersionMismatchError",
+    "StorageFullError",
+    "StoreUnavailableError",
+    "StreamLimitError",
+    "TurnConflictError",
+    "TurnRequiredError",
+    "TurnSupersededError",
+    "TurnTokenInvalidError",
+    "UidMismatchError",
+    "UnauthenticatedError",
+    "UnavailableError",
+    "UnimplementedError",
+    "UnknownStatusError",
+    "error_class",
+]
+
+
+class InvalidFieldError(InvalidArgumentError):
+    """A field breaks its rule; `field_violations` names field and rule."""
+
+    reason = "INVALID_FIELD"
+
+
+class ArgumentTypeError(InvalidFieldError, TypeError):
+    """A value has the wrong Python type, such as None for a label's value."""
+
+
+class MalformedRequestError(InvalidArgumentError):
+    """The server could not read the request at all."""
+
+    reason = "MALFORMED_REQUEST"
+
+
+class RequestIdReusedError(InvalidArgumentError):
+    """The request_id was used with another payload."""
+
+    reason = "REQUEST_ID_REUSED"
+
+
+class PageTokenInvalidError(InvalidArgumentError):
+    """The page token was changed, or made for another request."""
+
+    reason = "PAGE_TOKEN_INVALID"
+
+
+class TurnTokenInvalidError(InvalidArgumentError):
+    """The turn token was changed, or made for another session."""
+
+    reason = "TURN_TOKEN_INVALID"
+
+
+class ResumeTokenInvalidError(InvalidArgumentError):
+    """The resume token was changed, or made for another scope or filter."""
+
+    reason = "RESUME_TOKEN_INVALID"
+
+
+class FilterNotWatchableError(InvalidArgumentError):
+    """The filter asks for something that time alone changes."""
+
+    reason = "FILTER_NOT_WATCHABLE"
+
+
+class CredentialMissingError(UnauthenticatedError):
+    """No credential came with the call."""
+
+    reason = "CREDENTIAL_MISSING"
+
+
+class CredentialInvalidError(UnauthenticatedError):
+    """The credential is wrong, expired or revoked."""
+
+    reason = "CREDENTIAL_INVALID"
+
+
+class SessionNotFoundError(NotFoundError):
+    """There is no such session, or it is not yours."""
+
+    reason = "SESSION_NOT_FOUND"
+
+
+class MessageNotFoundError(NotFoundError):
+    """The session holds no such message."""
+
+    reason = "MESSAGE_NOT_FOUND"
+
+
+class AppNotFoundError(NotFoundError):
+    """There is no such app, or it is not yours."""
+
+    reason = "APP_NOT_FOUND"
+
+
+class SessionExistsError(AlreadyExistsError):
+    """A session has this key; `metadata["status"]` is its status."""
+
+    reason = "SESSION_EXISTS"
+
+
+class MessageExistsError(AlreadyExistsError):
+    """A message has this id, with other content."""
+
+    reason = "MESSAGE_EXISTS"
+
+
+class SessionEndedError(FailedPreconditionError):
+    """The session has ended; `metadata["status"]` and `metadata["cause"]` say how."""
+
+    reason = "SESSION_ENDED"
+
+
+class HasChildrenError(FailedPreconditionError):
+    """The session has children; `metadata["children"]` names the first of them."""
+
+    reason = "HAS_CHILDREN"
+
+
+class NotIdleError(FailedPreconditionError):
+    """The session has a live turn; `metadata["holder"]` says whose."""
+
+    reason = "NOT_IDLE"
+
+
+class ParentEndedError(FailedPreconditionError):
+    """The parent is unknown or has ended."""
+
+    reason = "PARENT_ENDED"
+
+
+class AppDeletedError(FailedPreconditionError):
+    """The app was deleted, and not yet allowed again."""
+
+    reason = "APP_DELETED"
+
+
+class AppDrainingError(FailedPreconditionError):
+    """The app is being drained: no new sessions or turns."""
+
+    reason = "APP_DRAINING"
+
+
+class AppHasSessionsError(FailedPreconditionError):
+    """The app has live sessions."""
+
+    reason = "APP_HAS_SESSIONS"
+
+
+class AppUnknownError(FailedPreconditionError):
+    """The server's setting refuses apps it does not know."""
+
+    reason = "APP_UNKNOWN"
+
+
+class AutoCreateRefusedError(FailedPreconditionError):
+    """The app's policy refuses `create_if_missing`."""
+
+    reason = "AUTO_CREATE_REFUSED"
+
+
+class TurnRequiredError(FailedPreconditionError):
+    """The app's policy wants history and state written by a turn."""
+
+    reason = "TURN_REQUIRED"
+
+
+class FeedChangedError(FailedPreconditionError):
+    """The feed is not the one that the token was made for."""
+
+    reason = "FEED_CHANGED"
+
+
+class UidMismatchError(AbortedError):
+    """The id now belongs to a session with another uid."""
+
+    reason = "UID_MISMATCH"
+
+
+class GenerationChangedError(AbortedError):
+    """The session was reset since: read it again and begin anew."""
+
+    reason = "GENERATION_CHANGED"
+
+
+class TurnSupersededError(AbortedError):
+    """The turn is over: it ended, or was stolen, revoked or abandoned."""
+
+    reason = "TURN_SUPERSEDED"
+
+
+class TurnConflictError(AbortedError):
+    """Another turn is live: `metadata["holder"]`'s, until `retry_after` from now if not renewed."""
+
+    reason = "TURN_CONFLICT"
+
+
+class EtagMismatchError(AbortedError):
+    """The session changed since the etag was read."""
+
+    reason = "ETAG_MISMATCH"
+
+
+class SequenceMismatchError(AbortedError):
+    """The history grew since; `metadata["last_sequence"]` says how far."""
+
+    reason = "SEQUENCE_MISMATCH"
+
+
+class StateVersionMismatchError(AbortedError):
+    """The state was patched since; `metadata` has `scope` and `version`."""
+
+    reason = "STATE_VERSION_MISMATCH"
+
+
+class RequestTooLargeError(ResourceExhaustedError):
+    """The whole request is over the limit; `metadata["limit_bytes"]` says which."""
+
+    reason = "REQUEST_TOO_LARGE"
+
+
+class ContentTooLargeError(ResourceExhaustedError):
+    """A message, a metadata value or a scope's state is over its limit."""
+
+    reason = "CONTENT_TOO_LARGE"
+
+
+class QuotaExceededError(ResourceExhaustedError):
+    """A limit of the app's policy is reached; `metadata` has `quota` and `limit`."""
+
+    reason = "QUOTA_EXCEEDED"
+
+
+class StorageFullError(ResourceExhaustedError):
+    """The disk is full: reads go on, writes are refused."""
+
+    reason = "STORAGE_FULL"
+
+
+class RateLimitedError(ResourceExhaustedError):
+    """The caller sends faster than it may; see `retry_after`."""
+
+    reason = "RATE_LIMITED"
+
+
+class SlowConsumerError(ResourceExhaustedError):
+    """The stream was not read for too long."""
+
+    reason = "SLOW_CONSUMER"
+
+
+class StreamLimitError(ResourceExhaustedError):
+    """Too many streams; see `retry_after`."""
+
+    reason = "STREAM_LIMIT"
+
+
+class RevisionCompactedError(OutOfRangeError):
+    """The log no longer reaches back to the token."""
+
+    reason = "REVISION_COMPACTED"
+
+
+class RevisionFutureError(OutOfRangeError):
+    """The token is ahead of the log."""
+
+    reason = "REVISION_FUTURE"
+
+
+class StoreUnavailableError(UnavailableError):
+    """The server's store cannot be reached or failed. A write may or may not have happened."""
+
+    reason = "STORE_UNAVAILABLE"
+
+
+class ServerDrainingError(UnavailableError):
+    """The server is shutting down; another one may answer."""
+
+    reason = "DRAINING"
+
+
+class RpcNotImplementedError(UnimplementedError):
+    """The contract has the RPC, this release of the server does not."""
+
+    reason = "NOT_IMPLEMENTED"
+
+
+class ServerFaultError(InternalError):
+    """A fault of the server; `correlation_id` finds its log line."""
+
+    reason = "INTERNAL"
+
+
+def _descendants(cls: type[SojournError]) -> Iterator[type[SojournError]]:
+    for child in cls.__subclasses__():
+        yield child
+        yield from _descendants(child)
+
+
+# Built once, from the tree as it stands here: a user's own subclasses come later and take no part.
+_BY_REASON = {cls.reason: cls for cls in _descendants(SojournError) if "reason" in vars(cls)}
+_BY_CODE = {cls.code: cls for cls in _descendants(SojournError) if vars(cls).get("code")}
+
+
+def error_class(code: str, reason: str = "") -> type[SojournError]:
+    """Return the class for a status code's name and, where there is one, an error reason's name."""
+    return _BY_REASON.get(reason) or _BY_CODE.get(code) or UnknownStatusError

@@ -1,0 +1,163 @@
+"""What writes answer: what became of the session, whether anything changed, and at which revision.
+
+`revision` is the place that a write took in its app's log, or the head of the log where `changed`
+is False.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sojourn.models import Message, Session, SessionRef, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class CreateManyResult:
+    """The answer to creating several sessions at once."""
+
+    sessions: tuple[SessionRef, ...]
+    """Who they are, in the order of the request. `sessions.get_many` reads more of them."""
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class GetManyResult:
+    """The answer to reading several sessions."""
+
+    sessions: tuple[Session, ...]
+    """Those that were found, in the order of the request."""
+    not_found: tuple[SessionRef, ...]
+    """Those that were not: not there, not yours, or with another uid."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateResult:
+    """The answer to an update of a session."""
+
+    session: Session
+    """The session afterwards, in the view BASIC."""
+    changed: bool
+    revision: int
+    state_version: int | None
+    """The session state's version afterwards; None when it was not patched. Likewise the others."""
+    user_state_version: int | None
+    app_state_version: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class EndResult:
+    """The answer to ending a session."""
+
+    session: Session
+    """The session afterwards, in the view BASIC."""
+    changed: bool
+    """False when it had ended so already."""
+    revision: int
+    descendants_ended: int
+    """How many descendants ended with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResetResult:
+    """The answer to a reset."""
+
+    session: Session
+    """The session afterwards, in the view BASIC."""
+    revision: int
+    messages_cleared: int
+    state_keys_cleared: int
+    metrics_cleared: bool
+    scrubbed: bool
+    """Whether it is gone from the store's files already; else a job finishes it soon."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteResult:
+    """The answer to deleting a session."""
+
+    revision: int
+    sessions_deleted: int
+    """Descendants counted."""
+    messages_deleted: int
+    scrubbed: bool
+    """Whether it is gone from the store's files already; else a job finishes it soon."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppendResult:
+    """The answer to an append."""
+
+    session: Session
+    """The session afterwards, in the view BASIC."""
+    message_ids: tuple[str, ...]
+    """The ids of the messages, in their order."""
+    sequences: tuple[int, ...]
+    """The sequences of the messages, in their order: of known ones, the sequence they had."""
+    changed: bool
+    """False when every message was known already and nothing else changed."""
+    revision: int
+    created: bool
+    """Whether the session was created by this call."""
+    state_version: int | None
+    """The session state's version afterwards; None when it was not patched. Likewise the others."""
+    user_state_version: int | None
+    app_state_version: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PopResult:
+    """The answer to a pop."""
+
+    messages: tuple[Message, ...]
+    """What was popped, oldest first: each to one caller only."""
+    session: Session
+    """The session afterwards, in the view BASIC."""
+    changed: bool
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class TruncateResult:
+    """The answer to a truncation."""
+
+    session: Session
+    """The session afterwards, in the view BASIC."""
+    messages_removed: int
+    changed: bool
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateResult:
+    """The answer to a patch of a user's or an app's state."""
+
+    version: int
+    """The scope's version afterwards."""
+    changed: bool
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class BeginTurnResult:
+    """The answer to beginning a turn."""
+
+    turn: Turn
+    turn_token: str
+    """Opaque. Send it with every write of the turn."""
+    session: Session
+    """The session afterwards, in the view BASIC."""
+    revision: int
+    created: bool
+    """Whether the session was created by this call."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndTurnResult:
+    """The answer to ending a turn."""
+
+    session: Session
+    """The session afterwards, in the view BASIC."""
+    elapsed: timedelta
+    """How long the turn took, by the server's clock."""
+    revision: int

@@ -1,0 +1,1 @@
+"""The use cases, one module per noun: what each RPC means, on any store."""

@@ -1,0 +1,200 @@
+"""Sessions: from Create to Delete."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from sojourn_server.domain import documents, lifecycle
+from sojourn_server.domain.clock import Nanos
+from sojourn_server.domain.commands import (
+    Changes,
+    IfExists,
+    NewSession,
+    Precondition,
+    ResetScope,
+    SessionRef,
+    View,
+)
+from sojourn_server.domain.errors import Reason, Refusal
+from sojourn_server.domain.limits import UNIT_ROWS
+from sojourn_server.domain.model import (
+    NO_CONTENT,
+    DeletedWhy,
+    EndCause,
+    EndNote,
+    Session,
+    Status,
+)
+from sojourn_server.service import creation, reading, resetting, state, tree, updating
+from sojourn_server.service.answers import (
+    Answer,
+    Call,
+    CreateManyOutcome,
+    CreateOutcome,
+    DeleteOutcome,
+    EndOutcome,
+    ResetOutcome,
+    SessionPage,
+    SessionRead,
+    SessionsRead,
+    TouchOutcome,
+    UpdateOutcome,
+)
+from sojourn_server.service.listing import Listing, ListQuery
+from sojourn_server.service.units import Units
+from sojourn_server.service.work import Work
+from sojourn_server.store.base import ReadTx, SessionRow
+
+
+class Sessions:
+    """The use cases of SessionService."""
+
+    def __init__(self, units: Units) -> None:
+        self._units = units
+        self._listing = Listing(units)
+
+    async def create(
+        self, call: Call, app: str, new: NewSession, if_exists: IfExists
+    ) -> Answer[CreateOutcome]:
+        """CreateSession."""
+        creation.check(new)
+
+        async def decide(work: Work) -> CreateOutcome:
+            return await creation.create(work, app, new, if_exists)
+
+        return await self._units.write(call, app, CreateOutcome, decide)
+
+    async def create_many(
+        self, call: Call, app: str, sessions: Sequence[NewSession]
+    ) -> Answer[CreateManyOutcome]:
+        """BatchCreateSessions."""
+        for new in sessions:
+            creation.check(new)
+
+        async def decide(work: Work) -> CreateManyOutcome:
+            created = [
+                (await creation.create(work, app, new, IfExists.FAIL)).session
+                for new in sessions
+            ]
+            return CreateManyOutcome(sessions=tuple(created))
+
+        return await self._units.write(call, app, CreateManyOutcome, decide)
+
+    async def get(
+        self, call: Call, ref: SessionRef, view: View, last_messages: int
+    ) -> SessionRead:
+        """GetSession."""
+        return await reading.get(self._units, ref, view, last_messages)
+
+    async def get_many(
+        self, call: Call, app: str, refs: Sequence[SessionRef], view: View
+    ) -> SessionsRead:
+        """BatchGetSessions."""
+        return await reading.get_many(self._units, app, refs, view)
+
+    async def list(self, call: Call, query: ListQuery) -> SessionPage:
+        """ListSessions."""
+        return await self._listing.page(query)
+
+    async def update(
+        self, call: Call, ref: SessionRef, precondition: Precondition, changes: Changes
+    ) -> Answer[UpdateOutcome]:
+        """UpdateSession."""
+        documents.check_document("metadata", changes.metadata)
+        state.check_patches(changes.state)
+
+        async def decide(work: Work) -> UpdateOutcome:
+            row = await work.current(ref)
+            work.check(row.session, precondition)
+            return await updating.update(work, row, changes)
+
+        return await self._units.write(call, ref.app, UpdateOutcome, decide)
+
+    async def touch(
+        self, call: Call, ref: SessionRef, lease: Nanos | None
+    ) -> Answer[TouchOutcome]:
+        """TouchSession."""
+
+        async def decide(work: Work) -> TouchOutcome:
+            row = await work.current(ref)
+            work.check(row.session, Precondition())
+            touched = _leased(lifecycle.renewed(row.session, work.now), work.now, lease)
+            return TouchOutcome(session=(await work.keep(row, touched)).session)
+
+        return await self._units.write(call, ref.app, TouchOutcome, decide)
+
+    async def end(
+        self,
+        call: Call,
+        ref: SessionRef,
+        precondition: Precondition,
+        status: Status,
+        reason: str,
+        result: str,
+        cascade: bool,
+    ) -> Answer[EndOutcome]:
+        """EndSession."""
+        if result:
+            documents.check_json("result", result)
+        note = state.encode_note(EndNote(reason=reason, result=result))
+        if cascade:
+            await self._end_tree(call, ref, precondition, status)
+
+        async def decide(work: Work) -> EndOutcome:
+            row = await work.current(ref)
+            session = row.session
+            if session.status is status:
+                return EndOutcome(session=session, changed=False, descendants=0)
+            work.check(session, precondition)
+            count = await tree.end_descendants(
+                work, session, status, EndCause.PARENT_ENDED, all_of_them=cascade
+            )
+            end_note = await work.tx.put_content(note)
+            ending = lifecycle.ended(session, work.now, status, EndCause.REQUEST, end_note)
+            row = await work.write(row, ending)
+            return EndOutcome(session=row.session, changed=True, descendants=count)
+
+        return await self._units.write(call, ref.app, EndOutcome, decide)
+
+    async def reset(
+        self,
+        call: Call,
+        ref: SessionRef,
+        precondition: Precondition,
+        scope: ResetScope,
+        if_idle: bool,
+        reason: str,
+    ) -> Answer[ResetOutcome]:
+        """ResetSession."""
+
+        async def decide(work: Work) -> ResetOutcome:
+            row = await work.current(ref)
+            work.check(row.session, precondition)
+            return await resetting.reset(work, row, scope, if_idle=if_idle)
+
+        return await self._units.write(call, ref.app, ResetOutcome, decide)
+
+    async def delete(
+        self, call: Call, ref: SessionRef, precondition: Precondition, force: bool
+    ) -> Answer[DeleteOutcome]:
+        """DeleteSession."""
+
+        async def decide(work: Work) -> DeleteOutcome:
+            row = await work.current(ref)
+            work.check_conditions(row.session, precondition)
+            rows = await tree.descendants(
+                work.tx, row.session, ended_too=True, all_of_them=True, limit=UNIT_ROWS
+            )
+            if rows and not force:
+                raise _has_children(await tree.children(work.tx, row.session))
+            messages = 0
+            for descendant in reversed(rows):
+                messages += await tree.delete_one(
+                    work, descendant, DeletedWhy.REQUEST, end_first=True
+                )
+            messages += await tree.delete_one(work, row, DeletedWhy.REQUEST, end_first=False)
+            return DeleteOutcome(sessions=len(rows) + 1, messages=messages)
+
+        return await self._units.write(call, ref.app, DeleteOutcome, decide)

@@ -1,0 +1,143 @@
+"""State in its three scopes, and metadata: reading and patching documents."""
+
+from __future__ import annotations
+
+import msgspec
+
+from sojourn_server.domain import documents
+from sojourn_server.domain.commands import StatePatch, StatePatches
+from sojourn_server.domain.model import (
+    Change,
+    ChangeCause,
+    ChangeDetail,
+    ContentId,
+    EndNote,
+    ScopeState,
+    Session,
+)
+from sojourn_server.service.answers import ScopeDocument, SessionContent, StateVersions
+from sojourn_server.service.work import Work
+from sojourn_server.store.base import ReadTx
+
+
+async def read_scope(tx: ReadTx, app: str, user: str | None) -> ScopeDocument:
+    """The state of a user, or of the app (None)."""
+    state = await tx.scope_state(app, user)
+    values = documents.decode(await tx.content(state.values))
+    return ScopeDocument(values=values, version=state.version)
+
+
+async def read_content(tx: ReadTx, session: Session) -> SessionContent:
+    """All content of a session but its messages, with the state of all three scopes."""
+    metadata, state, note, error = await tx.contents(
+        (session.metadata, session.state, session.end_note, session.turn_error)
+    )
+    return SessionContent(
+        metadata=documents.decode(metadata),
+        session_state=ScopeDocument(
+            values=documents.decode(state), version=session.state_version
+        ),
+        user_state=await read_scope(tx, session.app, session.user),
+        app_state=await read_scope(tx, session.app, None),
+        end_note=decode_note(note),
+        turn_error=error.decode(),
+    )
+
+
+def encode_note(note: EndNote) -> bytes:
+    """The stored form; no bytes for an empty note."""
+    return msgspec.msgpack.encode(note) if note != EndNote() else b""
+
+
+def decode_note(data: bytes) -> EndNote:
+    """The note of a stored form."""
+    return msgspec.msgpack.decode(data, type=EndNote) if data else EndNote()
+
+
+def check_patches(patches: StatePatches) -> None:
+    """Refuse patches that are wrong in themselves.
+
+    Raises:
+        Refusal: `INVALID_FIELD`.
+    """
+    for scope in ("session", "user", "app"):
+        patch: StatePatch | None = getattr(patches, scope)
+        if patch is not None:
+            documents.check_patch(scope, patch)
+
+
+class SessionState(msgspec.Struct, frozen=True):
+    """A session's own state after a patch."""
+
+    values: ContentId
+    version: int
+    keys: tuple[str, ...]
+    """Keys that changed; empty: nothing did."""
+
+
+async def patch_session(
+    work: Work, values: ContentId, version: int, patch: StatePatch | None
+) -> SessionState:
+    """Patch a session's own state.
+
+    Raises:
+        Refusal: `STATE_VERSION_MISMATCH`, `CONTENT_TOO_LARGE` or `INVALID_FIELD`.
+    """
+    if patch is None:
+        return SessionState(values, version, ())
+    old = documents.decode(await work.tx.content(values))
+    new = documents.apply_patch("session", version, old, patch, work.limits)
+    if not new.keys:
+        return SessionState(values, version, ())
+    stored = await work.tx.replace_content(values, documents.encode(new.document))
+    return SessionState(stored, version + 1, new.keys)
+
+
+async def patch_scope(
+    work: Work, app: str, user: str | None, patch: StatePatch
+) -> tuple[int, bool]:
+    """Patch the state of a user, or of the app (None), and log it.
+
+    Returns:
+        The version afterwards, and whether anything changed.
+
+    Raises:
+        Refusal: `STATE_VERSION_MISMATCH`, `CONTENT_TOO_LARGE` or `INVALID_FIELD`.
+    """
+    scope = "app" if user is None else "user"
+    state = await work.tx.scope_state(app, user)
+    old = documents.decode(await work.tx.content(state.values))
+    new = documents.apply_patch(scope, state.version, old, patch, work.limits)
+    if not new.keys:
+        return state.version, False
+    stored = await work.tx.replace_content(state.values, documents.encode(new.document))
+    version = state.version + 1
+    await work.tx.put_scope_state(app, user, ScopeState(version=version, values=stored))
+    await work.tx.log(
+        Change(
+            cause=ChangeCause.STATE_CHANGED,
+            detail=ChangeDetail(user=user, state_keys=new.keys, state_version=version),
+        )
+    )
+    return version, True
+
+
+async def patch_shared(
+    work: Work, app: str, user: str, patches: StatePatches
+) -> tuple[StateVersions, bool]:
+    """Patch user and app state, as far as the patches name them.
+
+    Returns:
+        Their versions afterwards, and whether anything changed.
+    """
+    versions = StateVersions()
+    changed = False
+    if patches.user is not None:
+        version, moved = await patch_scope(work, app, user, patches.user)
+        versions = msgspec.structs.replace(versions, user=version)
+        changed |= moved
+    if patches.app is not None:
+        version, moved = await patch_scope(work, app, None, patches.app)
+        versions = msgspec.structs.replace(versions, app=version)
+        changed |= moved
+    return versions, changed

@@ -1,0 +1,171 @@
+"""Sessions and their descendants: settling, ending and deleting them together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sojourn_server.domain import lifecycle
+from sojourn_server.domain.limits import CASCADE_MOST, UNIT_ROWS
+from sojourn_server.domain.model import (
+    Change,
+    ChangeCause,
+    ChangeDetail,
+    DeletedWhy,
+    EndCause,
+    Session,
+    Status,
+    TurnOutcome,
+)
+from sojourn_server.service.work import Work
+from sojourn_server.store.base import Candidates, ReadTx, SessionRow
+
+
+async def children(
+    tx: ReadTx, parent: Session, *, status: Status | None = None, limit: int = UNIT_ROWS
+) -> list[SessionRow]:
+    """The children of a session, oldest first, at most `limit`."""
+    query = Candidates(app=parent.app, parent_uid=parent.uid, status=status, limit=limit)
+    return list(await tx.candidates(query))
+
+
+async def descendants(
+    tx: ReadTx, parent: Session, *, ended_too: bool, all_of_them: bool, limit: int
+) -> list[SessionRow]:
+    """A session's descendants, parents before children, at most `limit`.
+
+    Args:
+        tx: Where to read.
+        parent: Whose descendants; itself left out.
+        ended_too: Whether to name those that have ended.
+        all_of_them: All, or only those that are ephemeral up to the parent.
+        limit: How many at the most.
+    """
+    status = None if ended_too else Status.ACTIVE
+    found: list[SessionRow] = []
+    generation = [parent]
+    while generation and len(found) < limit:
+        rows = [
+            row
+            for session in generation
+            for row in await children(tx, session, status=status, limit=limit - len(found))
+            if all_of_them or row.session.owner is not None
+        ]
+        found += rows[: limit - len(found)]
+        generation = [row.session for row in rows]
+    return found
+
+
+async def settle(work: Work, app: str, uid: str) -> None:
+    """Write what time has brought about on one session, and on those it owns."""
+    row = await work.tx.session_by_uid(app, uid)
+    if row is None:
+        return
+    changes = list(lifecycle.settled(row.session, work.now))
+    await _end_dependents(work, row.session, changes)
+    await work.write(row, changes)
+
+
+async def write_with_dependents(
+    work: Work, row: SessionRow, changes: Iterable[Change]
+) -> SessionRow:
+    """Write changes of a session after ending what depended on what they end.
+
+    An ephemeral child ends with the turn that owns it, and every ephemeral child with
+    its parent: children first.
+    """
+    written = list(changes)
+    await _end_dependents(work, row.session, written)
+    return await work.write(row, written)
+
+
+async def end_descendants(
+    work: Work, parent: Session, status: Status, cause: EndCause, *, all_of_them: bool
+) -> int:
+    """End descendants that are still ACTIVE, children first.
+
+    Returns:
+        How many ended.
+    """
+    rows = await descendants(
+        work.tx, parent, ended_too=False, all_of_them=all_of_them, limit=CASCADE_MOST
+    )
+    for row in reversed(rows):
+        await end_one(work, row, status, cause)
+    return len(rows)
+
+
+async def end_one(work: Work, row: SessionRow, status: Status, cause: EndCause) -> None:
+    """End one session, after what was due on it anyway."""
+    changes = list(lifecycle.settled(row.session, work.now))
+    session = changes[-1].after if changes else row.session
+    assert session is not None
+    if session.is_active:
+        changes += lifecycle.ended(session, work.now, status, cause)
+    await work.write(row, changes)
+
+
+async def _end_dependents(work: Work, before: Session, changes: list[Change]) -> None:
+    for change in changes:
+        after = change.after
+        if change.cause is ChangeCause.TURN_ENDED and before.turn is not None:
+            completed = change.detail.turn_outcome is TurnOutcome.OK
+            await _end_owned(
+                work,
+                before,
+                before.turn.number,
+                Status.COMPLETED if completed else Status.FAILED,
+            )
+        if after is not None and not after.is_active:
+            await end_descendants(
+                work, before, after.status, EndCause.PARENT_ENDED, all_of_them=False
+            )
+
+
+async def _end_owned(work: Work, parent: Session, turn: int, status: Status) -> None:
+    for row in await children(
+        work.tx, parent, status=Status.ACTIVE, limit=CASCADE_MOST
+    ):
+        owner = row.session.owner
+        if owner is not None and owner.turn_number == turn:
+            await end_descendants(
+                work, row.session, status, EndCause.PARENT_ENDED, all_of_them=False
+            )
+            await end_one(work, row, status, EndCause.OWNER_ENDED)
+
+
+async def delete_one(work: Work, row: SessionRow, why: DeletedWhy, *, end_first: bool) -> int:
+    """Remove one session and erase what it held.
+
+    Args:
+        work: The unit.
+        row: The session; its descendants are no concern of this.
+        why: For the log.
+        end_first: Whether an ACTIVE one ends before, for its watchers.
+
+    Returns:
+        How many messages went with it.
+    """
+    tx, session = work.tx, row.session
+    if end_first and session.is_active:
+        ending = lifecycle.ended(session, work.now, Status.FAILED, EndCause.PARENT_ENDED)
+        row = await work.write(row, ending)
+    elif session.turn:
+        revoked = lifecycle.turn_ended(
+            session, work.now, TurnOutcome.REVOKED, session.turn_error
+        )
+        row = await work.write(row, [revoked])
+    session = row.session
+    if session.last_sequence:
+        done = await tx.purge_messages(row, 1, session.last_sequence, UNIT_ROWS)
+        work.left_over |= not done
+    await tx.erase_held(row)
+    for content in (session.metadata, session.state, session.end_note, session.turn_error):
+        await tx.erase_content(content)
+    await tx.delete_session(row)
+    await tx.log(
+        Change(
+            cause=ChangeCause.DELETED, before=session, detail=ChangeDetail(deleted_why=why)
+        )
+    )
+    work.freed.add(session.uid)
+    return session.message_count

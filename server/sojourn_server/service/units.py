@@ -1,0 +1,180 @@
+"""How a use case becomes a unit of the store: idempotent, scrubbed, told to waiters."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+import msgspec
+
+from sojourn_server.domain.clock import Nanos
+from sojourn_server.domain.errors import Reason, Refusal
+from sojourn_server.domain.limits import UNIT_ROWS, Limits
+from sojourn_server.domain.model import ContentId
+from sojourn_server.domain.tokens import Sealer
+from sojourn_server.service.answers import Answer, Call
+from sojourn_server.service.turn_line import TurnLine
+from sojourn_server.service.work import Defaults, Work
+from sojourn_server.store.base import (
+    Applied,
+    Priority,
+    ReadTx,
+    RequestKey,
+    RequestRecord,
+    Store,
+    Tx,
+)
+
+T = TypeVar("T")
+
+SCRUB_PATIENCE: Final = 2.0
+"""How long an answer waits for the purge of a large removal, in seconds."""
+
+
+class Held(msgspec.Struct, frozen=True):
+    """Content that only a request record still holds."""
+
+    session_pk: int
+    content: tuple[ContentId, ...]
+
+
+HOLDS_NOTHING = Held(0, ())
+
+
+def _holds_nothing(_: object) -> Held:
+    return HOLDS_NOTHING
+
+
+class Units:
+    """Carries out units for the use cases.
+
+    Args:
+        store: Where.
+        sealer: For turn tokens.
+        limits: Ceilings on content.
+        defaults: What holds where nothing else is said.
+    """
+
+    def __init__(self, store: Store, sealer: Sealer, limits: Limits, defaults: Defaults) -> None:
+        self.store = store
+        self.sealer = sealer
+        self.limits = limits
+        self.defaults = defaults
+        self.line = TurnLine()
+
+    async def write(
+        self,
+        call: Call,
+        app: str,
+        kind: type[T],
+        decide: Callable[[Work], Awaitable[T]],
+        *,
+        held: Callable[[T], Held] = _holds_nothing,
+    ) -> Answer[T]:
+        """Carry out a mutating use case, once per request_id.
+
+        Args:
+            call: Who calls.
+            app: Whose log is written.
+            kind: The type of the outcome, for repeats.
+            decide: Reads, decides and writes; returns the outcome.
+            held: What content the request record must hold for repeats.
+
+        Raises:
+            Refusal: `REQUEST_ID_REUSED`, or whatever `decide` raised.
+        """
+        works: list[Work] = []
+        instants: list[Nanos] = [0]
+
+        async def unit(tx: Tx) -> T:
+            instants[0] = tx.now
+            key = RequestKey(app, call.principal, call.method, call.request_id)
+            if call.request_id:
+                record = await tx.request(key)
+                if record is not None:
+                    return _repeated(tx, call, record, kind)
+            work = Work(tx, self.sealer, self.limits, self.defaults)
+            works.append(work)
+            outcome = await decide(work)
+            if call.request_id:
+                keep = held(outcome)
+                await tx.put_request(
+                    RequestRecord(
+                        key=key,
+                        payload_hash=call.payload_hash,
+                        revision=0,
+                        outcome=msgspec.msgpack.encode(outcome),
+                        create_time=tx.now,
+                        session_pk=keep.session_pk,
+                        held=keep.content,
+                    )
+                )
+            return outcome
+
+        try:
+            applied = await self.store.apply(app, call.actor, unit)
+        finally:
+            for work in works:
+                self.line.freed(work.freed)
+        left_over = bool(works) and works[-1].left_over
+        return Answer(
+            outcome=applied.value,
+            revision=applied.revision,
+            scrubbed=await self._scrubbed(applied.scrubbed, left_over),
+            now=instants[0],
+        )
+
+    async def settle(
+        self, app: str, uid: str, priority: Priority = Priority.CALLER
+    ) -> Applied[None]:
+        """Write what time has brought about on one session, as a unit of its own."""
+        # Imported late: the tree needs Work, and Work's settling needs the tree.
+        from sojourn_server.service.tree import settle  # noqa: PLC0415
+
+        freed: set[str] = set()
+
+        async def unit(tx: Tx) -> None:
+            work = Work(tx, self.sealer, self.limits, self.defaults)
+            await settle(work, app, uid)
+            freed.update(work.freed)
+
+        applied = await self.store.apply(app, "", unit, priority)
+        self.line.freed(freed)
+        return applied
+
+    async def read(self, query: Callable[[ReadTx], Awaitable[T]]) -> T:
+        """Carry out a read."""
+        return await self.store.read(query)
+
+    async def _scrubbed(self, by_the_unit: bool, left_over: bool) -> bool:
+        """Wait a little for what the unit left to be purged.
+
+        Returns:
+            Whether all that was erased is gone from the files.
+        """
+        if not left_over:
+            return by_the_unit
+        patience = time.monotonic() + SCRUB_PATIENCE
+        while time.monotonic() < patience:
+            if await self.store.purge(UNIT_ROWS):
+                return True
+            await asyncio.sleep(0)
+        return False
+
+
+def _repeated(tx: Tx, call: Call, record: RequestRecord, kind: type[T]) -> T:
+    """The outcome of a request that succeeded before.
+
+    Raises:
+        Refusal: `REQUEST_ID_REUSED`: it was another request.
+    """
+    if record.payload_hash != call.payload_hash:
+        raise Refusal(
+            Reason.REQUEST_ID_REUSED,
+            "the request_id was used with another payload",
+            {"request_id": call.request_id},
+        )
+    tx.answer_at(record.revision)
+    return msgspec.msgpack.decode(record.outcome, type=kind)

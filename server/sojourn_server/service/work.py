@@ -1,0 +1,256 @@
+"""One unit of work: what every use case does inside its transaction.
+
+A `Work` finds and checks sessions, writes their changes, and remembers what must be
+told or finished once the unit is committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sojourn_server.domain.clock import Nanos
+from sojourn_server.domain.commands import Precondition, SessionRef
+from sojourn_server.domain.errors import Reason, Refusal
+from sojourn_server.domain.ids import uuid7
+from sojourn_server.domain.lifecycle import due
+from sojourn_server.domain.limits import Limits
+from sojourn_server.domain.model import (
+    App,
+    AppStatus,
+    Change,
+    ChangeCause,
+    Session,
+    TurnOutcome,
+)
+from sojourn_server.domain.tokens import Sealer, TurnClaim, etag
+from sojourn_server.store.base import Precede, ReadTx, SessionRow, Tx
+
+
+class Defaults:
+    """What the server's settings say where an app's policy is silent.
+
+    Args:
+        idle_timeout: For sessions whose creator named none; 0: for ever.
+        max_lifetime: The same; 0: no limit.
+        unknown_apps: Whether an app comes into being with its first session.
+    """
+
+    def __init__(
+        self, *, idle_timeout: Nanos, max_lifetime: Nanos, unknown_apps: bool = True
+    ) -> None:
+        self.idle_timeout = idle_timeout
+        self.max_lifetime = max_lifetime
+        self.unknown_apps = unknown_apps
+
+
+class Work:
+    """A unit in the making.
+
+    Args:
+        tx: Its transaction.
+        sealer: Opens turn tokens.
+        limits: Ceilings on content.
+        defaults: What holds where nothing else is said.
+    """
+
+    def __init__(self, tx: Tx, sealer: Sealer, limits: Limits, defaults: Defaults) -> None:
+        self.tx = tx
+        self.sealer = sealer
+        self.limits = limits
+        self.defaults = defaults
+        self.freed: set[str] = set()
+        """Uids whose turn ended: somebody may be waiting for it."""
+        self.left_over = False
+        """Whether something is left to be purged after the commit."""
+
+    @property
+    def now(self) -> Nanos:
+        """The store's clock."""
+        return self.tx.now
+
+    async def current(self, ref: SessionRef) -> SessionRow:
+        """The session of a reference, with nothing overdue.
+
+        Raises:
+            Refusal: `SESSION_NOT_FOUND` or `UID_MISMATCH`.
+            Precede: Something is due; it is a unit of its own and comes first.
+        """
+        row = await find(self.tx, ref)
+        self.require_settled(row)
+        return row
+
+    def require_settled(self, row: SessionRow) -> None:
+        """Let what is due on a session come first.
+
+        Raises:
+            Precede: Something is due.
+        """
+        if is_overdue(row.session, self.now):
+            # Imported late: settling a session needs the tree, and the tree needs Work.
+            from sojourn_server.service.tree import settle  # noqa: PLC0415
+
+            uid, app = row.session.uid, row.session.app
+
+            async def unit(tx: Tx) -> None:
+                await settle(Work(tx, self.sealer, self.limits, self.defaults), app, uid)
+
+            self.freed.add(uid)
+            raise Precede(unit)
+
+    def check(self, session: Session, condition: Precondition) -> None:
+        """Hold a write to its precondition, in the contract's order.
+
+        Raises:
+            Refusal: `SESSION_ENDED`, `GENERATION_CHANGED`, `TURN_SUPERSEDED`,
+                `TURN_TOKEN_INVALID`, `ETAG_MISMATCH` or `SEQUENCE_MISMATCH`.
+        """
+        require_active(session)
+        self.check_conditions(session, condition)
+
+    def check_conditions(self, session: Session, condition: Precondition) -> None:
+        """The same, for a write that an ended session allows too."""
+        if condition.generation is not None and condition.generation != session.generation:
+            raise Refusal(
+                Reason.GENERATION_CHANGED,
+                f"the session is in generation {session.generation}",
+                {"generation": str(session.generation)},
+            )
+        if condition.turn_token:
+            claim = self.open_turn(session.app, condition.turn_token)
+            require_turn(session, claim)
+        if condition.etag and condition.etag != (now := etag(session.uid, session.version)):
+            raise Refusal(Reason.ETAG_MISMATCH, "the session changed since", {"etag": now})
+        if (
+            condition.last_sequence is not None
+            and condition.last_sequence != session.last_sequence
+        ):
+            raise Refusal(
+                Reason.SEQUENCE_MISMATCH,
+                f"the last sequence is {session.last_sequence}",
+                {"last_sequence": str(session.last_sequence)},
+            )
+
+    def open_turn(self, app: str, token: str) -> TurnClaim:
+        """What a turn token claims.
+
+        Raises:
+            Refusal: `TURN_TOKEN_INVALID`: it was changed, or belongs to another app.
+        """
+        return open_turn(self.sealer, app, token)
+
+    async def require_app(self, app: str) -> None:
+        """See to it that the app exists and takes new sessions.
+
+        Raises:
+            Refusal: `APP_DELETED`, `APP_DRAINING` or `APP_UNKNOWN`.
+        """
+        found = await self.tx.app(app)
+        if found is None:
+            if not self.defaults.unknown_apps:
+                raise Refusal(Reason.APP_UNKNOWN, "the server knows no such app", {"app": app})
+            await self.tx.put_app(
+                App(
+                    app=app,
+                    status=AppStatus.ACTIVE,
+                    create_time=self.now,
+                    feed_id=uuid7(self.now),
+                )
+            )
+            await self.tx.log(Change(cause=ChangeCause.APP_CREATED))
+        elif found.status is AppStatus.DELETED:
+            raise Refusal(Reason.APP_DELETED, "the app was deleted", {"app": app})
+        elif found.status is AppStatus.DRAINING:
+            raise Refusal(Reason.APP_DRAINING, "the app is being drained", {"app": app})
+
+    async def write(self, row: SessionRow, changes: Iterable[Change]) -> SessionRow:
+        """Log the changes of one session and store it as the last of them leaves it."""
+        last = row.session
+        logged: list[Change] = list(changes)
+        for change in logged:
+            assert change.after is not None
+            last = change.after
+            if change.cause is ChangeCause.TURN_ENDED:
+                self.freed.add(last.uid)
+        if last is not row.session:
+            row = await self.tx.update_session(row, last, due(last))
+        for change in logged:
+            await self.tx.log(change)
+        return row
+
+    async def keep(self, row: SessionRow, session: Session) -> SessionRow:
+        """Store a session that changed in nothing the log tells of."""
+        return await self.tx.update_session(row, session, due(session))
+
+
+def is_overdue(session: Session, now: Nanos) -> bool:
+    """Whether time has brought about something that is not in the log yet."""
+    instant = due(session)
+    return instant is not None and instant <= now
+
+
+async def find(tx: ReadTx, ref: SessionRef) -> SessionRow:
+    """The session of a reference.
+
+    Raises:
+        Refusal: `SESSION_NOT_FOUND` or `UID_MISMATCH`.
+    """
+    if ref.session_id:
+        row = await tx.session_by_key(ref.app, ref.user, ref.session_id)
+    else:
+        row = await tx.session_by_uid(ref.app, ref.uid)
+    if row is None:
+        named = {"session_id": ref.session_id} if ref.session_id else {"uid": ref.uid}
+        raise Refusal(Reason.SESSION_NOT_FOUND, "there is no such session", named)
+    if ref.uid and row.session.uid != ref.uid:
+        raise Refusal(
+            Reason.UID_MISMATCH,
+            "the id belongs to another session now",
+            {"uid": row.session.uid},
+        )
+    return row
+
+
+def require_active(session: Session) -> None:
+    """Refuse a session that has ended.
+
+    Raises:
+        Refusal: `SESSION_ENDED`.
+    """
+    if not session.is_active:
+        cause = session.end_cause.name if session.end_cause else ""
+        raise Refusal(
+            Reason.SESSION_ENDED,
+            f"the session is {session.status.name}",
+            {"status": session.status.name, "cause": cause},
+        )
+
+
+def open_turn(sealer: Sealer, app: str, token: str) -> TurnClaim:
+    """What a turn token claims.
+
+    Raises:
+        Refusal: `TURN_TOKEN_INVALID`: it was changed, or belongs to another app.
+    """
+    claim = sealer.open(token, TurnClaim)
+    if claim.app != app:
+        raise Refusal(Reason.TURN_TOKEN_INVALID, "the turn token is of another app")
+    return claim
+
+
+def require_turn(session: Session, claim: TurnClaim) -> None:
+    """Refuse a turn that is over.
+
+    Raises:
+        Refusal: `TURN_SUPERSEDED`.
+    """
+    live = session.turn
+    if claim.uid != session.uid or live is None or live.number != claim.number:
+        metadata = {"turn": str(claim.number)}
+        if live is not None and claim.uid == session.uid:
+            metadata["live_turn"] = str(live.number)
+        raise Refusal(Reason.TURN_SUPERSEDED, f"turn {claim.number} is over", metadata)
+
+
+def outcomes(changes: Sequence[Change]) -> list[TurnOutcome]:
+    """How the turns ended that these changes ended."""
+    return [c.detail.turn_outcome for c in changes if c.detail.turn_outcome is not None]
