@@ -1,8 +1,8 @@
 """JSON values that come back exactly as they went.
 
 State, metadata and results travel as JSON texts, never as a protobuf Struct, which would turn 1
-into 1.0. The texts are kept as they are; decoding happens at each access and hands out a fresh value,
-so that nobody can change a value behind the model's back.
+into 1.0. The texts are kept as they are; decoding happens at each access and hands out a fresh
+value, so that nobody can change a value behind the model's back.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The words with a fixed choice of values.
 
 Each member's value is its name in the contract, so `Status("ACTIVE")` and `Status.ACTIVE.value` go
-both ways. Where a server newer than this client answers with another value, the member is `UNKNOWN`.
+both ways. Where a newer server answers with a value that is not listed, the member is `UNKNOWN`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class View(StrEnum):
 
 
 class SessionOrder(StrEnum):
-    """What sessions are sorted by. Only CREATE_TIME misses and repeats nothing while others write."""
+    """What sessions are sorted by. Only CREATE_TIME repeats and misses none while others write."""
 
     CREATE_TIME = "CREATE_TIME"
     SESSION_ID = "SESSION_ID"

@@ -2,8 +2,8 @@
 
     SojournError
     ├── InvalidArgumentError          INVALID_ARGUMENT
-    │   ├── InvalidFieldError             a field breaks its rule: found before sending, or by the server
-    │   │   └── ArgumentTypeError             found before sending: a wrong Python type (also a TypeError)
+    │   ├── InvalidFieldError             a field breaks its rule; also found before sending
+    │   │   └── ArgumentTypeError             a wrong Python type (also a TypeError)
     │   ├── MalformedRequestError
     │   ├── RequestIdReusedError
     │   ├── PageTokenInvalidError
@@ -42,8 +42,8 @@
     │   ├── SequenceMismatchError
     │   └── StateVersionMismatchError
     ├── ResourceExhaustedError        RESOURCE_EXHAUSTED
-    │   ├── RequestTooLargeError          found before sending, or by the server
-    │   ├── ContentTooLargeError          found before sending, or by the server
+    │   ├── RequestTooLargeError          also found before sending
+    │   ├── ContentTooLargeError          also found before sending
     │   ├── QuotaExceededError
     │   ├── StorageFullError
     │   ├── RateLimitedError

@@ -344,6 +344,8 @@ class Session(_message.Message):
     STATE_VERSION_FIELD_NUMBER: _builtins.int
     FORKED_FROM_FIELD_NUMBER: _builtins.int
     LAST_TURN_ERROR_FIELD_NUMBER: _builtins.int
+    LAST_RESET_TIME_FIELD_NUMBER: _builtins.int
+    LAST_RESET_REASON_FIELD_NUMBER: _builtins.int
     uid: _builtins.str
     """Made by the server, a UUIDv7; a new one after delete and create."""
     status: Global___SessionStatus.ValueType
@@ -378,6 +380,8 @@ class Session(_message.Message):
     """Session scope's state version; 0 before the first value."""
     last_turn_error: _builtins.str
     """What went wrong in the last turn that ended, if it failed. FULL view only."""
+    last_reset_reason: _builtins.str
+    """Why it was last reset, in the words of whoever reset it. FULL view only."""
     @_builtins.property
     def key(self) -> Global___SessionKey:
         """The name. Fixed at creation."""
@@ -451,6 +455,10 @@ class Session(_message.Message):
     def forked_from(self) -> Global___Lineage:
         """The session this one was forked from. Absent otherwise."""
 
+    @_builtins.property
+    def last_reset_time(self) -> _timestamp_pb2.Timestamp:
+        """When the session was last reset. Absent if it never was."""
+
     def __init__(
         self,
         *,
@@ -486,10 +494,12 @@ class Session(_message.Message):
         state_version: _builtins.int = ...,
         forked_from: Global___Lineage | None = ...,
         last_turn_error: _builtins.str = ...,
+        last_reset_time: _timestamp_pb2.Timestamp | None = ...,
+        last_reset_reason: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["activity_time", b"activity_time", "create_time", b"create_time", "end_time", b"end_time", "expire_time", b"expire_time", "forked_from", b"forked_from", "idle_timeout", b"idle_timeout", "key", b"key", "last_event_time", b"last_event_time", "max_lifetime", b"max_lifetime", "metrics", b"metrics", "owner_lease_time", b"owner_lease_time", "state", b"state", "time_left", b"time_left", "turn", b"turn", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activity_time", b"activity_time", "create_time", b"create_time", "end_time", b"end_time", "expire_time", b"expire_time", "forked_from", b"forked_from", "idle_timeout", b"idle_timeout", "key", b"key", "last_event_time", b"last_event_time", "last_reset_time", b"last_reset_time", "max_lifetime", b"max_lifetime", "metrics", b"metrics", "owner_lease_time", b"owner_lease_time", "state", b"state", "time_left", b"time_left", "turn", b"turn", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity_time", b"activity_time", "create_time", b"create_time", "end_cause", b"end_cause", "end_reason", b"end_reason", "end_result", b"end_result", "end_time", b"end_time", "ephemeral", b"ephemeral", "etag", b"etag", "expire_cause", b"expire_cause", "expire_time", b"expire_time", "forked_from", b"forked_from", "generation", b"generation", "idle_timeout", b"idle_timeout", "key", b"key", "labels", b"labels", "last_event_time", b"last_event_time", "last_sequence", b"last_sequence", "last_turn_error", b"last_turn_error", "max_lifetime", b"max_lifetime", "message_bytes", b"message_bytes", "message_count", b"message_count", "metadata", b"metadata", "metrics", b"metrics", "owner_lease_time", b"owner_lease_time", "parent_uid", b"parent_uid", "state", b"state", "state_version", b"state_version", "status", b"status", "time_left", b"time_left", "turn", b"turn", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity_time", b"activity_time", "create_time", b"create_time", "end_cause", b"end_cause", "end_reason", b"end_reason", "end_result", b"end_result", "end_time", b"end_time", "ephemeral", b"ephemeral", "etag", b"etag", "expire_cause", b"expire_cause", "expire_time", b"expire_time", "forked_from", b"forked_from", "generation", b"generation", "idle_timeout", b"idle_timeout", "key", b"key", "labels", b"labels", "last_event_time", b"last_event_time", "last_reset_reason", b"last_reset_reason", "last_reset_time", b"last_reset_time", "last_sequence", b"last_sequence", "last_turn_error", b"last_turn_error", "max_lifetime", b"max_lifetime", "message_bytes", b"message_bytes", "message_count", b"message_count", "metadata", b"metadata", "metrics", b"metrics", "owner_lease_time", b"owner_lease_time", "parent_uid", b"parent_uid", "state", b"state", "state_version", b"state_version", "status", b"status", "time_left", b"time_left", "turn", b"turn", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

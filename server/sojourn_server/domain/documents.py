@@ -66,13 +66,17 @@ class Patched(NamedTuple):
     """Keys whose value changed, came or went; sorted. Empty: nothing changed."""
 
 
+def differing(old: Document, new: Document) -> tuple[str, ...]:
+    """The keys whose value came, went or changed, sorted."""
+    return tuple(sorted(key for key in {*old, *new} if old.get(key) != new.get(key)))
+
+
 def merge(old: Document, changes: Document, remove: tuple[str, ...] = ()) -> Patched:
     """The document with some keys written and some removed."""
     new = {**old, **changes}
     for key in remove:
         new.pop(key, None)
-    keys = tuple(sorted(key for key in {*old, *new} if old.get(key) != new.get(key)))
-    return Patched(new, keys)
+    return Patched(new, differing(old, new))
 
 
 def check_patch(scope: str, patch: StatePatch) -> None:
@@ -115,9 +119,8 @@ def apply_patch(
         )
     base = {} if patch.replace else old
     new = merge(base, patch.set, patch.remove).document
-    keys = tuple(sorted(key for key in {*old, *new} if old.get(key) != new.get(key)))
     if len(new) > limits.state_keys:
         raise invalid_field(f"state.{scope}", f"must not exceed {limits.state_keys} keys")
     if size(new) > limits.state_bytes:
         raise too_large(f"state.{scope}", limits.state_bytes)
-    return Patched(new, keys)
+    return Patched(new, differing(old, new))

@@ -218,6 +218,7 @@ def reset(
     history: bool,
     state: bool,
     metrics: bool,
+    reason: ContentId = NO_CONTENT,
 ) -> Iterator[Change]:
     """Clear parts of a session and begin its next generation.
 
@@ -228,7 +229,11 @@ def reset(
         yield revoked
         assert revoked.after is not None
         session = revoked.after
-    fields: dict[str, object] = {"generation": session.generation + 1}
+    fields: dict[str, object] = {
+        "generation": session.generation + 1,
+        "reset_time": now,
+        "reset_reason": reason,
+    }
     if history:
         fields |= {"message_count": 0, "message_bytes": 0, "last_event_time": None}
         fields |= {"turn_error": NO_CONTENT}

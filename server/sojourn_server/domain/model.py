@@ -189,6 +189,10 @@ class Session(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     forked_from: Lineage | None = None
     removed_ranges: tuple[tuple[int, int], ...] = ()
     """Sequences, both ends included, that are removed but whose rows are still being purged."""
+    reset_time: Nanos = 0
+    """When it was last reset; 0: never."""
+    reset_reason: ContentId = NO_CONTENT
+    """Why it was last reset, UTF-8."""
 
     @property
     def is_active(self) -> bool:

@@ -6,10 +6,10 @@ as making it from parts. What the protos' rules checked already is not checked a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
-from sojourn.v1 import session_pb2, session_service_pb2, turn_service_pb2
+from sojourn.v1 import session_pb2, session_service_pb2
 from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.commands import (
     NO_PATCHES,
@@ -266,15 +266,7 @@ def fill_versions(target: session_pb2.StateScopes, versions: StateVersions) -> N
         target.app.version = versions.app
 
 
-def fill_refs(
-    targets: Iterable[session_pb2.SessionRef], refs: Iterable[SessionRef]
-) -> None:
-    """Write references, one into each target."""
-    for target, ref in zip(targets, refs, strict=True):
-        target.app, target.user = ref.app, ref.user
-        target.session_id, target.uid = ref.session_id, ref.uid
-
-
-def outcome_of(outcome: turn_service_pb2.EndTurnRequest.Outcome.ValueType) -> TurnOutcome:
-    """What a holder reports of its turn."""
-    return OUTCOMES[outcome]
+def fill_ref(target: session_pb2.SessionRef, ref: SessionRef) -> None:
+    """Write a reference, as it came."""
+    target.app, target.user = ref.app, ref.user
+    target.session_id, target.uid = ref.session_id, ref.uid

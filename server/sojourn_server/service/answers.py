@@ -71,6 +71,8 @@ class SessionContent(msgspec.Struct, frozen=True, kw_only=True):
     end_note: EndNote
     turn_error: str = ""
     """What went wrong in the last turn, if it failed."""
+    reset_reason: str = ""
+    """Why the session was last reset."""
 
 
 class SessionSnapshot(msgspec.Struct, frozen=True, kw_only=True):

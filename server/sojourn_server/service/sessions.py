@@ -20,14 +20,13 @@ from sojourn_server.domain.commands import (
 from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.domain.limits import UNIT_ROWS
 from sojourn_server.domain.model import (
-    NO_CONTENT,
     DeletedWhy,
     EndCause,
     EndNote,
     Session,
     Status,
 )
-from sojourn_server.service import creation, reading, resetting, state, tree, updating
+from sojourn_server.service import cascades, creation, reading, resetting, state, tree, updating
 from sojourn_server.service.answers import (
     Answer,
     Call,
@@ -45,7 +44,7 @@ from sojourn_server.service.answers import (
 from sojourn_server.service.listing import Listing, ListQuery
 from sojourn_server.service.units import Units
 from sojourn_server.service.work import Work
-from sojourn_server.store.base import ReadTx, SessionRow
+from sojourn_server.store.base import SessionRow
 
 
 class Sessions:
@@ -75,16 +74,13 @@ class Sessions:
 
         async def decide(work: Work) -> CreateManyOutcome:
             created = [
-                (await creation.create(work, app, new, IfExists.FAIL)).session
-                for new in sessions
+                (await creation.create(work, app, new, IfExists.FAIL)).session for new in sessions
             ]
             return CreateManyOutcome(sessions=tuple(created))
 
         return await self._units.write(call, app, CreateManyOutcome, decide)
 
-    async def get(
-        self, call: Call, ref: SessionRef, view: View, last_messages: int
-    ) -> SessionRead:
+    async def get(self, call: Call, ref: SessionRef, view: View, last_messages: int) -> SessionRead:
         """GetSession."""
         return await reading.get(self._units, ref, view, last_messages)
 
@@ -112,9 +108,7 @@ class Sessions:
 
         return await self._units.write(call, ref.app, UpdateOutcome, decide)
 
-    async def touch(
-        self, call: Call, ref: SessionRef, lease: Nanos | None
-    ) -> Answer[TouchOutcome]:
+    async def touch(self, call: Call, ref: SessionRef, lease: Nanos | None) -> Answer[TouchOutcome]:
         """TouchSession."""
 
         async def decide(work: Work) -> TouchOutcome:
@@ -139,8 +133,11 @@ class Sessions:
         if result:
             documents.check_json("result", result)
         note = state.encode_note(EndNote(reason=reason, result=result))
+        earlier = 0
         if cascade:
-            await self._end_tree(call, ref, precondition, status)
+            earlier = await cascades.end_all_but_a_unit(
+                self._units, call, ref, precondition, status
+            )
 
         async def decide(work: Work) -> EndOutcome:
             row = await work.current(ref)
@@ -154,7 +151,7 @@ class Sessions:
             end_note = await work.tx.put_content(note)
             ending = lifecycle.ended(session, work.now, status, EndCause.REQUEST, end_note)
             row = await work.write(row, ending)
-            return EndOutcome(session=row.session, changed=True, descendants=count)
+            return EndOutcome(session=row.session, changed=True, descendants=earlier + count)
 
         return await self._units.write(call, ref.app, EndOutcome, decide)
 
@@ -172,7 +169,7 @@ class Sessions:
         async def decide(work: Work) -> ResetOutcome:
             row = await work.current(ref)
             work.check(row.session, precondition)
-            return await resetting.reset(work, row, scope, if_idle=if_idle)
+            return await resetting.reset(work, row, scope, if_idle=if_idle, reason=reason)
 
         return await self._units.write(call, ref.app, ResetOutcome, decide)
 
@@ -180,6 +177,9 @@ class Sessions:
         self, call: Call, ref: SessionRef, precondition: Precondition, force: bool
     ) -> Answer[DeleteOutcome]:
         """DeleteSession."""
+        earlier = 0
+        if force:
+            earlier = await cascades.delete_all_but_a_unit(self._units, call, ref, precondition)
 
         async def decide(work: Work) -> DeleteOutcome:
             row = await work.current(ref)
@@ -195,6 +195,26 @@ class Sessions:
                     work, descendant, DeletedWhy.REQUEST, end_first=True
                 )
             messages += await tree.delete_one(work, row, DeletedWhy.REQUEST, end_first=False)
-            return DeleteOutcome(sessions=len(rows) + 1, messages=messages)
+            return DeleteOutcome(sessions=earlier + len(rows) + 1, messages=messages)
 
         return await self._units.write(call, ref.app, DeleteOutcome, decide)
+
+
+def _leased(session: Session, now: Nanos, lease: Nanos | None) -> Session:
+    """The session with its owner's lease renewed, if it has one."""
+    owner = session.owner
+    if owner is None or not owner.lease:
+        return session
+    length = owner.lease if lease is None else lease
+    renewed = msgspec.structs.replace(owner, lease=length, lease_time=now + length)
+    return msgspec.structs.replace(session, owner=renewed)
+
+
+def _has_children(rows: Sequence[SessionRow]) -> Refusal:
+    named = ", ".join(row.session.session_id for row in rows[:10])
+    count = f"{len(rows)}" if len(rows) < UNIT_ROWS else f"{UNIT_ROWS} or more"
+    return Refusal(
+        Reason.HAS_CHILDREN,
+        f"the session has {count} children; delete them, or use force",
+        {"count": str(len(rows)), "children": named},
+    )

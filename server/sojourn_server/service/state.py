@@ -29,18 +29,23 @@ async def read_scope(tx: ReadTx, app: str, user: str | None) -> ScopeDocument:
 
 async def read_content(tx: ReadTx, session: Session) -> SessionContent:
     """All content of a session but its messages, with the state of all three scopes."""
-    metadata, state, note, error = await tx.contents(
-        (session.metadata, session.state, session.end_note, session.turn_error)
+    metadata, state, note, error, reason = await tx.contents(
+        (
+            session.metadata,
+            session.state,
+            session.end_note,
+            session.turn_error,
+            session.reset_reason,
+        )
     )
     return SessionContent(
         metadata=documents.decode(metadata),
-        session_state=ScopeDocument(
-            values=documents.decode(state), version=session.state_version
-        ),
+        session_state=ScopeDocument(values=documents.decode(state), version=session.state_version),
         user_state=await read_scope(tx, session.app, session.user),
         app_state=await read_scope(tx, session.app, None),
         end_note=decode_note(note),
         turn_error=error.decode(),
+        reset_reason=reason.decode(),
     )
 
 

@@ -122,9 +122,7 @@ async def _end_dependents(work: Work, before: Session, changes: list[Change]) ->
 
 
 async def _end_owned(work: Work, parent: Session, turn: int, status: Status) -> None:
-    for row in await children(
-        work.tx, parent, status=Status.ACTIVE, limit=CASCADE_MOST
-    ):
+    for row in await children(work.tx, parent, status=Status.ACTIVE, limit=CASCADE_MOST):
         owner = row.session.owner
         if owner is not None and owner.turn_number == turn:
             await end_descendants(
@@ -150,22 +148,24 @@ async def delete_one(work: Work, row: SessionRow, why: DeletedWhy, *, end_first:
         ending = lifecycle.ended(session, work.now, Status.FAILED, EndCause.PARENT_ENDED)
         row = await work.write(row, ending)
     elif session.turn:
-        revoked = lifecycle.turn_ended(
-            session, work.now, TurnOutcome.REVOKED, session.turn_error
-        )
+        revoked = lifecycle.turn_ended(session, work.now, TurnOutcome.REVOKED, session.turn_error)
         row = await work.write(row, [revoked])
     session = row.session
     if session.last_sequence:
         done = await tx.purge_messages(row, 1, session.last_sequence, UNIT_ROWS)
         work.left_over |= not done
     await tx.erase_held(row)
-    for content in (session.metadata, session.state, session.end_note, session.turn_error):
+    for content in (
+        session.metadata,
+        session.state,
+        session.end_note,
+        session.turn_error,
+        session.reset_reason,
+    ):
         await tx.erase_content(content)
     await tx.delete_session(row)
     await tx.log(
-        Change(
-            cause=ChangeCause.DELETED, before=session, detail=ChangeDetail(deleted_why=why)
-        )
+        Change(cause=ChangeCause.DELETED, before=session, detail=ChangeDetail(deleted_why=why))
     )
     work.freed.add(session.uid)
     return session.message_count

@@ -120,10 +120,7 @@ class Work:
             require_turn(session, claim)
         if condition.etag and condition.etag != (now := etag(session.uid, session.version)):
             raise Refusal(Reason.ETAG_MISMATCH, "the session changed since", {"etag": now})
-        if (
-            condition.last_sequence is not None
-            and condition.last_sequence != session.last_sequence
-        ):
+        if condition.last_sequence is not None and condition.last_sequence != session.last_sequence:
             raise Refusal(
                 Reason.SEQUENCE_MISMATCH,
                 f"the last sequence is {session.last_sequence}",

@@ -1,0 +1,322 @@
+"""The only place of the client that names asyncio, threading and grpc.
+
+Everything here comes in two: `async_sleep` and `sync_sleep`, `AsyncChannel` and `SyncChannel`, and so
+on. The async source uses the first; in the generated sync client the second stands in its place. Where
+the async side takes an awaitable, the sync side takes the value that the call has made by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, ParamSpec, TypeAlias, TypeVar
+
+import grpc
+import grpc.aio
+
+from sojourn._status import Status
+from sojourn.errors import ClientClosedError
+from sojourn.options import TLS, KeepaliveOptions
+from sojourn.v1.admin_service_pb2_grpc import AdminServiceStub
+from sojourn.v1.app_service_pb2_grpc import AppServiceStub
+from sojourn.v1.history_service_pb2_grpc import HistoryServiceStub
+from sojourn.v1.session_service_pb2_grpc import SessionServiceStub
+from sojourn.v1.turn_service_pb2_grpc import TurnServiceStub
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
+
+# What the server accepts in one request, and more than it sends in one answer.
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+
+sync_sleep = time.sleep
+async_sleep = asyncio.sleep
+
+RpcError = grpc.RpcError
+"""What a call raises; `read_status` tells what it says."""
+
+
+def read_status(error: grpc.RpcError) -> Status:
+    """Return what a call that failed left behind, whichever of grpc's two faces raised it."""
+    if not isinstance(error, grpc.aio.AioRpcError | grpc.Call):
+        return Status("UNKNOWN", "the call failed without a status")
+    trailers = tuple((key, value) for key, value in error.trailing_metadata() or ())
+    return Status(error.code().name, error.details() or "", trailers)
+
+
+# --- channels ------------------------------------------------------------------------------------
+
+
+def _options(keepalive: KeepaliveOptions, tls: TLS | None) -> list[tuple[str, Any]]:
+    options: list[tuple[str, Any]] = [
+        ("grpc.keepalive_time_ms", int(keepalive.interval.total_seconds() * 1000)),
+        ("grpc.keepalive_timeout_ms", int(keepalive.timeout.total_seconds() * 1000)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_receive_message_length", 4 * MAX_MESSAGE_BYTES),
+        # The calls' own loop repeats and pauses; the channel only has to be ready again in time.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 5000),
+    ]
+    if tls is not None and tls.server_name:
+        options.append(("grpc.ssl_target_name_override", tls.server_name))
+    return options
+
+
+def _credentials(tls: TLS) -> grpc.ChannelCredentials:
+    return grpc.ssl_channel_credentials(
+        root_certificates=tls.root_certificates,
+        private_key=tls.private_key,
+        certificate_chain=tls.certificate_chain,
+    )
+
+
+class AsyncStubs:
+    """The raw generated stubs on this client's channel: their errors are grpc's own."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.sessions = SessionServiceStub(channel)
+        self.turns = TurnServiceStub(channel)
+        self.history = HistoryServiceStub(channel)
+        self.apps = AppServiceStub(channel)
+        self.admin = AdminServiceStub(channel)
+
+
+class SyncStubs:
+    """The raw generated stubs on this client's channel: their errors are grpc's own."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self.sessions = SessionServiceStub(channel)
+        self.turns = TurnServiceStub(channel)
+        self.history = HistoryServiceStub(channel)
+        self.apps = AppServiceStub(channel)
+        self.admin = AdminServiceStub(channel)
+
+
+class AsyncChannel:
+    """One connection, opened at first use, in the event loop of that use."""
+
+    def __init__(self, target: str, tls: TLS | None, keepalive: KeepaliveOptions) -> None:
+        self._target = target
+        self._tls = tls
+        self._keepalive = keepalive
+        self._channel: grpc.aio.Channel | None = None
+        self._stubs: AsyncStubs | None = None
+        self._closed = False
+
+    @property
+    def stubs(self) -> AsyncStubs:
+        """The stubs; the first access opens the channel. Raises `ClientClosedError`."""
+        if self._closed:
+            raise ClientClosedError("the client is closed")
+        if self._stubs is None:
+            options = _options(self._keepalive, self._tls)
+            self._channel = (
+                grpc.aio.insecure_channel(self._target, options)
+                if self._tls is None
+                else grpc.aio.secure_channel(self._target, _credentials(self._tls), options)
+            )
+            self._stubs = AsyncStubs(self._channel)
+        return self._stubs
+
+    async def invoke(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        *,
+        timeout: float,
+        metadata: Metadata,
+    ) -> Response:
+        """Send one request and return the answer; raise `RpcError` or `ClientClosedError`."""
+        try:
+            return await method(request, timeout=timeout, metadata=tuple(metadata))
+        except grpc.aio.UsageError as error:
+            raise ClientClosedError("the client is closed") from error
+        except asyncio.CancelledError as error:
+            # Closing the channel cancels its calls. Only then is it not the caller's own.
+            task = asyncio.current_task()
+            if self._closed and task is not None and not task.cancelling():
+                raise ClientClosedError("the client was closed during the call") from error
+            raise
+
+    async def close(self) -> None:
+        """Close the connection; calls that are under way end with `ClientClosedError`."""
+        self._closed = True
+        if self._channel is not None:
+            await self._channel.close()
+
+
+class SyncChannel:
+    """One connection, opened at first use. Safe to use from several threads."""
+
+    def __init__(self, target: str, tls: TLS | None, keepalive: KeepaliveOptions) -> None:
+        self._target = target
+        self._tls = tls
+        self._keepalive = keepalive
+        self._channel: grpc.Channel | None = None
+        self._stubs: SyncStubs | None = None
+        self._closed = False
+        self._opening = threading.Lock()
+
+    @property
+    def stubs(self) -> SyncStubs:
+        """The stubs; the first access opens the channel. Raises `ClientClosedError`."""
+        with self._opening:
+            if self._closed:
+                raise ClientClosedError("the client is closed")
+            if self._stubs is None:
+                options = _options(self._keepalive, self._tls)
+                self._channel = (
+                    grpc.insecure_channel(self._target, options)
+                    if self._tls is None
+                    else grpc.secure_channel(self._target, _credentials(self._tls), options)
+                )
+                self._stubs = SyncStubs(self._channel)
+            return self._stubs
+
+    def invoke(
+        self,
+        method: grpc.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        *,
+        timeout: float,
+        metadata: Metadata,
+    ) -> Response:
+        """Send one request and return the answer; raise `RpcError` or `ClientClosedError`."""
+        try:
+            return method(request, timeout=timeout, metadata=tuple(metadata))
+        except (ValueError, grpc.RpcError) as error:
+            # grpc says "Cannot invoke RPC on closed channel" with a ValueError, and cancels calls
+            # that are under way when the channel is closed.
+            if self._closed:
+                raise ClientClosedError("the client was closed") from error
+            raise
+
+    def close(self) -> None:
+        """Close the connection; calls that are under way end with `ClientClosedError`."""
+        with self._opening:
+            self._closed = True
+            if self._channel is not None:
+                self._channel.close()
+
+
+# --- work on the side ----------------------------------------------------------------------------
+
+
+class AsyncTicker:
+    """Calls an action again and again in the background, until the action says stop.
+
+    The action must not raise; it returns whether to go on.
+    """
+
+    def __init__(self, interval: float, action: Callable[[], Awaitable[bool]]) -> None:
+        self._interval = interval
+        self._action = action
+        self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval)
+            if not await self._action():
+                return
+
+    async def stop(self) -> None:
+        """End it, also in the middle of the action."""
+        self._task.cancel()
+        await asyncio.wait({self._task})
+
+
+class SyncTicker:
+    """Calls an action again and again in a daemon thread, until the action says stop.
+
+    The action must not raise; it returns whether to go on.
+    """
+
+    def __init__(self, interval: float, action: Callable[[], bool]) -> None:
+        self._interval = interval
+        self._action = action
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sojourn-ticker", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._interval):
+            if not self._action():
+                return
+
+    def stop(self) -> None:
+        """End it; an action that is under way is waited for."""
+        self._stopping.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+
+async def async_finish(work: Coroutine[Any, Any, T]) -> T:
+    """Do this work to its end, even when the caller is cancelled meanwhile.
+
+    The work must have a deadline of its own. A cancellation is raised after it.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            if task.cancelled():
+                break
+            cancelled = error
+        except Exception:  # noqa: BLE001 - the result is looked at below
+            break
+    if cancelled is not None:
+        if not task.cancelled():
+            # Looked at, so that asyncio does not complain that nobody did.
+            task.exception()
+        raise cancelled
+    return task.result()
+
+
+def sync_finish(work: T) -> T:
+    """Return the result: the work was done by the call that made it."""
+    return work
+
+
+# --- loops in threads: for sojourn.testing --------------------------------------------------------
+
+
+class LoopThread:
+    """An event loop in a thread of its own, for sync code that needs an async object."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="sojourn-loop", daemon=True
+        )
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the loop and return its result."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def close(self) -> None:
+        """Stop the loop and its thread."""
+        with contextlib.suppress(asyncio.CancelledError):
+            self.run(_cancel_others())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _cancel_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

@@ -1,0 +1,64 @@
+"""Writes what time brings about: expiries, abandoned turns, lost owners.
+
+The job is driven by the nearest deadline in the store, and looks at least every
+`interval`, since a nearer one may be written at any time. Callers never wait for it:
+an RPC on an overdue session settles it by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from sojourn_server.domain.clock import SECOND, Clock
+from sojourn_server.service.units import Units
+from sojourn_server.store.base import Priority, ReadTx, SessionRow
+
+BATCH: Final = 64
+"""How many sessions are settled at once. Small, so that callers get in between."""
+
+SHORTEST: Final = 0.005
+"""The least time between two looks, in seconds: a frozen clock must not spin the job."""
+
+
+async def run(units: Units, clock: Clock, interval: float) -> None:
+    """Settle overdue sessions until cancelled.
+
+    Args:
+        units: Where.
+        clock: The store's clock.
+        interval: The longest time between two looks, in seconds; at most 1 keeps the
+            promise that an expiry is at most 1 s late.
+    """
+    while True:
+        settled = await settle_batch(units, clock)
+        await asyncio.sleep(0 if settled == BATCH else await _until_next(units, clock, interval))
+
+
+async def settle_batch(units: Units, clock: Clock) -> int:
+    """Settle the sessions that are overdue longest, at most `BATCH` of them.
+
+    Returns:
+        How many.
+    """
+    now = clock.now()
+
+    async def overdue(tx: ReadTx) -> Sequence[SessionRow]:
+        return await tx.due_sessions(now, BATCH)
+
+    rows = await units.read(overdue)
+    await asyncio.gather(
+        *(units.settle(row.session.app, row.session.uid, Priority.JOB) for row in rows)
+    )
+    return len(rows)
+
+
+async def _until_next(units: Units, clock: Clock, interval: float) -> float:
+    async def nearest(tx: ReadTx) -> int | None:
+        return await tx.next_due()
+
+    instant = await units.read(nearest)
+    if instant is None:
+        return interval
+    return min(interval, max(SHORTEST, (instant - clock.now()) / SECOND))

@@ -1,0 +1,30 @@
+"""Finishes large removals, and forgets old request records."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from sojourn_server.domain.clock import Clock, Nanos
+from sojourn_server.domain.limits import UNIT_ROWS
+from sojourn_server.store.base import Store
+
+PURGE_INTERVAL: Final = 1.0
+"""How often the store is asked whether something is left to purge, in seconds."""
+
+FORGET_INTERVAL: Final = 60.0
+"""How often old request records are removed, in seconds."""
+
+
+async def purge(store: Store) -> None:
+    """Erase what large removals left over, until cancelled."""
+    while True:
+        done = await store.purge(UNIT_ROWS)
+        await asyncio.sleep(PURGE_INTERVAL if done else 0)
+
+
+async def forget(store: Store, clock: Clock, keeping: Nanos) -> None:
+    """Remove request records older than `keeping`, until cancelled."""
+    while True:
+        removed = await store.forget_requests(clock.now() - keeping, UNIT_ROWS)
+        await asyncio.sleep(FORGET_INTERVAL if removed < UNIT_ROWS else 0)

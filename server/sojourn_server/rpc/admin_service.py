@@ -1,0 +1,54 @@
+"""AdminService: what the server says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from sojourn.v1 import admin_service_pb2 as pb
+from sojourn_server.domain.clock import Nanos
+from sojourn_server.rpc.times import fill
+from sojourn_server.service.answers import Call
+
+
+class ServerFacts(NamedTuple):
+    """What does not change while a server runs."""
+
+    version: str
+    """The release of the server."""
+    store: str
+    """The kind of store: `sqlite` or `postgresql`."""
+    store_version: str
+    """The release of the store's engine."""
+    schema_version: int
+    """The number of the store's schema."""
+    start_time: Nanos
+    """When the server started."""
+
+
+class AdminServicer:
+    """The RPCs of AdminService that this release has.
+
+    Args:
+        facts: What this server is.
+        draining: Says whether it is draining.
+    """
+
+    def __init__(self, facts: ServerFacts, draining: Callable[[], bool]) -> None:
+        self._facts = facts
+        self._draining = draining
+
+    async def get_server_info(
+        self, request: pb.GetServerInfoRequest, call: Call  # noqa: ARG002 - asks for nothing
+    ) -> pb.GetServerInfoResponse:
+        """GetServerInfo."""
+        facts = self._facts
+        response = pb.GetServerInfoResponse(
+            version=facts.version,
+            store=facts.store,
+            store_version=facts.store_version,
+            schema_version=facts.schema_version,
+            draining=self._draining(),
+        )
+        fill(response.start_time, facts.start_time)
+        return response

@@ -1,0 +1,270 @@
+"""What every call goes through, from bytes to bytes.
+
+Admission, decoding, the protos' rules, the caller's name, the payload's fingerprint,
+the use case, the answer; and on any failure one status with its details. It is one
+function around each handler and no chain of interceptors: each link of grpc.aio's
+chain costs a coroutine per call, and the chain never sees a request that cannot be
+decoded. So grpc hands over plain bytes, and what a bad request is, is said here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+from grpc_status import rpc_status
+
+from sojourn_server import logs
+from sojourn_server.domain.errors import Reason, Refusal, invalid_field
+from sojourn_server.domain.tokens import Sealer
+from sojourn_server.rpc.errors import (
+    TABLE,
+    draining,
+    not_implemented,
+    refusal_of,
+    status_of,
+)
+from sojourn_server.rpc.methods import Method
+from sojourn_server.rpc.validation import Rules
+from sojourn_server.service.answers import Call
+
+CORRELATION: Final = "x-sojourn-correlation-id"
+"""Trailer of every answer: finds the call's lines in the server's log."""
+ACTOR: Final = "x-sojourn-actor-bin"
+"""Metadata, UTF-8: in whose name the caller acts, while authentication is off."""
+ACTOR_CHARACTERS: Final = 256
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Use = Callable[[Any, Call], Awaitable[Message]]
+"""A servicer's method: it decodes, calls a use case and encodes."""
+
+_log = logs.get_logger("rpc")
+
+
+class Pipeline:
+    """Serves calls, and knows which are being served.
+
+    Args:
+        rules: The protos' rules.
+        sealer: Its keyed hash tells payloads apart.
+        request_bytes: The most that one request may be.
+        log_calls: Whether every call gets a line at level debug.
+    """
+
+    def __init__(
+        self, *, rules: Rules, sealer: Sealer, request_bytes: int, log_calls: bool = False
+    ) -> None:
+        self._rules = rules
+        self._sealer = sealer
+        self._request_bytes = request_bytes
+        self._log_calls = log_calls
+        self._running: set[asyncio.Task[Any]] = set()
+        self._evicted: set[asyncio.Task[Any]] = set()
+        self._idle = asyncio.Event()
+        self.draining = False
+        """Whether new calls are refused. Set once, by the drain."""
+
+    @property
+    def running(self) -> int:
+        """How many calls are being served."""
+        return len(self._running)
+
+    async def idle(self) -> None:
+        """Wait until no call is being served."""
+        while self._running:
+            self._idle.clear()
+            await self._idle.wait()
+
+    def evict(self) -> None:
+        """Break off every call that is being served: `UNAVAILABLE / DRAINING`."""
+        for task in self._running:
+            self._evicted.add(task)
+            task.cancel()
+
+    def handler(self, method: Method, use: Use | None) -> grpc.RpcMethodHandler[Any, Any]:
+        """What grpc calls for a method.
+
+        Args:
+            method: The method; one with streams must be not built.
+            use: Answers it; None: this release has none.
+        """
+        if use is None:
+            return self._missing(method)
+        return grpc.unary_unary_rpc_method_handler(self._unary(method, use))  # type: ignore[arg-type]
+
+    def _unary(self, method: Method, use: Use) -> Callable[[bytes, Context], Awaitable[bytes]]:
+        parse = method.request.FromString
+        name, has_request_id = method.name, method.has_request_id
+
+        async def serve(raw: bytes, context: Context) -> bytes:
+            correlation_id = os.urandom(8).hex()
+            logs.correlation.set(correlation_id)
+            begin = time.monotonic()
+            task = asyncio.current_task()
+            assert task is not None
+            self._running.add(task)
+            outcome = "CANCELLED"
+            try:
+                try:
+                    request = self._admit(raw, parse)
+                    remaining = context.time_remaining()
+                    actor = _actor(context)
+                    request_id = request.request_id if has_request_id else ""
+                    call = Call(
+                        actor=actor,
+                        method=name,
+                        request_id=request_id,
+                        payload_hash=self._fingerprint(name, request) if request_id else b"",
+                        # grpc's own figure follows the wall clock; from here on time is monotonic.
+                        deadline=None if remaining is None else begin + remaining,
+                    )
+                    answer = (await use(request, call)).SerializeToString()
+                except asyncio.CancelledError as error:
+                    refusal = self._refusal_of_cancel(name, task, error)
+                except Exception as error:  # noqa: BLE001 - nothing else may reach grpc
+                    refusal = self._refusal(name, error)
+                else:
+                    context.set_trailing_metadata(((CORRELATION, correlation_id),))
+                    outcome = "OK"
+                    return answer
+                outcome = refusal.reason.value
+                return await _abort(context, refusal, correlation_id)
+            finally:
+                self._leave(task)
+                if self._log_calls:
+                    _log_call(name, outcome, begin)
+
+        return serve
+
+    def _admit(self, raw: bytes, parse: Callable[[bytes], Message]) -> Any:
+        """The request of its bytes, held to the rules."""
+        if self.draining:
+            raise draining()
+        if len(raw) > self._request_bytes:
+            raise Refusal(
+                Reason.REQUEST_TOO_LARGE,
+                f"the request is larger than {self._request_bytes} bytes",
+                {"limit_bytes": str(self._request_bytes)},
+            )
+        try:
+            request = parse(raw)
+        except DecodeError:
+            raise Refusal(
+                Reason.MALFORMED_REQUEST, "the bytes are no message of the request's type"
+            ) from None
+        self._rules.check(request)
+        return request
+
+    def _fingerprint(self, method: str, request: Any) -> bytes:
+        """The keyed hash of a payload; clears the request's id."""
+        request.ClearField("request_id")
+        data: bytes = request.SerializeToString(deterministic=True)
+        return self._sealer.fingerprint(method.encode() + b"\0" + data)
+
+    def _refusal(self, method: str, error: Exception) -> Refusal:
+        refusal = refusal_of(error)
+        if refusal.reason is Reason.INTERNAL:
+            _log.error("call failed", method=method, **logs.fault(error))
+        return refusal
+
+    def _refusal_of_cancel(
+        self, method: str, task: asyncio.Task[Any], error: asyncio.CancelledError
+    ) -> Refusal:
+        """What to answer when the handler was cancelled.
+
+        Raises:
+            CancelledError: grpc cancelled it: the caller is gone, and nobody listens.
+        """
+        if task in self._evicted:
+            return draining()
+        if task.cancelling():
+            raise error
+        # Something that we awaited was cancelled. grpc would send no status at all, and
+        # leave the caller to its deadline.
+        _log.error("call lost", method=method, **logs.fault(error))
+        return Refusal(Reason.STORE_UNAVAILABLE, "the call was broken off inside the server")
+
+    def _leave(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        self._evicted.discard(task)
+        if not self._running:
+            self._idle.set()
+
+    def _missing(self, method: Method) -> grpc.RpcMethodHandler[Any, Any]:
+        """Answers a method of the contract that this release does not have."""
+
+        async def refuse(_: bytes | AsyncIterator[bytes], context: Context) -> None:
+            refusal = draining() if self.draining else not_implemented(method.name)
+            await _abort(context, refusal, os.urandom(8).hex())
+
+        if method.requests_stream:
+            return grpc.stream_unary_rpc_method_handler(refuse)  # type: ignore[arg-type]
+        if method.responses_stream:
+            return grpc.unary_stream_rpc_method_handler(refuse)  # type: ignore[arg-type]
+        return grpc.unary_unary_rpc_method_handler(refuse)  # type: ignore[arg-type]
+
+
+class Router(grpc.GenericRpcHandler[Any, Any]):
+    """Finds a method's handler with one look-up for all services.
+
+    Args:
+        handlers: By path: `/sojourn.v1.SessionService/CreateSession`.
+    """
+
+    def __init__(self, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
+        self._handlers = dict(handlers)
+
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """The handler, or None: grpc answers an unknown method itself."""
+        return self._handlers.get(handler_call_details.method)
+
+
+def _actor(context: Context) -> str:
+    """In whose name the caller says it acts.
+
+    Raises:
+        Refusal: `INVALID_FIELD`: not UTF-8, not printable, or too long.
+    """
+    for key, value in context.invocation_metadata() or ():
+        if key == ACTOR:
+            break
+    else:
+        return ""
+    try:
+        actor = value.decode() if isinstance(value, bytes) else value
+    except UnicodeDecodeError:
+        raise invalid_field(ACTOR, "must be UTF-8") from None
+    if len(actor) > ACTOR_CHARACTERS:
+        raise invalid_field(ACTOR, f"must be at most {ACTOR_CHARACTERS} characters")
+    if not actor.isprintable():
+        raise invalid_field(ACTOR, "must be printable")
+    return actor
+
+
+async def _abort(context: Context, refusal: Refusal, correlation_id: str) -> Any:
+    """End a call with a refusal. Never returns: grpc raises its own exception."""
+    status = rpc_status.to_status(status_of(refusal))
+    await context.abort(
+        status.code,
+        status.details,
+        (*status.trailing_metadata, (CORRELATION, correlation_id)),
+    )
+
+
+def _log_call(method: str, outcome: str, begin: float) -> None:
+    """Say what became of a call: `OK`, `CANCELLED` or the reason of its refusal."""
+    code = TABLE[Reason(outcome)].code.name if outcome in Reason.__members__ else outcome
+    _log.debug(
+        "call",
+        method=method,
+        code=code,
+        outcome=outcome,
+        milliseconds=round((time.monotonic() - begin) * 1_000, 3),
+    )

@@ -1,0 +1,232 @@
+"""SessionService: which use case answers which RPC."""
+
+from __future__ import annotations
+
+from sojourn.v1 import session_service_pb2 as pb
+from sojourn_server.domain.commands import Changes
+from sojourn_server.domain.errors import Refusal, invalid_field
+from sojourn_server.domain.filter import EVERYTHING
+from sojourn_server.domain.limits import ANSWER_BYTES
+from sojourn_server.rpc import convert_session as convert
+from sojourn_server.rpc.convert_filter import decode_filter
+from sojourn_server.rpc.convert_message import fill_message
+from sojourn_server.rpc.errors import not_implemented
+from sojourn_server.rpc.times import length
+from sojourn_server.service.answers import Call
+from sojourn_server.service.listing import ListQuery
+from sojourn_server.service.sessions import Sessions
+
+
+class SessionServicer:
+    """The RPCs of SessionService that this release has.
+
+    Args:
+        sessions: The use cases.
+    """
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    async def create_session(
+        self, request: pb.CreateSessionRequest, call: Call
+    ) -> pb.CreateSessionResponse:
+        """CreateSession."""
+        new = convert.decode_new_session("session", request.session)
+        if_exists = convert.IF_EXISTS[request.if_exists]
+        answer = await self._sessions.create(call, request.app, new, if_exists)
+        outcome = answer.outcome
+        response = pb.CreateSessionResponse(created=outcome.created, revision=answer.revision)
+        convert.fill_session(response.session, outcome.session, answer.now)
+        return response
+
+    async def batch_create_sessions(
+        self, request: pb.BatchCreateSessionsRequest, call: Call
+    ) -> pb.BatchCreateSessionsResponse:
+        """BatchCreateSessions."""
+        new = [
+            convert.decode_new_session(f"sessions[{index}]", each)
+            for index, each in enumerate(request.sessions)
+        ]
+        answer = await self._sessions.create_many(call, request.app, new)
+        response = pb.BatchCreateSessionsResponse(revision=answer.revision)
+        for session in answer.outcome.sessions:
+            convert.fill_session(response.sessions.add(), session, answer.now)
+        if response.ByteSize() > ANSWER_BYTES:
+            del response.sessions[:]
+            for session in answer.outcome.sessions:
+                convert.fill_ids(response.sessions.add(), session)
+        return response
+
+    async def get_session(
+        self, request: pb.GetSessionRequest, call: Call
+    ) -> pb.GetSessionResponse:
+        """GetSession."""
+        view = convert.VIEWS[request.view]
+        ref = convert.decode_ref(request.session)
+        read = await self._sessions.get(call, ref, view, request.last_messages)
+        response = pb.GetSessionResponse(revision=read.revision)
+        convert.fill_snapshot(response.session, read.snapshot, read.now, view)
+        for message in read.messages:
+            fill_message(response.messages.add(), message)
+        return response
+
+    async def batch_get_sessions(
+        self, request: pb.BatchGetSessionsRequest, call: Call
+    ) -> pb.BatchGetSessionsResponse:
+        """BatchGetSessions."""
+        for index, ref in enumerate(request.sessions):
+            if ref.app != request.app:
+                raise _other_app(index)
+        view = convert.VIEWS[request.view]
+        refs = [convert.decode_ref(ref) for ref in request.sessions]
+        read = await self._sessions.get_many(call, request.app, refs, view)
+        response = pb.BatchGetSessionsResponse(covered=read.covered, revision=read.revision)
+        for snapshot in read.found:
+            convert.fill_snapshot(response.sessions.add(), snapshot, read.now, view)
+        for missing in read.missing:
+            convert.fill_ref(response.not_found.add(), missing)
+        return response
+
+    async def list_sessions(
+        self, request: pb.ListSessionsRequest, call: Call
+    ) -> pb.ListSessionsResponse:
+        """ListSessions."""
+        view = convert.VIEWS[request.view]
+        which = decode_filter("filter", request.filter) if request.HasField("filter") else None
+        page = await self._sessions.list(
+            call,
+            ListQuery(
+                app=request.app,
+                user=request.user if request.HasField("user") else None,
+                filter=which or EVERYTHING,
+                sort_by=convert.SORTS[request.order],
+                descending=request.descending,
+                page_size=request.page_size,
+                page_token=request.page_token,
+                view=view,
+                total=request.total_size,
+            ),
+        )
+        response = pb.ListSessionsResponse(
+            next_page_token=page.next_page_token,
+            total_size=page.total,
+            revision=page.revision,
+            resume_token=page.resume_token,
+        )
+        for snapshot in page.snapshots:
+            convert.fill_snapshot(response.sessions.add(), snapshot, page.now, view)
+        return response
+
+    async def update_session(
+        self, request: pb.UpdateSessionRequest, call: Call
+    ) -> pb.UpdateSessionResponse:
+        """UpdateSession."""
+        changes = Changes(
+            labels=dict(request.labels),
+            remove_labels=tuple(request.remove_labels),
+            replace_labels=request.replace_labels,
+            metadata=dict(request.metadata),
+            remove_metadata=tuple(request.remove_metadata),
+            state=convert.decode_patches(request.state),
+            metrics=convert.decode_metrics(request.metrics),
+            idle_timeout=(
+                length("idle_timeout", request.idle_timeout)
+                if request.HasField("idle_timeout")
+                else None
+            ),
+            max_lifetime=(
+                length("max_lifetime", request.max_lifetime)
+                if request.HasField("max_lifetime")
+                else None
+            ),
+        )
+        answer = await self._sessions.update(
+            call,
+            convert.decode_ref(request.session),
+            convert.decode_precondition(request.precondition),
+            changes,
+        )
+        outcome = answer.outcome
+        response = pb.UpdateSessionResponse(changed=outcome.changed, revision=answer.revision)
+        convert.fill_session(response.session, outcome.session, answer.now)
+        convert.fill_versions(response.state_versions, outcome.versions)
+        return response
+
+    async def touch_session(
+        self, request: pb.TouchSessionRequest, call: Call
+    ) -> pb.TouchSessionResponse:
+        """TouchSession."""
+        lease = length("lease", request.lease) if request.HasField("lease") else None
+        ref = convert.decode_ref(request.session)
+        answer = await self._sessions.touch(call, ref, lease)
+        response = pb.TouchSessionResponse(revision=answer.revision)
+        convert.fill_session(response.session, answer.outcome.session, answer.now)
+        return response
+
+    async def end_session(
+        self, request: pb.EndSessionRequest, call: Call
+    ) -> pb.EndSessionResponse:
+        """EndSession."""
+        answer = await self._sessions.end(
+            call,
+            convert.decode_ref(request.session),
+            convert.decode_precondition(request.precondition),
+            convert.END_STATUSES[request.status],
+            request.reason,
+            request.result,
+            request.cascade,
+        )
+        outcome = answer.outcome
+        response = pb.EndSessionResponse(
+            changed=outcome.changed,
+            revision=answer.revision,
+            descendants_ended=outcome.descendants,
+        )
+        convert.fill_session(response.session, outcome.session, answer.now)
+        return response
+
+    async def reset_session(
+        self, request: pb.ResetSessionRequest, call: Call
+    ) -> pb.ResetSessionResponse:
+        """ResetSession."""
+        if request.backup_session_id:
+            raise not_implemented("ResetSession.backup_session_id")
+        answer = await self._sessions.reset(
+            call,
+            convert.decode_ref(request.session),
+            convert.decode_precondition(request.precondition),
+            convert.RESET_SCOPES[request.scope],
+            request.if_idle,
+            request.reason,
+        )
+        outcome = answer.outcome
+        response = pb.ResetSessionResponse(
+            revision=answer.revision,
+            messages_cleared=outcome.messages,
+            state_keys_cleared=outcome.state_keys,
+            metrics_cleared=outcome.metrics,
+            scrubbed=answer.scrubbed,
+        )
+        convert.fill_session(response.session, outcome.session, answer.now)
+        return response
+
+    async def delete_session(
+        self, request: pb.DeleteSessionRequest, call: Call
+    ) -> pb.DeleteSessionResponse:
+        """DeleteSession."""
+        answer = await self._sessions.delete(
+            call,
+            convert.decode_ref(request.session),
+            convert.decode_precondition(request.precondition),
+            request.force,
+        )
+        return pb.DeleteSessionResponse(
+            revision=answer.revision,
+            sessions_deleted=answer.outcome.sessions,
+            messages_deleted=answer.outcome.messages,
+            scrubbed=answer.scrubbed,
+        )
+
+
+def _other_app(index: int) -> Refusal:
+    return invalid_field(f"sessions[{index}].app", "must be the request's own app")

@@ -1,0 +1,203 @@
+"""Appending messages, with state and counters, as one unit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from sojourn_server.domain import documents, lifecycle
+from sojourn_server.domain.commands import (
+    MetricsDelta,
+    NewMessage,
+    Precondition,
+    SessionRef,
+    StatePatches,
+)
+from sojourn_server.domain.errors import Reason, Refusal, invalid_field, too_large
+from sojourn_server.domain.ids import uuid7
+from sojourn_server.domain.limits import Limits
+from sojourn_server.domain.model import (
+    Change,
+    ChangeCause,
+    ChangeDetail,
+    Message,
+    MessageBody,
+    Session,
+)
+from sojourn_server.service import creation, reading, state
+from sojourn_server.service.answers import AppendOutcome
+from sojourn_server.service.updating import NO_DELTA, add_metrics, patch_state
+from sojourn_server.service.work import Work
+from sojourn_server.store.base import SessionRow
+
+
+def body_size(new: NewMessage) -> int:
+    """Bytes of content, payload and metadata together."""
+    text = len(new.content.encode()) if new.content else 0
+    return text + len(new.payload) + documents.size(new.metadata)
+
+
+def check_messages(messages: Sequence[NewMessage], limits: Limits) -> None:
+    """Refuse messages that are wrong in themselves.
+
+    Raises:
+        Refusal: `INVALID_FIELD` or `CONTENT_TOO_LARGE`, naming the message's place.
+    """
+    for index, new in enumerate(messages):
+        field = f"messages[{index}]"
+        if new.content is not None and "\0" in new.content:
+            raise invalid_field(f"{field}.content", "must not hold a NUL character")
+        documents.check_document(f"{field}.metadata", new.metadata)
+        if body_size(new) > limits.message_bytes:
+            raise too_large(field, limits.message_bytes)
+
+
+async def append(
+    work: Work,
+    ref: SessionRef,
+    precondition: Precondition,
+    messages: Sequence[NewMessage],
+    patches: StatePatches,
+    metrics: MetricsDelta,
+    *,
+    create: bool,
+) -> AppendOutcome:
+    """Append messages, patch state and add to the counters: all, or nothing.
+
+    Raises:
+        Refusal: Those of the precondition, `MESSAGE_EXISTS`, `STATE_VERSION_MISMATCH`,
+            `CONTENT_TOO_LARGE` or `INVALID_FIELD`.
+    """
+    if create:
+        row, created = await creation.find_or_insert(work, ref)
+    else:
+        row, created = await work.current(ref), False
+    before = row.session
+    work.check(before, precondition)
+    placed, new = await _place(work, row, messages)
+    await work.tx.insert_messages(row, new)
+
+    logged: list[Change] = []
+    session = before
+    if new or metrics != NO_DELTA:
+        logged.append(_appended(work, before, new, metrics))
+        session = _after(logged)
+    if patched := await patch_state(work, session, patches.session):
+        logged.append(patched)
+        session = _after(logged)
+    versions, shared_changed = await state.patch_shared(work, before.app, before.user, patches)
+    if patches.session is not None:
+        versions = msgspec.structs.replace(versions, session=session.state_version)
+    if logged:
+        row = await work.write(row, logged)
+    else:
+        row = await work.keep(row, lifecycle.renewed(before, work.now))
+    return AppendOutcome(
+        session=row.session,
+        message_ids=tuple(message.message_id for message in placed),
+        sequences=tuple(message.sequence for message in placed),
+        changed=bool(logged) or shared_changed or created,
+        created=created,
+        versions=versions,
+    )
+
+
+async def _place(
+    work: Work, row: SessionRow, messages: Sequence[NewMessage]
+) -> tuple[list[Message], list[Message]]:
+    """Give each message its sequence; known ones keep the one they have.
+
+    Returns:
+        A message for each that was asked for, and of those the ones to insert.
+    """
+    placed: list[Message] = []
+    fresh: dict[str, NewMessage] = {}
+    by_id: dict[str, Message] = {}
+    sequence = row.session.last_sequence
+    for new in messages:
+        known = by_id.get(new.message_id) if new.message_id else None
+        if known is not None and fresh[known.message_id] != new:
+            raise _exists(new)
+        if known is None and new.message_id:
+            known = await _known(work, row, new)
+        if known is None:
+            sequence += 1
+            known = await _store(work, new, sequence)
+            by_id[known.message_id] = known
+            fresh[known.message_id] = new
+        placed.append(known)
+    return placed, list(by_id.values())
+
+
+async def _known(work: Work, row: SessionRow, new: NewMessage) -> Message | None:
+    """The message that the session holds under this id, if it is the same."""
+    known = await work.tx.message_by_id(row, new.message_id)
+    if known is None:
+        return None
+    same = (
+        known.role == new.role
+        and known.content_type == new.content_type
+        and known.event_time == new.event_time
+        and reading.decode_body(await work.tx.content(known.body)) == _body(new)
+    )
+    if not same:
+        raise _exists(new)
+    return known
+
+
+async def _store(work: Work, new: NewMessage, sequence: int) -> Message:
+    body = _body(new)
+    stored = msgspec.msgpack.encode(body) if body != MessageBody() else b""
+    return Message(
+        message_id=new.message_id or uuid7(work.now),
+        sequence=sequence,
+        role=new.role,
+        content_type=new.content_type,
+        event_time=new.event_time,
+        create_time=work.now,
+        size=body_size(new),
+        body=await work.tx.put_content(stored),
+    )
+
+
+def _body(new: NewMessage) -> MessageBody:
+    return MessageBody(content=new.content, payload=new.payload, metadata=new.metadata)
+
+
+def _appended(work: Work, session: Session, new: Sequence[Message], delta: MetricsDelta) -> Change:
+    metrics = add_metrics(session.metrics, delta)
+    if not new:
+        after = msgspec.structs.replace(
+            lifecycle.renewed(session, work.now), update_time=work.now, metrics=metrics
+        )
+        return Change(cause=ChangeCause.UPDATED, before=session, after=after)
+    after = lifecycle.edited(
+        session,
+        work.now,
+        message_count=session.message_count + len(new),
+        message_bytes=session.message_bytes + sum(message.size for message in new),
+        last_sequence=new[-1].sequence,
+        last_event_time=new[-1].event_time,
+        metrics=metrics,
+    )
+    return Change(
+        cause=ChangeCause.MESSAGES_APPENDED,
+        before=session,
+        after=after,
+        detail=ChangeDetail(first_sequence=new[0].sequence, last_sequence=new[-1].sequence),
+    )
+
+
+def _after(changes: Sequence[Change]) -> Session:
+    session = changes[-1].after
+    assert session is not None
+    return session
+
+
+def _exists(new: NewMessage) -> Refusal:
+    return Refusal(
+        Reason.MESSAGE_EXISTS,
+        "the session holds another message with this id",
+        {"message_id": new.message_id},
+    )

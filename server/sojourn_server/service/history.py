@@ -1,0 +1,242 @@
+"""The history of a session: appending, reading and removing messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from sojourn_server.domain import lifecycle
+from sojourn_server.domain.commands import (
+    MetricsDelta,
+    NewMessage,
+    Precondition,
+    SessionRef,
+    StatePatches,
+)
+from sojourn_server.domain.errors import Reason, Refusal
+from sojourn_server.domain.limits import UNIT_ROWS
+from sojourn_server.domain.model import (
+    Change,
+    ChangeCause,
+    ChangeDetail,
+    Message,
+    Session,
+)
+from sojourn_server.service import reading, state
+from sojourn_server.service.answers import (
+    Answer,
+    AppendOutcome,
+    Call,
+    MessagePage,
+    MessageRead,
+    PopOutcome,
+    Popped,
+    TruncateOutcome,
+)
+from sojourn_server.service.appending import append, check_messages
+from sojourn_server.service.message_listing import MessageQuery, list_messages
+from sojourn_server.service.units import Held, Units
+from sojourn_server.service.work import Work, find
+from sojourn_server.store.base import MessageRange, ReadTx, SessionRow, Tx
+
+
+class History:
+    """The use cases of HistoryService."""
+
+    def __init__(self, units: Units) -> None:
+        self._units = units
+
+    async def append(
+        self,
+        call: Call,
+        ref: SessionRef,
+        precondition: Precondition,
+        messages: Sequence[NewMessage],
+        patches: StatePatches,
+        metrics: MetricsDelta,
+        create_if_missing: bool,
+    ) -> Answer[AppendOutcome]:
+        """AppendMessages."""
+        check_messages(messages, self._units.limits)
+        state.check_patches(patches)
+
+        async def decide(work: Work) -> AppendOutcome:
+            return await append(
+                work, ref, precondition, messages, patches, metrics, create=create_if_missing
+            )
+
+        return await self._units.write(call, ref.app, AppendOutcome, decide)
+
+    async def list(self, call: Call, query: MessageQuery) -> MessagePage:
+        """ListMessages."""
+        return await list_messages(self._units, query)
+
+    async def get(
+        self, call: Call, ref: SessionRef, message_id: str | None, sequence: int | None
+    ) -> MessageRead:
+        """GetMessage."""
+
+        async def query(tx: ReadTx) -> MessageRead:
+            row = await find(tx, ref)
+            if message_id is not None:
+                named = {"message_id": message_id}
+                message = await tx.message_by_id(row, message_id)
+            else:
+                named = {"sequence": str(sequence)}
+                message = await tx.message_by_sequence(row, sequence or 0)
+            if message is None:
+                raise Refusal(Reason.MESSAGE_NOT_FOUND, "the session holds no such message", named)
+            shots = await reading.with_bodies(tx, [message])
+            return MessageRead(snapshot=shots[0], revision=await tx.head(ref.app))
+
+        return await self._units.read(query)
+
+    async def pop(
+        self, call: Call, ref: SessionRef, precondition: Precondition, count: int
+    ) -> Answer[Popped]:
+        """PopMessages."""
+        popped: Popped | None = None
+
+        async def decide(work: Work) -> PopOutcome:
+            nonlocal popped
+            row = await work.current(ref)
+            work.check(row.session, precondition)
+            newest = await work.tx.messages(row, MessageRange(descending=True, limit=count))
+            messages = tuple(reversed(reading.fitting(newest)))
+            shots = tuple(await reading.with_bodies(work.tx, messages))
+            if messages:
+                row = await _remove(work, row, messages)
+            if not call.request_id:
+                for message in messages:
+                    await work.tx.replace_content(message.body, b"")
+            popped = Popped(session=row.session, messages=shots, changed=bool(messages))
+            return PopOutcome(
+                session=row.session,
+                messages=messages,
+                changed=bool(messages),
+                session_pk=row.pk,
+            )
+
+        answer = await self._units.write(call, ref.app, PopOutcome, decide, held=_held)
+        if popped is None:
+            popped = await self._units.read(_Repeat(answer.outcome).read)
+        return Answer(
+            outcome=popped,
+            revision=answer.revision,
+            scrubbed=answer.scrubbed,
+            now=answer.now,
+        )
+
+    async def truncate(
+        self,
+        call: Call,
+        ref: SessionRef,
+        precondition: Precondition,
+        keep_through_sequence: int,
+    ) -> Answer[TruncateOutcome]:
+        """TruncateMessages."""
+
+        async def decide(work: Work) -> TruncateOutcome:
+            row = await work.current(ref)
+            work.check(row.session, precondition)
+            return await _truncate(work, row, keep_through_sequence)
+
+        return await self._units.write(call, ref.app, TruncateOutcome, decide)
+
+
+class _Repeat:
+    """Reads again what an earlier pop answered, from what its request record holds.
+
+    Once the session was reset or deleted, or its user erased, nothing is held any more
+    and the bodies come out empty: the messages' ids and sequences stay.
+    """
+
+    def __init__(self, outcome: PopOutcome) -> None:
+        self._outcome = outcome
+
+    async def read(self, tx: ReadTx) -> Popped:
+        messages = await reading.with_bodies(tx, self._outcome.messages)
+        return Popped(
+            session=self._outcome.session,
+            messages=tuple(messages),
+            changed=self._outcome.changed,
+        )
+
+
+def _held(outcome: PopOutcome) -> Held:
+    return Held(outcome.session_pk, tuple(message.body for message in outcome.messages))
+
+
+async def _remove(work: Work, row: SessionRow, messages: Sequence[Message]) -> SessionRow:
+    """Take the newest messages out of a session and log it; their bodies stay."""
+    tx, session = work.tx, row.session
+    await tx.remove_messages(row, messages)
+    change = await _removed(
+        tx,
+        row,
+        now=work.now,
+        first=messages[0].sequence,
+        last=messages[-1].sequence,
+        count=len(messages),
+        size=sum(message.size for message in messages),
+        session=session,
+    )
+    return await work.write(row, [change])
+
+
+async def _truncate(work: Work, row: SessionRow, keep: int) -> TruncateOutcome:
+    """Remove all messages after a sequence."""
+    session = row.session
+    last = session.last_sequence
+    count, size = await work.tx.message_totals(row, keep + 1, last)
+    if not count:
+        row = await work.keep(row, lifecycle.renewed(session, work.now))
+        return TruncateOutcome(session=row.session, removed=0, changed=False)
+    gone = keep + 1, last
+    done = await work.tx.purge_messages(row, *gone, UNIT_ROWS)
+    if not done:
+        # Out of sight at once; the rows follow in batches.
+        work.left_over = True
+        hidden = (*session.removed_ranges, gone)
+        session = msgspec.structs.replace(session, removed_ranges=hidden)
+        row = await work.keep(row, session)
+    change = await _removed(
+        work.tx,
+        row,
+        now=work.now,
+        first=gone[0],
+        last=gone[1],
+        count=count,
+        size=size,
+        session=session,
+    )
+    row = await work.write(row, [change])
+    return TruncateOutcome(session=row.session, removed=count, changed=True)
+
+
+async def _removed(
+    tx: Tx,
+    row: SessionRow,
+    *,
+    now: int,
+    first: int,
+    last: int,
+    count: int,
+    size: int,
+    session: Session,
+) -> Change:
+    newest = await tx.messages(row, MessageRange(descending=True, limit=1))
+    after = lifecycle.edited(
+        session,
+        now,
+        message_count=session.message_count - count,
+        message_bytes=session.message_bytes - size,
+        last_event_time=newest[0].event_time if newest else None,
+    )
+    return Change(
+        cause=ChangeCause.MESSAGES_REMOVED,
+        before=session,
+        after=after,
+        detail=ChangeDetail(first_sequence=first, last_sequence=last),
+    )

@@ -1,0 +1,129 @@
+"""The SQL of this backend, from `queries.sql`, one attribute for each named query."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Final, NamedTuple
+
+_NAME: Final = "-- name: "
+
+
+class Queries(NamedTuple):
+    """Every named query. What each does stands beside it in `queries.sql`."""
+
+    app_by_name: str
+    app_insert: str
+    app_set_record: str
+    app_set_counters: str
+    session_by_key: str
+    session_by_uid: str
+    session_by_pk: str
+    session_insert: str
+    session_update_activity: str
+    session_update: str
+    session_update_status: str
+    session_update_all: str
+    session_set_record: str
+    session_delete: str
+    session_due: str
+    session_next_due: str
+    label_insert: str
+    label_delete: str
+    messages_up: str
+    messages_down: str
+    messages_since_up: str
+    messages_since_down: str
+    message_by_id: str
+    message_by_sequence: str
+    message_insert: str
+    message_delete: str
+    message_bodies: str
+    messages_delete: str
+    purge_insert: str
+    purge_first: str
+    purge_delete: str
+    content_get: str
+    content_get_many: str
+    content_last: str
+    content_insert: str
+    content_overwrite: str
+    content_zero: str
+    content_free_insert: str
+    content_free_first: str
+    content_free_delete: str
+    content_free_next_class: str
+    scope_state_get: str
+    scope_state_put: str
+    change_insert: str
+    changes_after: str
+    changes_rest: str
+    request_get: str
+    request_put: str
+    request_held: str
+    request_drop_held: str
+    request_old: str
+    request_delete: str
+    token_keys: str
+    token_key_insert: str
+    pulse_read: str
+    pulse_beat: str
+    list_from_app: str
+    list_from_status: str
+    list_from_user: str
+    list_from_label: str
+    list_from_parent: str
+    list_from_user_any: str
+    list_from_key: str
+    list_from_name: str
+    list_from_update: str
+    list_from_activity: str
+    list_and_user: str
+    list_and_status: str
+    list_and_label: str
+    list_after_name_up: str
+    list_after_name_down: str
+    list_after_update_up: str
+    list_after_update_down: str
+    list_after_activity_up: str
+    list_after_activity_down: str
+    list_order_create_up: str
+    list_order_create_down: str
+    list_order_name_up: str
+    list_order_name_down: str
+    list_order_update_up: str
+    list_order_update_down: str
+    list_order_activity_up: str
+    list_order_activity_down: str
+
+
+def parse(text: str) -> dict[str, str]:
+    """Cut a file of named queries into its queries.
+
+    Args:
+        text: Queries, each begun by a line `-- name: x` and a sentence as comment.
+
+    Returns:
+        The SQL of each name, on one line, without comments.
+
+    Raises:
+        ValueError: A name comes twice, or lacks its sentence or its SQL.
+    """
+    found: dict[str, str] = {}
+    for block in ("\n" + text).split("\n" + _NAME)[1:]:
+        name, _, rest = block.partition("\n")
+        name = name.strip()
+        lines = [line.strip() for line in rest.splitlines()]
+        sentence = [line for line in lines if line.startswith("--")]
+        sql = " ".join(line for line in lines if line and not line.startswith("--"))
+        if name in found or not sentence or not sql:
+            raise ValueError(f"query {name}: twice, without a sentence, or without SQL")
+        found[name] = sql
+    return found
+
+
+def _load() -> Queries:
+    text = resources.files(__package__).joinpath("queries.sql").read_text(encoding="utf-8")
+    return Queries(**parse(text))
+
+
+QUERIES: Final[Queries] = _load()

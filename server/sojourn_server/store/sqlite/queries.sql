@@ -1,0 +1,360 @@
+-- Every statement of the SQLite store, by name; `queries.py` loads them.
+-- Names that begin with `list_` are fragments of candidate lists: `lists.py` joins one
+-- source, any filters, a place to go on from, and an order.
+
+-- name: app_by_name
+-- One app with its counters.
+SELECT app_pk, head, created, record FROM app WHERE name = ?
+
+-- name: app_insert
+-- A new app; its record is NULL when its log begins before the app is put.
+INSERT INTO app (name, head, created, record) VALUES (?, 0, 0, ?)
+
+-- name: app_set_record
+-- Replace an app.
+UPDATE app SET record = ? WHERE app_pk = ?
+
+-- name: app_set_counters
+-- Move an app's counters on: the last statement before COMMIT.
+UPDATE app SET head = ?, created = ? WHERE app_pk = ?
+
+-- name: session_by_key
+-- A session by its key.
+SELECT pk, record FROM session WHERE app_pk = ? AND user = ? AND session_id = ?
+
+-- name: session_by_uid
+-- A session by its uid.
+SELECT pk, record FROM session WHERE uid = ?
+
+-- name: session_by_pk
+-- A session by the store's own number.
+SELECT pk, record FROM session WHERE pk = ?
+
+-- name: session_insert
+-- A new session.
+INSERT INTO session (pk, app_pk, uid, user, session_id, status, parent, update_time, activity_time, due, record)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: session_update_activity
+-- A session of which only activity has moved: two indexes are written.
+UPDATE session SET activity_time = ?, due = ?, record = ? WHERE pk = ?
+
+-- name: session_update
+-- A session that has changed but kept its status: three indexes are written.
+UPDATE session SET update_time = ?, activity_time = ?, due = ?, record = ? WHERE pk = ?
+
+-- name: session_update_status
+-- A session that has another status.
+UPDATE session SET status = ?, update_time = ?, activity_time = ?, due = ?, record = ? WHERE pk = ?
+
+-- name: session_update_all
+-- A session that may have changed in everything: all indexes are written.
+UPDATE session SET uid = ?, user = ?, session_id = ?, status = ?, parent = ?, update_time = ?, activity_time = ?,
+  due = ?, record = ? WHERE pk = ?
+
+-- name: session_set_record
+-- Only the record: nothing that an index knows has changed.
+UPDATE session SET record = ? WHERE pk = ?
+
+-- name: session_delete
+-- Remove a session.
+DELETE FROM session WHERE pk = ?
+
+-- name: session_due
+-- Sessions for which something is due, the longest due first.
+SELECT pk, record FROM session INDEXED BY session_due WHERE due IS NOT NULL AND due <= ? ORDER BY due, pk LIMIT ?
+
+-- name: session_next_due
+-- The nearest due instant.
+SELECT due FROM session INDEXED BY session_due WHERE due IS NOT NULL ORDER BY due LIMIT 1
+
+-- name: label_insert
+-- Give a session a label.
+INSERT INTO session_label (key, value, pk) VALUES (?, ?, ?)
+
+-- name: label_delete
+-- Take a label from a session.
+DELETE FROM session_label WHERE key = ? AND value = ? AND pk = ?
+
+-- name: messages_up
+-- Messages within two sequences, the oldest first.
+SELECT message_id, sequence, role, content_type, event_time, create_time, size, body FROM message
+WHERE session_pk = ? AND sequence BETWEEN ? AND ? ORDER BY sequence LIMIT ?
+
+-- name: messages_down
+-- Messages within two sequences, the newest first.
+SELECT message_id, sequence, role, content_type, event_time, create_time, size, body FROM message
+WHERE session_pk = ? AND sequence BETWEEN ? AND ? ORDER BY sequence DESC LIMIT ?
+
+-- name: messages_since_up
+-- Messages within two sequences and not before an event time, the oldest first.
+SELECT message_id, sequence, role, content_type, event_time, create_time, size, body FROM message
+WHERE session_pk = ? AND sequence BETWEEN ? AND ? AND event_time >= ? ORDER BY sequence LIMIT ?
+
+-- name: messages_since_down
+-- Messages within two sequences and not before an event time, the newest first.
+SELECT message_id, sequence, role, content_type, event_time, create_time, size, body FROM message
+WHERE session_pk = ? AND sequence BETWEEN ? AND ? AND event_time >= ? ORDER BY sequence DESC LIMIT ?
+
+-- name: message_by_id
+-- A message by its id, also within a removed range.
+SELECT message_id, sequence, role, content_type, event_time, create_time, size, body FROM message
+WHERE session_pk = ? AND message_id = ?
+
+-- name: message_by_sequence
+-- A message by its sequence, also within a removed range.
+SELECT message_id, sequence, role, content_type, event_time, create_time, size, body FROM message
+WHERE session_pk = ? AND sequence = ?
+
+-- name: message_insert
+-- A new message.
+INSERT INTO message (session_pk, sequence, message_id, role, content_type, event_time, create_time, size, body)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: message_delete
+-- Remove one message.
+DELETE FROM message WHERE session_pk = ? AND sequence = ?
+
+-- name: message_bodies
+-- The first bodies within two sequences: what a purge erases next.
+SELECT sequence, body FROM message WHERE session_pk = ? AND sequence BETWEEN ? AND ? ORDER BY sequence LIMIT ?
+
+-- name: messages_delete
+-- Remove the messages within two sequences.
+DELETE FROM message WHERE session_pk = ? AND sequence BETWEEN ? AND ?
+
+-- name: purge_insert
+-- Note a range that is still to be purged.
+INSERT INTO purge (session_pk, low, high) VALUES (?, ?, ?)
+
+-- name: purge_first
+-- The oldest note.
+SELECT purge_id, session_pk, low, high FROM purge ORDER BY purge_id LIMIT 1
+
+-- name: purge_delete
+-- A note is done with.
+DELETE FROM purge WHERE purge_id = ?
+
+-- name: content_get
+-- The padded bytes of one piece of content.
+SELECT data FROM content WHERE content_id = ?
+
+-- name: content_get_many
+-- The padded bytes of several pieces; the ids come as a JSON array.
+SELECT content_id, data FROM content WHERE content_id IN (SELECT value FROM json_each(?))
+
+-- name: content_last
+-- The newest content id, after which the next is numbered.
+SELECT content_id FROM content ORDER BY content_id DESC LIMIT 1
+
+-- name: content_insert
+-- Append content.
+INSERT INTO content (content_id, data) VALUES (?, ?)
+
+-- name: content_overwrite
+-- Other content of the same size class, in place.
+UPDATE content SET data = ? WHERE content_id = ?
+
+-- name: content_zero
+-- Zeros of the same length, in place.
+UPDATE content SET data = zeroblob(?) WHERE content_id = ?
+
+-- name: content_free_insert
+-- A zeroed row may be used again.
+INSERT INTO content_free (size_class, content_id) VALUES (?, ?)
+
+-- name: content_free_first
+-- A row of this size class to use again.
+SELECT content_id FROM content_free WHERE size_class = ? ORDER BY content_id LIMIT 1
+
+-- name: content_free_delete
+-- A row is in use again.
+DELETE FROM content_free WHERE size_class = ? AND content_id = ?
+
+-- name: content_free_next_class
+-- The next size class that has a row to use again.
+SELECT size_class FROM content_free WHERE size_class > ? ORDER BY size_class LIMIT 1
+
+-- name: scope_state_get
+-- The state of an app or of a user.
+SELECT record FROM scope_state WHERE app_pk = ? AND of_user = ? AND user = ?
+
+-- name: scope_state_put
+-- Create or replace the state of an app or of a user.
+INSERT INTO scope_state (app_pk, of_user, user, record) VALUES (?, ?, ?, ?)
+ON CONFLICT (app_pk, of_user, user) DO UPDATE SET record = excluded.record
+
+-- name: change_insert
+-- One entry of the log.
+INSERT INTO change (app_pk, revision, idx, nonce, time, actor, cause, uid, before, after, detail)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: changes_after
+-- The log from after a revision on.
+SELECT revision, idx, nonce, time, actor, cause, uid, before, after, detail FROM change
+WHERE app_pk = ? AND revision > ? ORDER BY revision, idx LIMIT ?
+
+-- name: changes_rest
+-- What a limit has cut off a revision.
+SELECT revision, idx, nonce, time, actor, cause, uid, before, after, detail FROM change
+WHERE app_pk = ? AND revision = ? AND idx > ? ORDER BY idx
+
+-- name: request_get
+-- What is remembered of a request.
+SELECT payload_hash, revision, outcome, create_time, session_pk, held FROM request
+WHERE app_pk = ? AND principal = ? AND method = ? AND request_id = ?
+
+-- name: request_put
+-- Remember a request, or what it has come to since.
+INSERT INTO request
+  (app_pk, principal, method, request_id, payload_hash, revision, outcome, create_time, session_pk, held)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (app_pk, principal, method, request_id) DO UPDATE SET
+  payload_hash = excluded.payload_hash, revision = excluded.revision, outcome = excluded.outcome,
+  create_time = excluded.create_time, session_pk = excluded.session_pk, held = excluded.held
+
+-- name: request_held
+-- The records that hold content of a session.
+SELECT app_pk, principal, method, request_id, held FROM request INDEXED BY request_held
+WHERE session_pk = ? AND held IS NOT NULL
+
+-- name: request_drop_held
+-- A record holds no content any more.
+UPDATE request SET held = NULL WHERE app_pk = ? AND principal = ? AND method = ? AND request_id = ?
+
+-- name: request_old
+-- Records made before an instant, the oldest first.
+SELECT app_pk, principal, method, request_id, held FROM request INDEXED BY request_create_time
+WHERE create_time < ? ORDER BY create_time LIMIT ?
+
+-- name: request_delete
+-- Forget a request.
+DELETE FROM request WHERE app_pk = ? AND principal = ? AND method = ? AND request_id = ?
+
+-- name: token_keys
+-- The keys for tokens, the newest first.
+SELECT key_id, secret FROM token_key ORDER BY key_id DESC
+
+-- name: token_key_insert
+-- A new key for tokens.
+INSERT INTO token_key (key_id, secret) VALUES (?, ?)
+
+-- name: pulse_read
+-- Whether reads work.
+SELECT beats FROM pulse WHERE pulse_id = 1
+
+-- name: pulse_beat
+-- Whether writes work.
+UPDATE pulse SET beats = beats + 1 WHERE pulse_id = 1
+
+-- name: list_from_app
+-- Source: all sessions of an app, in create order.
+SELECT s.pk, s.record FROM session AS s WHERE s.pk > :low AND s.pk < :high
+
+-- name: list_from_status
+-- Source: those of one status, in create order.
+SELECT s.pk, s.record FROM session AS s INDEXED BY session_status
+WHERE s.app_pk = :app_pk AND s.status = :status AND s.pk > :low AND s.pk < :high
+
+-- name: list_from_user
+-- Source: those of one user and status, in create order.
+SELECT s.pk, s.record FROM session AS s INDEXED BY session_user
+WHERE s.app_pk = :app_pk AND s.user = :user AND s.status = :status AND s.pk > :low AND s.pk < :high
+
+-- name: list_from_label
+-- Source: those with one label, in create order.
+SELECT s.pk, s.record FROM session_label AS l CROSS JOIN session AS s ON s.pk = l.pk
+WHERE l.key = :key AND l.value = :value AND l.pk > :low AND l.pk < :high
+
+-- name: list_from_parent
+-- Source: the children of one session, in create order.
+SELECT s.pk, s.record FROM session AS s INDEXED BY session_parent
+WHERE s.parent = :parent AND s.pk > :low AND s.pk < :high
+
+-- name: list_from_user_any
+-- Source: those of one user, to be sorted.
+SELECT s.pk, s.record FROM session AS s INDEXED BY session_user WHERE s.app_pk = :app_pk AND s.user = :user
+
+-- name: list_from_key
+-- Source: those of one user by session_id.
+SELECT s.pk, s.record FROM session AS s INDEXED BY session_key WHERE s.app_pk = :app_pk AND s.user = :user
+
+-- name: list_from_name
+-- Source: all of an app by session_id.
+SELECT s.pk, s.record FROM session AS s INDEXED BY session_name WHERE s.app_pk = :app_pk
+
+-- name: list_from_update
+-- Source: all of an app by update time.
+SELECT s.pk, s.record FROM session AS s INDEXED BY session_update WHERE s.app_pk = :app_pk
+
+-- name: list_from_activity
+-- Source: all of an app by activity time.
+SELECT s.pk, s.record FROM session AS s INDEXED BY session_activity WHERE s.app_pk = :app_pk
+
+-- name: list_and_user
+-- Filter: of one user.
+AND s.user = :user
+
+-- name: list_and_status
+-- Filter: of one status. The plus keeps it a filter: it must not choose the index.
+AND +s.status = :status
+
+-- name: list_and_label
+-- Filter: with one label.
+AND EXISTS (SELECT 1 FROM session_label AS f WHERE f.key = :key AND f.value = :value AND f.pk = s.pk)
+
+-- name: list_after_name_up
+-- Place: after a session_id.
+AND (s.session_id, s.pk) > (:value_after, :pk_after)
+
+-- name: list_after_name_down
+-- Place: before a session_id.
+AND (s.session_id, s.pk) < (:value_after, :pk_after)
+
+-- name: list_after_update_up
+-- Place: after an update time.
+AND (s.update_time, s.pk) > (:value_after, :pk_after)
+
+-- name: list_after_update_down
+-- Place: before an update time.
+AND (s.update_time, s.pk) < (:value_after, :pk_after)
+
+-- name: list_after_activity_up
+-- Place: after an activity time.
+AND (s.activity_time, s.pk) > (:value_after, :pk_after)
+
+-- name: list_after_activity_down
+-- Place: before an activity time.
+AND (s.activity_time, s.pk) < (:value_after, :pk_after)
+
+-- name: list_order_create_up
+-- Order: create order.
+ORDER BY s.pk LIMIT :limit
+
+-- name: list_order_create_down
+-- Order: create order, the newest first.
+ORDER BY s.pk DESC LIMIT :limit
+
+-- name: list_order_name_up
+-- Order: session_id.
+ORDER BY s.session_id, s.pk LIMIT :limit
+
+-- name: list_order_name_down
+-- Order: session_id, backwards.
+ORDER BY s.session_id DESC, s.pk DESC LIMIT :limit
+
+-- name: list_order_update_up
+-- Order: update time.
+ORDER BY s.update_time, s.pk LIMIT :limit
+
+-- name: list_order_update_down
+-- Order: update time, the latest first.
+ORDER BY s.update_time DESC, s.pk DESC LIMIT :limit
+
+-- name: list_order_activity_up
+-- Order: activity time.
+ORDER BY s.activity_time, s.pk LIMIT :limit
+
+-- name: list_order_activity_down
+-- Order: activity time, the latest first.
+ORDER BY s.activity_time DESC, s.pk DESC LIMIT :limit

@@ -1,0 +1,275 @@
+"""Reading within a transaction. What each method must do stands in `store.base`."""
+
+from __future__ import annotations
+
+import heapq
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from sojourn_server.domain.clock import Nanos
+from sojourn_server.domain.model import App, ContentId, Message, ScopeState
+from sojourn_server.store.base import (
+    Candidates,
+    LoggedChange,
+    MessageRange,
+    RequestKey,
+    RequestRecord,
+    SessionRow,
+    StoreDown,
+    StoreFull,
+)
+from sojourn_server.store.sqlite import content, lists
+from sojourn_server.store.sqlite.errors import as_failure
+from sojourn_server.store.sqlite.queries import QUERIES
+from sojourn_server.store.sqlite.rows import (
+    ORDER_MASK,
+    Row,
+    change_of,
+    decode_app,
+    decode_scope_state,
+    decode_session,
+    message_of,
+    request_of,
+    try_uid_blob,
+)
+
+_NO_STATE: Final = ScopeState()
+_LAST: Final = (1 << 63) - 1
+"""No sequence is higher."""
+
+
+class AppEntry:
+    """An app's row.
+
+    Args:
+        pk: The store's number for it; 0 until it has one.
+        head: The newest revision of its log.
+        created: The greatest create order given.
+        app: The app; None when only its log exists.
+    """
+
+    __slots__ = ("app", "created", "head", "pk")
+
+    def __init__(self, pk: int, head: int, created: int, app: App | None) -> None:
+        self.pk = pk
+        self.head = head
+        self.created = created
+        self.app = app
+
+
+Apps = dict[str, AppEntry | None]
+"""The app rows that a transaction knows; None for an app that has none."""
+
+
+def kept_intervals(
+    low: int, high: int, removed: Sequence[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """What is left of `low` to `high` without the removed ranges; both ends included."""
+    kept = []
+    for first, last in sorted(removed):
+        if first > high:
+            break
+        if last < low:
+            continue
+        if first > low:
+            kept.append((low, first - 1))
+        low = last + 1
+    if low <= high:
+        kept.append((low, high))
+    return kept
+
+
+def is_removed(row: SessionRow, sequence: int) -> bool:
+    """Whether a message of this sequence is removed though its row may still be there."""
+    return any(low <= sequence <= high for low, high in row.session.removed_ranges)
+
+
+class SqliteReadTx:
+    """One snapshot of the database. Runs on a connection's thread and never waits.
+
+    Args:
+        connection: In a transaction.
+        now: When that began.
+        apps: App rows known within this transaction.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, now: Nanos, apps: Apps) -> None:
+        self._execute = connection.execute
+        self._now = now
+        self._apps = apps
+        self.failure: StoreFull | StoreDown | None = None
+        """Set when the database failed: the transaction is lost, whatever a unit catches."""
+
+    def _run(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> sqlite3.Cursor:
+        """Execute one statement.
+
+        Raises:
+            StoreFull, StoreDown: The database failed, now or before.
+        """
+        if self.failure is not None:
+            raise self.failure
+        try:
+            return self._execute(sql, parameters)
+        except sqlite3.Error as error:
+            self.failure = as_failure(error)
+            if self.failure is None:
+                raise
+            raise self.failure from error
+
+    def _all(self, sql: str, parameters: Sequence[Any] | dict[str, Any]) -> list[Row]:
+        """Execute a query and fetch every row."""
+        try:
+            rows: list[Row] = self._run(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            self.failure = as_failure(error)
+            if self.failure is None:
+                raise
+            raise self.failure from error
+        return rows
+
+    def _session(self, row: Row) -> SessionRow:
+        pk, record = row
+        return SessionRow(pk, pk & ORDER_MASK, decode_session(record))
+
+    def _entry(self, name: str) -> AppEntry | None:
+        try:
+            return self._apps[name]
+        except KeyError:
+            row = self._run(QUERIES.app_by_name, (name,)).fetchone()
+            entry = None
+            if row is not None:
+                pk, head, created, record = row
+                entry = AppEntry(pk, head, created, None if record is None else decode_app(record))
+            self._apps[name] = entry
+            return entry
+
+    @property
+    def now(self) -> Nanos:
+        """See `ReadTx`."""
+        return self._now
+
+    async def head(self, app: str) -> int:
+        """See `ReadTx`."""
+        entry = self._entry(app)
+        return 0 if entry is None else entry.head
+
+    async def app(self, app: str) -> App | None:
+        """See `ReadTx`."""
+        entry = self._entry(app)
+        return None if entry is None else entry.app
+
+    async def session_by_key(self, app: str, user: str, session_id: str) -> SessionRow | None:
+        """See `ReadTx`."""
+        entry = self._entry(app)
+        if entry is None:
+            return None
+        row = self._run(QUERIES.session_by_key, (entry.pk, user, session_id)).fetchone()
+        return None if row is None else self._session(row)
+
+    async def session_by_uid(self, app: str, uid: str) -> SessionRow | None:
+        """See `ReadTx`."""
+        raw = try_uid_blob(uid)
+        if raw is None:
+            return None
+        row = self._run(QUERIES.session_by_uid, (raw,)).fetchone()
+        if row is None:
+            return None
+        found = self._session(row)
+        return found if found.session.app == app and found.session.uid == uid else None
+
+    async def candidates(self, query: Candidates) -> Sequence[SessionRow]:
+        """See `ReadTx`."""
+        entry = self._entry(query.app)
+        if entry is None:
+            return []
+        answers = [self._all(sql, given) for sql, given in lists.plan(query, entry.pk)]
+        rows: Iterator[Row]
+        if len(answers) == 1:
+            rows = iter(answers[0])
+        else:
+            rows = heapq.merge(*answers, key=lambda row: row[0], reverse=query.descending)
+        return [self._session(row) for row, _ in zip(rows, range(query.limit), strict=False)]
+
+    async def due_sessions(self, until: Nanos, limit: int) -> Sequence[SessionRow]:
+        """See `ReadTx`."""
+        return [self._session(row) for row in self._all(QUERIES.session_due, (until, limit))]
+
+    async def next_due(self) -> Nanos | None:
+        """See `ReadTx`."""
+        row = self._run(QUERIES.session_next_due).fetchone()
+        return None if row is None else row[0]
+
+    async def messages(self, row: SessionRow, which: MessageRange) -> Sequence[Message]:
+        """See `ReadTx`."""
+        high = _LAST if which.before_sequence is None else which.before_sequence - 1
+        intervals = kept_intervals(which.after_sequence + 1, high, row.session.removed_ranges)
+        if which.descending:
+            intervals.reverse()
+        since = which.event_time_not_before
+        found: list[Row] = []
+        for first, last in intervals:
+            left = which.limit - len(found)
+            if left <= 0:
+                break
+            if since is None:
+                sql = QUERIES.messages_down if which.descending else QUERIES.messages_up
+                found += self._all(sql, (row.pk, first, last, left))
+            else:
+                sql = QUERIES.messages_since_down if which.descending else QUERIES.messages_since_up
+                found += self._all(sql, (row.pk, first, last, since, left))
+        return [message_of(each) for each in found]
+
+    async def message_by_id(self, row: SessionRow, message_id: str) -> Message | None:
+        """See `ReadTx`."""
+        found = self._run(QUERIES.message_by_id, (row.pk, message_id)).fetchone()
+        return None if found is None or is_removed(row, found[1]) else message_of(found)
+
+    async def message_by_sequence(self, row: SessionRow, sequence: int) -> Message | None:
+        """See `ReadTx`."""
+        if is_removed(row, sequence):
+            return None
+        found = self._run(QUERIES.message_by_sequence, (row.pk, sequence)).fetchone()
+        return None if found is None else message_of(found)
+
+    async def content(self, content_id: ContentId) -> bytes:
+        """See `ReadTx`."""
+        return content.get(self._run, content_id)
+
+    async def contents(self, content_ids: Sequence[ContentId]) -> Sequence[bytes]:
+        """See `ReadTx`."""
+        return content.get_many(self._run, content_ids)
+
+    async def scope_state(self, app: str, user: str | None) -> ScopeState:
+        """See `ReadTx`."""
+        entry = self._entry(app)
+        if entry is None:
+            return _NO_STATE
+        key = (entry.pk, int(user is not None), user or "")
+        row = self._run(QUERIES.scope_state_get, key).fetchone()
+        return _NO_STATE if row is None else decode_scope_state(row[0])
+
+    async def request(self, key: RequestKey) -> RequestRecord | None:
+        """See `ReadTx`."""
+        entry = self._entry(key.app)
+        if entry is None:
+            return None
+        row = self._run(
+            QUERIES.request_get, (entry.pk, key.principal, key.method, key.request_id)
+        ).fetchone()
+        return None if row is None else request_of(key, row)
+
+    async def changes(self, app: str, after_revision: int, limit: int) -> Sequence[LoggedChange]:
+        """See `ReadTx`. A revision is never cut: the last one comes whole."""
+        entry = self._entry(app)
+        if entry is None:
+            return []
+        rows = self._all(QUERIES.changes_after, (entry.pk, after_revision, limit))
+        if len(rows) == limit and rows:
+            revision, index = rows[-1][:2]
+            rows += self._all(QUERIES.changes_rest, (entry.pk, revision, index))
+        return [change_of(row) for row in rows]
+
+    async def pulse(self) -> None:
+        """Read one row, to find out whether that works."""
+        self._all(QUERIES.pulse_read, ())
