@@ -1,8 +1,8 @@
 """The only place of the client that names asyncio, threading and grpc.
 
-Everything here comes in two: `async_sleep` and `sync_sleep`, `AsyncChannel` and `SyncChannel`, and so
-on. The async source uses the first; in the generated sync client the second stands in its place. Where
-the async side takes an awaitable, the sync side takes the value that the call has made by then.
+Everything here comes in two: `async_sleep` and `sync_sleep`, `AsyncChannel` and `SyncChannel`, and
+so on. The async source uses the first; in the generated sync client the second stands in its place.
+Where the async side takes an awaitable, the sync side takes the value that the call has made by then.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import grpc
@@ -30,6 +30,13 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Request = TypeVar("Request")
 Response = TypeVar("Response")
+
+AsyncFunction: TypeAlias = Callable[P, Coroutine[Any, Any, T]]
+SyncFunction: TypeAlias = Callable[P, T]
+
+AsyncMethod: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[Request, Response]"
+SyncMethod: TypeAlias = "grpc.UnaryUnaryMultiCallable[Request, Response]"
+"""One RPC of a stub."""
 
 Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
 
@@ -130,7 +137,7 @@ class AsyncChannel:
 
     async def invoke(
         self,
-        method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
+        method: AsyncMethod[Request, Response],
         request: Request,
         *,
         timeout: float,
@@ -185,7 +192,7 @@ class SyncChannel:
 
     def invoke(
         self,
-        method: grpc.UnaryUnaryMultiCallable[Request, Response],
+        method: SyncMethod[Request, Response],
         request: Request,
         *,
         timeout: float,
@@ -218,7 +225,7 @@ class AsyncTicker:
     The action must not raise; it returns whether to go on.
     """
 
-    def __init__(self, interval: float, action: Callable[[], Awaitable[bool]]) -> None:
+    def __init__(self, interval: float, action: AsyncFunction[[], bool]) -> None:
         self._interval = interval
         self._action = action
         self._task = asyncio.create_task(self._run())
@@ -241,7 +248,7 @@ class SyncTicker:
     The action must not raise; it returns whether to go on.
     """
 
-    def __init__(self, interval: float, action: Callable[[], bool]) -> None:
+    def __init__(self, interval: float, action: SyncFunction[[], bool]) -> None:
         self._interval = interval
         self._action = action
         self._stopping = threading.Event()
@@ -269,19 +276,16 @@ async def async_finish(work: Coroutine[Any, Any, T]) -> T:
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:
-            await asyncio.shield(task)
+            # Unlike an await of the task itself, this leaves it alone when the caller is cancelled.
+            await asyncio.wait({task})
         except asyncio.CancelledError as error:
-            if task.cancelled():
-                break
             cancelled = error
-        except Exception:  # noqa: BLE001 - the result is looked at below
-            break
-    if cancelled is not None:
-        if not task.cancelled():
-            # Looked at, so that asyncio does not complain that nobody did.
-            task.exception()
-        raise cancelled
-    return task.result()
+    if cancelled is None:
+        return task.result()
+    if not task.cancelled():
+        # Looked at, so that asyncio does not complain that nobody did.
+        task.exception()
+    raise cancelled
 
 
 def sync_finish(work: T) -> T:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 from sojourn import _checks as check
@@ -32,6 +33,20 @@ from sojourn.v1 import (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class PageAsk:
+    """What a pager asks for."""
+
+    token: str
+    """From the page before; empty: the first page."""
+    size: int
+    """At most so many items; 0: as the server likes."""
+    count: bool = False
+    """Count all items, too."""
+    skim: bool = False
+    """The items are only counted: as little as possible of each will do."""
+
+
 def new_request_id() -> str:
     """Return a request id that nobody else has."""
     return uuid.uuid4().hex
@@ -41,7 +56,8 @@ def _request_id(given: str | None) -> str:
     return new_request_id() if given is None else check.request_id(given)
 
 
-def _view(view: View) -> session_pb2.SessionView.V:
+def view_number(view: View) -> session_pb2.SessionView.V:
+    """Return the number of a view."""
     return session_pb2.SessionView.Value(f"SESSION_VIEW_{describe.member('view', View, view)}")
 
 
@@ -87,6 +103,7 @@ def get_session(
     session: inputs.SessionLike,
     *,
     user: str = "",
+    uid: str = "",
     view: View = View.FULL,
     last_messages: int | None = None,
 ) -> session_service_pb2.GetSessionRequest:
@@ -94,8 +111,8 @@ def get_session(
     if last_messages is not None:
         check.integer("last_messages", last_messages, maximum=check.MAX_ITEMS)
     return session_service_pb2.GetSessionRequest(
-        session=describe.session_ref(app, session, user),
-        view=_view(view),
+        session=describe.session_ref(app, session, user, uid),
+        view=view_number(view),
         last_messages=last_messages,
     )
 
@@ -109,31 +126,38 @@ def get_sessions(
         raise check.invalid("sessions", "must all be of one app")
     return [
         session_service_pb2.BatchGetSessionsRequest(
-            app=refs[0].app, sessions=refs[start : start + check.MAX_ITEMS], view=_view(view)
+            app=refs[0].app, sessions=refs[start : start + check.MAX_ITEMS], view=view_number(view)
         )
         for start in range(0, len(refs), check.MAX_ITEMS)
     ]
 
 
-def list_sessions(
-    app: str,
-    *,
-    user: str | None,
-    status: str | Iterable[str] | None,
-    labels: inputs.Labels | None,
-    where: inputs.SessionFilter | None,
-    order: SessionOrder,
-    descending: bool,
-) -> session_service_pb2.ListSessionsRequest:
+def list_sessions(app: str, fields: inputs.ListFields) -> session_service_pb2.ListSessionsRequest:
     """Build ListSessions without what differs from page to page."""
-    choice = describe.member("order", SessionOrder, order)
+    user = fields.get("user")
+    choice = describe.member("order", SessionOrder, fields.get("order", SessionOrder.CREATE_TIME))
     return session_service_pb2.ListSessionsRequest(
         app=check.app_name(app),
         user=None if user is None else check.name("user", user),
-        filter=describe.session_filter(where, status, labels),
+        filter=describe.session_filter(
+            fields.get("filter"), fields.get("status", Status.ACTIVE), fields.get("labels")
+        ),
         order=session_pb2.SessionOrder.Value(f"SESSION_ORDER_{choice}"),
-        descending=descending,
+        descending=fields.get("descending", False),
     )
+
+
+def sessions_page(
+    request: session_service_pb2.ListSessionsRequest, ask: PageAsk, view: session_pb2.SessionView.V
+) -> session_service_pb2.ListSessionsRequest:
+    """Build ListSessions for one page."""
+    page = session_service_pb2.ListSessionsRequest()
+    page.CopyFrom(request)
+    page.page_token = check.free_text("page_token", ask.token, maximum=1024)
+    page.page_size = ask.size
+    page.total_size = ask.count
+    page.view = session_pb2.SESSION_VIEW_IDS if ask.skim else view
+    return page
 
 
 def update_session(
@@ -388,6 +412,17 @@ def list_messages(
         last=last,
         order=history_service_pb2.MessageOrder.Value(f"MESSAGE_ORDER_{choice}"),
     )
+
+
+def messages_page(
+    request: history_service_pb2.ListMessagesRequest, ask: PageAsk
+) -> history_service_pb2.ListMessagesRequest:
+    """Build ListMessages for one page."""
+    page = history_service_pb2.ListMessagesRequest()
+    page.CopyFrom(request)
+    page.page_token = check.free_text("page_token", ask.token, maximum=1024)
+    page.page_size = ask.size
+    return page
 
 
 def get_message(

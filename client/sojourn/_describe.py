@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -45,8 +44,10 @@ def statuses(field: str, values: str | Iterable[str] | None) -> list[session_pb2
     ]
 
 
-def session_ref(app: str, session: inputs.SessionLike, user: str = "") -> session_pb2.SessionRef:
-    """Return the reference to a session; `app` and `user` count where it names none."""
+def session_ref(
+    app: str, session: inputs.SessionLike, user: str = "", uid: str = ""
+) -> session_pb2.SessionRef:
+    """Return the reference to a session; `app`, `user` and `uid` count where it names none."""
     if isinstance(session, Session):
         named = session.ref
     elif isinstance(session, SessionKey):
@@ -59,19 +60,18 @@ def session_ref(app: str, session: inputs.SessionLike, user: str = "") -> sessio
         raise check.wrong_type(
             "session", "a session id, SessionKey, SessionRef or Session", session
         )
-    if user and user != named.user:
-        if named.user:
-            raise check.invalid("user", "is another one than the session names")
-        named = replace(named, user=user)
+    for field, value in (("user", user), ("uid", uid)):
+        if value and getattr(named, field) not in {"", value}:
+            raise check.invalid(field, "is another one than the session names")
     session_id = check.name("session_id", named.session_id)
-    uid = check.name("uid", named.uid, maximum=36)
-    if not session_id and not uid:
+    wanted_uid = check.name("uid", named.uid or uid, maximum=36)
+    if not session_id and not wanted_uid:
         raise check.invalid("session_id", "session_id or uid must be set")
     return session_pb2.SessionRef(
         app=check.app_name(named.app or app),
-        user=check.name("user", named.user),
+        user=check.name("user", named.user or user),
         session_id=session_id,
-        uid=uid,
+        uid=wanted_uid,
     )
 
 

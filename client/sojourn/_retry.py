@@ -1,8 +1,8 @@
 """When a failed call is sent again, and after which pause. Pure: no clock, no sleep.
 
 Only UNAVAILABLE is repeated: it is the one code that says that no server has decided. And only
-where a repeat does nothing twice: reads, writes that carry a request id, and the few writes that are
-safe to repeat by nature. The request id is made before the first attempt and stays the same.
+where a repeat does nothing twice: reads, writes that carry a request id, and the few writes that
+are safe to repeat by nature. The request id is made before the first attempt and stays the same.
 """
 
 from __future__ import annotations

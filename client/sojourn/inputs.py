@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict
 
-from sojourn.enums import EndCause, LabelOperator, Status
+from sojourn.enums import EndCause, LabelOperator, SessionOrder, Status
 from sojourn.models import Session, SessionKey, SessionRef
 
 Duration: TypeAlias = timedelta | float
@@ -117,6 +117,22 @@ class NewSession:
     """How old it may get, up to 10 years; zero: no limit; None: the policy's default."""
 
 
+class SessionFields(TypedDict, total=False):
+    """What can be said of a session that is created: the fields of `NewSession` without the id."""
+
+    user: str
+    labels: Mapping[str, str]
+    metadata: Mapping[str, Any]
+    state: StateChange | None
+    user_state: StateChange | None
+    app_state: StateChange | None
+    parent: str | Session
+    owner_turn_token: str
+    owner_lease: Duration | None
+    idle_timeout: Duration | None
+    max_lifetime: Duration | None
+
+
 @dataclass(frozen=True, slots=True)
 class LabelSelector:
     """A label and what to ask of it."""
@@ -196,3 +212,26 @@ class SessionFilter:
     """With errors ÷ requests greater than this, 0 to 1; without requests the rate is 0."""
     end_causes: Iterable[EndCause] = ()
     """Ended by one of these causes."""
+
+
+class ListFields(TypedDict, total=False):
+    """What can be said of a list of sessions."""
+
+    user: str | None
+    """One user only; empty: the app's own sessions. None, the default: of all."""
+    status: Status | str | Iterable[Status] | None
+    """With one of these; None or "any": with any. Default ACTIVE, unless the filter names some."""
+    labels: Labels | None
+    """Whose labels meet all of these."""
+    filter: SessionFilter | None
+    """Whatever else must hold."""
+    order: SessionOrder
+    """Sorted by what; default CREATE_TIME."""
+    descending: bool
+    """Highest first; default False."""
+    page_size: int
+    """At most so many a page; 0, the default, means 50, more than 1,000 means 1,000."""
+    page_token: str
+    """Go on after an earlier page. The other fields but `page_size` must be as they were."""
+    app: str | None
+    """Another app than the client's own."""

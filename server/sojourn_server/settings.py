@@ -1,0 +1,369 @@
+"""The server's settings: one table, from which flags, variables and docs are made.
+
+Each field of `Settings` is one setting: `drain_timeout` is the flag `--drain-timeout`
+and the variable `SOJOURN_DRAIN_TIMEOUT`. Lengths of time are nanoseconds in Python
+and `90s`, `15m`, `1h30m` or `0` on the command line.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from sojourn_server.domain.clock import DAY, HOUR, MILLISECOND, MINUTE, SECOND, Nanos
+from sojourn_server.domain.limits import KIB, MIB, Limits
+from sojourn_server.logs import FORMATS, LEVELS
+
+SYNCHRONOUS: Final = ("FULL", "NORMAL", "OFF")
+LOOPS: Final = ("auto", "uvloop", "asyncio")
+
+_UNITS: Final[dict[str, Nanos]] = {
+    "ms": MILLISECOND,
+    "s": SECOND,
+    "m": MINUTE,
+    "h": HOUR,
+    "d": DAY,
+}
+_LENGTH: Final = re.compile(r"(?:\d+(?:ms|s|m|h|d))+")
+_PART: Final = re.compile(r"(\d+)(ms|s|m|h|d)")
+_LENGTH_MOST: Final[Nanos] = 3_650 * DAY
+_SQLITE: Final = "sqlite:///"
+
+
+class SettingsError(ValueError):
+    """A setting, or two together, cannot be; the text is a sentence for the operator."""
+
+
+class Kind(NamedTuple):
+    """What a setting's value may be, and how a person writes it."""
+
+    name: str
+    """`text`, `path`, `flag`, `choice`, `length` or `number`."""
+    choices: tuple[str, ...] = ()
+    least: int = 0
+    most: int = 0
+
+
+TEXT: Final = Kind("text")
+PATH: Final = Kind("path")
+FLAG: Final = Kind("flag")
+LENGTH: Final = Kind("length", most=_LENGTH_MOST)
+
+
+def _setting(default: object, kind: Kind, sentence: str) -> Any:
+    return field(default=default, metadata={"kind": kind, "sentence": sentence})
+
+
+def _ceiling(most: int, sentence: str) -> Any:
+    """A limit that may only be lowered."""
+    return _setting(most, Kind("number", least=1, most=most), sentence)
+
+
+_CEILINGS: Final = Limits()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All settings of a server.
+
+    Raises:
+        SettingsError: A value that cannot be.
+    """
+
+    listen: str = _setting(
+        "127.0.0.1:7070",
+        TEXT,
+        "Where to listen, as host:port; port 0 takes a free one. A host other than the "
+        "loopback needs TLS or --insecure.",
+    )
+    store: str = _setting(
+        "sqlite:///sojourn.db",
+        TEXT,
+        "Where sessions are kept: sqlite:///relative.db or sqlite:////absolute.db.",
+    )
+    port_file: Path | None = _setting(
+        None, PATH, "Write the port to this file once the server answers; removed at the end."
+    )
+    insecure: bool = _setting(
+        False, FLAG, "Allow an address that others can reach, without TLS or credentials."
+    )
+    tls_cert: Path | None = _setting(
+        None, PATH, "The server's certificate chain, PEM. Switches TLS on, with tls_key."
+    )
+    tls_key: Path | None = _setting(None, PATH, "The private key of tls_cert, PEM.")
+    tls_client_ca: Path | None = _setting(
+        None, PATH, "Demand client certificates that these authorities signed, PEM."
+    )
+    default_idle_timeout: Nanos = _setting(
+        HOUR, LENGTH, "How long a session may be idle whose creator named no time; 0: for ever."
+    )
+    default_max_lifetime: Nanos = _setting(
+        0, LENGTH, "How old a session may get whose creator named no age; 0: no limit."
+    )
+    unknown_apps: bool = _setting(
+        True, FLAG, "Let an app come into being with its first session."
+    )
+    request_keeping: Nanos = _setting(
+        24 * HOUR,
+        Kind("length", least=HOUR, most=30 * DAY),
+        "How long a request_id is remembered.",
+    )
+    max_request_bytes: int = _ceiling(
+        _CEILINGS.request_bytes, "The most that one request may be, in bytes."
+    )
+    max_message_bytes: int = _ceiling(
+        _CEILINGS.message_bytes,
+        "The most that one message's content, payload and metadata may be, in bytes.",
+    )
+    max_state_bytes: int = _ceiling(
+        _CEILINGS.state_bytes, "The most that one scope's state may be, in bytes."
+    )
+    max_state_keys: int = _ceiling(
+        _CEILINGS.state_keys, "The most keys that one scope's state may have."
+    )
+    max_metadata_keys: int = _ceiling(
+        _CEILINGS.metadata_keys, "The most keys that a session's metadata may have."
+    )
+    max_labels: int = _ceiling(_CEILINGS.labels, "The most labels that a session may have.")
+    drain_timeout: Nanos = _setting(
+        20 * SECOND,
+        Kind("length", most=HOUR),
+        "How long running calls may take once the server was told to stop.",
+    )
+    expiry_interval: Nanos = _setting(
+        SECOND,
+        Kind("length", least=10 * MILLISECOND, most=MINUTE),
+        "The longest that the expiry job sleeps; sooner when a deadline is nearer.",
+    )
+    sqlite_synchronous: str = _setting(
+        "FULL",
+        Kind("choice", choices=SYNCHRONOUS),
+        "SQLite's synchronous. Only FULL keeps the promise that what was answered is on disk.",
+    )
+    reflection: bool = _setting(False, FLAG, "Answer gRPC reflection: tell callers the contract.")
+    channelz: bool = _setting(
+        False, FLAG, "Answer gRPC channelz: tell callers about connections and calls."
+    )
+    log_level: str = _setting(
+        "info",
+        Kind("choice", choices=LEVELS),
+        "The lowest level that is logged; debug writes a line per call.",
+    )
+    log_format: str = _setting(
+        "json", Kind("choice", choices=FORMATS), "JSON lines, or lines for people."
+    )
+    loop: str = _setting(
+        "auto",
+        Kind("choice", choices=LOOPS),
+        "The event loop: auto takes uvloop where it is installed.",
+    )
+
+    def __post_init__(self) -> None:
+        for setting in table():
+            _check(setting, getattr(self, setting.name))
+        split_address(self.listen)
+        self.sqlite_path  # noqa: B018 - refuses a store that is none
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise SettingsError("tls_cert and tls_key must be set together.")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise SettingsError("tls_client_ca needs tls_cert and tls_key.")
+        if not (self.tls_cert or self.insecure or is_loopback(self.listen)):
+            raise SettingsError(
+                f"{self.listen} can be reached from elsewhere: set --tls-cert and --tls-key, "
+                "or say --insecure."
+            )
+
+    @property
+    def sqlite_path(self) -> Path:
+        """The file of the store.
+
+        Raises:
+            SettingsError: `store` names none.
+        """
+        name = self.store.removeprefix(_SQLITE)
+        if name == self.store or not name or "?" in name or "\0" in name:
+            raise SettingsError(
+                f"store must be sqlite:///relative.db or sqlite:////absolute.db, not {self.store}."
+            )
+        return Path(name)
+
+    @property
+    def limits(self) -> Limits:
+        """The ceilings on content, as set."""
+        return Limits(
+            message_bytes=self.max_message_bytes,
+            request_bytes=self.max_request_bytes,
+            state_bytes=self.max_state_bytes,
+            state_keys=self.max_state_keys,
+            metadata_keys=self.max_metadata_keys,
+            labels=self.max_labels,
+        )
+
+
+class Setting(NamedTuple):
+    """One line of the table."""
+
+    name: str
+    """The field: `drain_timeout`."""
+    kind: Kind
+    default: Any
+    sentence: str
+
+    @property
+    def flag(self) -> str:
+        """`--drain-timeout`."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """`SOJOURN_DRAIN_TIMEOUT`."""
+        return f"SOJOURN_{self.name.upper()}"
+
+    @property
+    def default_text(self) -> str:
+        """The default, as a person writes it; empty: none."""
+        if self.default is None:
+            return ""
+        if self.kind.name == "length":
+            return format_length(self.default)
+        if self.kind.name == "flag":
+            return "true" if self.default else "false"
+        return str(self.default)
+
+
+def table() -> list[Setting]:
+    """All settings, in the order of their documentation."""
+    return [_line(each) for each in fields(Settings)]
+
+
+def _line(each: Field[Any]) -> Setting:
+    return Setting(each.name, each.metadata["kind"], each.default, each.metadata["sentence"])
+
+
+def _check(setting: Setting, value: Any) -> None:
+    kind = setting.kind
+    match kind.name:
+        case "choice" if value not in kind.choices:
+            allowed = ", ".join(kind.choices)
+            raise SettingsError(f"{setting.name} must be one of {allowed}, not {value}.")
+        case "length" if not kind.least <= value <= kind.most:
+            least, most = format_length(kind.least), format_length(kind.most)
+            raise SettingsError(f"{setting.name} must be {least} to {most}.")
+        case "number" if not kind.least <= value <= kind.most:
+            raise SettingsError(f"{setting.name} must be {kind.least} to {kind.most}.")
+
+
+def parse_length(text: str) -> Nanos:
+    """The length of time that a person wrote: `90s`, `1h30m`, `250ms`, `0`.
+
+    Raises:
+        SettingsError: It is none.
+    """
+    text = text.strip()
+    if text == "0":
+        return 0
+    if not _LENGTH.fullmatch(text):
+        raise SettingsError(f"a length of time is written like 90s, 15m, 1h30m or 0, not {text}.")
+    return sum(int(count) * _UNITS[unit] for count, unit in _PART.findall(text))
+
+
+def format_length(nanos: Nanos) -> str:
+    """The length of time as a person writes it; what is below a millisecond is dropped."""
+    parts: list[str] = []
+    for unit in ("d", "h", "m", "s", "ms"):
+        count, nanos = divmod(nanos, _UNITS[unit])
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0"
+
+
+class Address(NamedTuple):
+    """Where to listen."""
+
+    host: str
+    """Without brackets."""
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def split_address(listen: str) -> Address:
+    """Host and port of an address.
+
+    Raises:
+        SettingsError: It has no host, or no port of 0 to 65535.
+    """
+    host, _, port = listen.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    digits = port.isascii() and port.isdigit()
+    if not bare or (":" in bare) != (bare != host) or not digits or int(port) > 65_535:
+        raise SettingsError(f"listen must be host:port or [host]:port, not {listen}.")
+    return Address(bare, int(port))
+
+
+def is_loopback(listen: str) -> bool:
+    """Whether only this machine can reach an address."""
+    host = split_address(listen).host
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        # A name; what it resolves to may change.
+        return False
+
+
+def reach(listen: str) -> str:
+    """The address under which this machine reaches a server that listens so."""
+    address = split_address(listen)
+    try:
+        unspecified = ipaddress.ip_address(address.host).is_unspecified
+    except ValueError:
+        unspecified = False
+    if not unspecified:
+        return str(address)
+    return str(Address("::1" if ":" in address.host else "127.0.0.1", address.port))
+
+
+def reference() -> str:
+    """docs/reference/settings.md, made from the table."""
+    lines = [
+        "# Settings",
+        "",
+        "Every setting is a flag of `sojourn-server` and a variable; a flag wins. This page is",
+        "generated from the table in `server/sojourn_server/settings.py`.",
+        "",
+        "Lengths of time are written like `250ms`, `90s`, `15m`, `1h30m`, `7d` or `0`.",
+        "",
+        "| flag | variable | default | what it does |",
+        "|---|---|---|---|",
+    ]
+    for setting in table():
+        default = f"`{setting.default_text}`" if setting.default_text else ""
+        lines.append(
+            f"| `{setting.flag}` | `{setting.variable}` | {default} | {_sentence(setting)} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+def _sentence(setting: Setting) -> str:
+    kind = setting.kind
+    match kind.name:
+        case "choice":
+            return f"{setting.sentence} One of {', '.join(f'`{each}`' for each in kind.choices)}."
+        case "number":
+            return f"{setting.sentence} {kind.least} to {_number(kind.most)}."
+        case _:
+            return setting.sentence
+
+
+def _number(value: int) -> str:
+    if value % MIB == 0:
+        return f"{value // MIB} MiB"
+    if value % KIB == 0:
+        return f"{value // KIB} KiB"
+    return f"{value:,}"
