@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import MutableMapping
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import structlog
 
@@ -24,20 +24,15 @@ correlation: Final[ContextVar[str]] = ContextVar("correlation", default="")
 Event = MutableMapping[str, Any]
 
 
-def configure(level: str = "info", form: str = "json") -> None:
-    """Send this process's logs to stderr.
-
-    Args:
-        level: The lowest level that is written, one of `LEVELS`.
-        form: `json` or `console`.
-    """
-    number = logging.getLevelNamesMapping()[level.upper()]
+def _logger(level: str, form: str) -> structlog.typing.FilteringBoundLogger:
+    """A logger of our own: structlog's global settings belong to whoever embeds the server."""
     renderer: Any = (
         structlog.processors.JSONRenderer()
         if form == "json"
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
-    structlog.configure(
+    logger: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
+        structlog.PrintLogger(sys.stderr),
         processors=[
             _add_correlation,
             structlog.contextvars.merge_contextvars,
@@ -45,22 +40,58 @@ def configure(level: str = "info", form: str = "json") -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
+        wrapper_class=structlog.make_filtering_bound_logger(_number(level)),
     )
-    # Libraries log through the standard module; of theirs only what is wrong matters.
-    logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr, force=True)
+    # Binding settles the lazy proxy, so that a line below the level costs next to nothing.
+    return logger.bind()
 
 
-def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:
-    """A logger whose lines carry a name.
+def configure(level: str = "info", form: str = "json") -> None:
+    """Send this process's logs to stderr.
 
     Args:
-        name: The part of the server that speaks: `rpc`, `jobs`.
+        level: The lowest level that is written, one of `LEVELS`.
+        form: `json` or `console`.
     """
-    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(part=name)
-    return logger
+    Log.sink = _logger(level, form)
+    # Libraries log through the standard module; of theirs only what is wrong matters.
+    logging.basicConfig(level=max(_number(level), logging.WARNING), stream=sys.stderr, force=True)
+
+
+class Log:
+    """Writes lines that carry a name, to wherever `configure` sent them last.
+
+    Until then, as in a server inside another program, warnings and errors alone are
+    written.
+
+    Args:
+        part: The part of the server that speaks: `rpc`, `jobs`.
+    """
+
+    sink: ClassVar[structlog.typing.FilteringBoundLogger]
+
+    def __init__(self, part: str) -> None:
+        self._part = part
+
+    def debug(self, event: str, **facts: object) -> None:
+        """Write a line for developers."""
+        self.sink.debug(event, part=self._part, **facts)
+
+    def info(self, event: str, **facts: object) -> None:
+        """Write a line about what is as it should be."""
+        self.sink.info(event, part=self._part, **facts)
+
+    def warning(self, event: str, **facts: object) -> None:
+        """Write a line about what an operator should look at."""
+        self.sink.warning(event, part=self._part, **facts)
+
+    def error(self, event: str, **facts: object) -> None:
+        """Write a line about what failed."""
+        self.sink.error(event, part=self._part, **facts)
+
+
+def _number(level: str) -> int:
+    return logging.getLevelNamesMapping()[level.upper()]
 
 
 def fault(error: BaseException) -> dict[str, object]:
@@ -89,3 +120,6 @@ def _add_correlation(_logger: object, _name: str, event: Event) -> Event:
     if identifier:
         event.setdefault("correlation_id", identifier)
     return event
+
+
+Log.sink = _logger("warning", "json")

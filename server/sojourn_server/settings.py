@@ -103,9 +103,7 @@ class Settings:
     default_max_lifetime: Nanos = _setting(
         0, LENGTH, "How old a session may get whose creator named no age; 0: no limit."
     )
-    unknown_apps: bool = _setting(
-        True, FLAG, "Let an app come into being with its first session."
-    )
+    unknown_apps: bool = _setting(True, FLAG, "Let an app come into being with its first session.")
     request_keeping: Nanos = _setting(
         24 * HOUR,
         Kind("length", least=HOUR, most=30 * DAY),

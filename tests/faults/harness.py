@@ -107,11 +107,8 @@ class ServerProcess:
 
     def files_hold(self, needle: bytes) -> list[str]:
         """The names of the store's files in which some bytes stand."""
-        found = []
-        for file in sorted(self.store.parent.iterdir()):
-            if needle in file.read_bytes():
-                found.append(file.name)
-        return found
+        files = sorted(self.store.parent.iterdir())
+        return [file.name for file in files if needle in file.read_bytes()]
 
 
 @dataclass

@@ -39,7 +39,9 @@ class AdminServicer:
         self._draining = draining
 
     async def get_server_info(
-        self, request: pb.GetServerInfoRequest, call: Call  # noqa: ARG002 - asks for nothing
+        self,
+        request: pb.GetServerInfoRequest,
+        call: Call,  # noqa: ARG002 - asks for nothing
     ) -> pb.GetServerInfoResponse:
         """GetServerInfo."""
         facts = self._facts

@@ -25,7 +25,7 @@ PATIENCE: Final = 5.0
 _SERVING: Final = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
 
-_log = logs.get_logger("health")
+_log = logs.Log("health")
 
 
 class Health:

@@ -82,9 +82,7 @@ class HistoryServicer:
             fill_message(response.messages.add(), message)
         return response
 
-    async def get_message(
-        self, request: pb.GetMessageRequest, call: Call
-    ) -> pb.GetMessageResponse:
+    async def get_message(self, request: pb.GetMessageRequest, call: Call) -> pb.GetMessageResponse:
         """GetMessage."""
         by_id = request.HasField("message_id")
         read = await self._history.get(

@@ -43,7 +43,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Use = Callable[[Any, Call], Awaitable[Message]]
 """A servicer's method: it decodes, calls a use case and encodes."""
 
-_log = logs.get_logger("rpc")
+_log = logs.Log("rpc")
 
 
 class Pipeline:

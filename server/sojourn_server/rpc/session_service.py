@@ -57,9 +57,7 @@ class SessionServicer:
                 convert.fill_ids(response.sessions.add(), session)
         return response
 
-    async def get_session(
-        self, request: pb.GetSessionRequest, call: Call
-    ) -> pb.GetSessionResponse:
+    async def get_session(self, request: pb.GetSessionRequest, call: Call) -> pb.GetSessionResponse:
         """GetSession."""
         view = convert.VIEWS[request.view]
         ref = convert.decode_ref(request.session)
@@ -163,9 +161,7 @@ class SessionServicer:
         convert.fill_session(response.session, answer.outcome.session, answer.now)
         return response
 
-    async def end_session(
-        self, request: pb.EndSessionRequest, call: Call
-    ) -> pb.EndSessionResponse:
+    async def end_session(self, request: pb.EndSessionRequest, call: Call) -> pb.EndSessionResponse:
         """EndSession."""
         answer = await self._sessions.end(
             call,

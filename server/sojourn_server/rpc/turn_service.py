@@ -27,9 +27,7 @@ class TurnServicer:
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
 
-    async def begin_turn(
-        self, request: pb.BeginTurnRequest, call: Call
-    ) -> pb.BeginTurnResponse:
+    async def begin_turn(self, request: pb.BeginTurnRequest, call: Call) -> pb.BeginTurnResponse:
         """BeginTurn."""
         lease = length("lease", request.lease) if request.HasField("lease") else LEASE
         wait = (
@@ -57,9 +55,7 @@ class TurnServicer:
         convert.fill_session(response.session, outcome.session, answer.now)
         return response
 
-    async def renew_turn(
-        self, request: pb.RenewTurnRequest, call: Call
-    ) -> pb.RenewTurnResponse:
+    async def renew_turn(self, request: pb.RenewTurnRequest, call: Call) -> pb.RenewTurnResponse:
         """RenewTurn."""
         lease = length("lease", request.lease) if request.HasField("lease") else None
         answer = await self._turns.renew(call, request.app, request.turn_token, lease)

@@ -145,7 +145,9 @@ def check_place(path: Path) -> None:
         if not os.access(path, os.R_OK):
             raise StoreUnusable(f"{path} may not be read by this user.")
         if not os.access(path, os.W_OK):
-            raise StoreUnusable(f"{path} may not be written by this user or is on a read-only disk.")
+            raise StoreUnusable(
+                f"{path} may not be written by this user or is on a read-only disk."
+            )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise StoreUnusable(f"{folder} may not be written by this user or is on a read-only disk.")
 

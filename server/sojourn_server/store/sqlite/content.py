@@ -95,6 +95,8 @@ class Slab:
         self._free: set[int] = set()
         self.bytes_put = 0
         """Bytes written since the owner last set it to zero."""
+        self.unscrubbed = False
+        """Whether bytes have been overwritten since the owner last said no."""
 
     def load(self, run: Run) -> None:
         """Learn the newest id and which size classes have rows to use again."""
@@ -137,6 +139,7 @@ class Slab:
         run(QUERIES.content_free_insert, (size_class, content_id))
         self._free.add(size_class)
         self.bytes_put += SIZES[size_class]
+        self.unscrubbed = True
 
     def replace(self, run: Run, content_id: ContentId, data: bytes) -> ContentId:
         """Keep bytes where others were, in the same row when the class is the same."""
@@ -145,6 +148,7 @@ class Slab:
                 padded = pad(data, content_id & _CLASS_MASK)
                 run(QUERIES.content_overwrite, (padded, content_id))
                 self.bytes_put += len(padded)
+                self.unscrubbed = True
                 return content_id
             self.erase(run, content_id)
         return self.put(run, data)

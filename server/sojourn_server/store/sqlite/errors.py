@@ -27,9 +27,7 @@ _FAULTS: Final = frozenset(
 )
 """Primary codes that tell of the machine or the file, not of the statement."""
 
-_UNIQUE: Final = frozenset(
-    {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}
-)
+_UNIQUE: Final = frozenset({sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY})
 
 
 def _code(error: sqlite3.Error) -> int:

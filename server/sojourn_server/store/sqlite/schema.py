@@ -58,9 +58,7 @@ def check(connection: sqlite3.Connection, path: str) -> None:
         StoreUnusable: It must not be used.
     """
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
-        raise StoreUnusable(
-            f"SQLite {sqlite3.sqlite_version} is too old; 3.37 or newer is needed."
-        )
+        raise StoreUnusable(f"SQLite {sqlite3.sqlite_version} is too old; 3.37 or newer is needed.")
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if tables and _pragma(connection, "application_id") != APPLICATION_ID:
         raise StoreUnusable(f"{path} is a database of another program.")

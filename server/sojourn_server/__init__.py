@@ -1,0 +1,1 @@
+"""The Sojourn server: sessions for AI agents, over gRPC."""

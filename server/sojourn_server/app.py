@@ -1,0 +1,302 @@
+"""The composition root: the only module that knows every part of the server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import platform
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+
+from sojourn_server import logs
+from sojourn_server.domain.clock import SECOND, WallClock
+from sojourn_server.domain.tokens import Sealer
+from sojourn_server.jobs import expiry, housekeeping
+from sojourn_server.rpc.admin_service import AdminServicer, ServerFacts
+from sojourn_server.rpc.app_service import AppServicer
+from sojourn_server.rpc.health import Health
+from sojourn_server.rpc.history_service import HistoryServicer
+from sojourn_server.rpc.methods import services as service_names
+from sojourn_server.rpc.pipeline import Pipeline
+from sojourn_server.rpc.server import make_server, warm_rules
+from sojourn_server.rpc.session_service import SessionServicer
+from sojourn_server.rpc.turn_service import TurnServicer
+from sojourn_server.service import Defaults, Services
+from sojourn_server.settings import Address, Settings, SettingsError, reach, split_address
+from sojourn_server.store.base import Store, StoreDown, StoreFull
+from sojourn_server.store.sqlite import SqliteStore
+from sojourn_server.store.sqlite.schema import migrations
+
+STOP_GRACE: Final = 1.0
+"""How long the last answers may take to leave once no handler runs, in seconds."""
+EVICTION_GRACE: Final = 2.0
+"""How long a handler may take to notice that it was broken off, in seconds."""
+RESTART_FIRST: Final = 0.5
+RESTART_MOST: Final = 30.0
+"""How long a failed job rests before it runs again, in seconds."""
+
+_log = logs.Log("server")
+
+
+class CannotListen(Exception):
+    """The address cannot be used; the text is a sentence for the operator."""
+
+
+async def start(settings: Settings) -> RunningServer:
+    """Open the store, start the jobs, and answer calls.
+
+    Args:
+        settings: What to run. Logs are the caller's: see `logs.configure`.
+
+    Raises:
+        StoreUnusable: The store cannot be opened.
+        CannotListen: The address is taken or is none of this machine's.
+        SettingsError: A file that a setting names cannot be read.
+    """
+    clock = WallClock()
+    credentials = _credentials(settings)
+    store = SqliteStore(settings.sqlite_path, clock=clock, synchronous=settings.sqlite_synchronous)
+    await store.open()
+    async with contextlib.AsyncExitStack() as undo:
+        undo.push_async_callback(store.close)
+        sealer = Sealer(store.token_keys)
+        use_cases = Services(
+            store,
+            sealer,
+            settings.limits,
+            Defaults(
+                idle_timeout=settings.default_idle_timeout,
+                max_lifetime=settings.default_max_lifetime,
+                unknown_apps=settings.unknown_apps,
+            ),
+        )
+        pipeline = Pipeline(
+            rules=warm_rules(),
+            sealer=sealer,
+            request_bytes=settings.max_request_bytes,
+            log_calls=settings.log_level == "debug",
+        )
+        facts = ServerFacts(
+            version=version(),
+            store=store.kind,
+            store_version=sqlite3.sqlite_version,
+            schema_version=migrations()[-1][0],
+            start_time=clock.now(),
+        )
+        health = Health(store, service_names())
+        server = make_server(
+            pipeline,
+            {
+                "SessionService": SessionServicer(use_cases.sessions),
+                "TurnService": TurnServicer(use_cases.turns),
+                "HistoryService": HistoryServicer(use_cases.history),
+                "AppService": AppServicer(use_cases.states),
+                "AdminService": AdminServicer(facts, lambda: pipeline.draining),
+            },
+            health,
+            with_reflection=settings.reflection,
+            with_channelz=settings.channelz,
+        )
+        port = _bind(server, settings.listen, credentials)
+        await health.probe()
+        await server.start()
+        undo.push_async_callback(server.stop, None)
+        address = Address(split_address(settings.listen).host, port)
+        if settings.port_file is not None:
+            _write_port(settings.port_file, port)
+        _log.info(
+            "started",
+            version=facts.version,
+            python=platform.python_version(),
+            grpc=grpc.__version__,
+            sqlite=sqlite3.sqlite_version,
+            loop=type(asyncio.get_running_loop()).__module__.partition(".")[0],
+            store=str(settings.sqlite_path.absolute()),
+            schema=facts.schema_version,
+            listen=str(address),
+            tls=credentials is not None,
+        )
+        jobs = {
+            "expiry": lambda: expiry.run(use_cases.units, clock, settings.expiry_interval / SECOND),
+            "purge": lambda: housekeeping.purge(store),
+            "forget": lambda: housekeeping.forget(store, clock, settings.request_keeping),
+            "health": health.run,
+        }
+        tasks = [
+            asyncio.create_task(supervise(name, job), name=f"sojourn-{name}")
+            for name, job in jobs.items()
+        ]
+        undo.pop_all()
+        return RunningServer(settings, address, store, pipeline, health, server, tasks)
+    raise AssertionError("unreachable")
+
+
+class RunningServer:
+    """A server that answers calls. Made by `start`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        address: Address,
+        store: Store,
+        pipeline: Pipeline,
+        health: Health,
+        server: grpc.aio.Server,
+        tasks: list[asyncio.Task[None]],
+    ) -> None:
+        self.port = address.port
+        """The port it listens on."""
+        self.target = reach(str(address))
+        """What a client on this machine connects to: `127.0.0.1:7070`."""
+        self._settings = settings
+        self._store = store
+        self._pipeline = pipeline
+        self._health = health
+        self._server = server
+        self._tasks = tasks
+        self._hurry = asyncio.Event()
+        self._stopping: asyncio.Task[None] | None = None
+
+    async def stop(self, grace: float | None = None) -> None:
+        """Drain and stop: nothing that was accepted is lost.
+
+        Health turns NOT_SERVING and new calls are refused with DRAINING; running calls
+        finish; then connections, jobs and the store are closed, in this order. Safe
+        to call twice.
+
+        Args:
+            grace: How long running calls may take, in seconds; None: the setting
+                `drain_timeout`. What still runs then is answered DRAINING.
+        """
+        if self._stopping is None:
+            seconds = self._settings.drain_timeout / SECOND if grace is None else grace
+            self._stopping = asyncio.create_task(self._stop(seconds))
+        # Whoever waits may be cancelled; the stopping goes on.
+        await asyncio.shield(self._stopping)
+
+    def hurry(self) -> None:
+        """Wait for running calls no longer."""
+        self._hurry.set()
+
+    async def _stop(self, grace: float) -> None:
+        begin = time.monotonic()
+        _log.info("draining", running=self._pipeline.running)
+        self._pipeline.draining = True
+        await self._health.drain()
+        if not await self._idle_within(grace):
+            _log.warning("breaking off calls", running=self._pipeline.running)
+            self._pipeline.evict()
+        # No handler runs any more: what the grace is for are answers on their way out.
+        await self._server.stop(STOP_GRACE)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(EVICTION_GRACE):
+                await self._pipeline.idle()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._store.close()
+        if self._settings.port_file is not None:
+            self._settings.port_file.unlink(missing_ok=True)
+        _log.info("stopped", seconds=round(time.monotonic() - begin, 3))
+
+    async def _idle_within(self, grace: float) -> bool:
+        """Wait for running calls, until they are done, time is up, or there is a hurry."""
+        idle = asyncio.create_task(self._pipeline.idle())
+        hurry = asyncio.create_task(self._hurry.wait())
+        try:
+            await asyncio.wait({idle, hurry}, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
+            return idle.done()
+        finally:
+            idle.cancel()
+            hurry.cancel()
+
+
+async def supervise(name: str, job: Callable[[], Awaitable[Any]]) -> None:
+    """Run a job again whenever it fails, with growing rests in between, until cancelled.
+
+    Args:
+        name: What logs call it.
+        job: Runs until cancelled.
+    """
+    rest = RESTART_FIRST
+    while True:
+        begin = time.monotonic()
+        try:
+            await job()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # Something inside the job was cancelled, not the job.
+            _log.error("job lost", job=name)
+        except (StoreDown, StoreFull) as error:
+            _log.warning("job held up", job=name, why=type(error).__name__, rest=rest)
+        except Exception as error:  # noqa: BLE001 - one bad job must not end the others
+            _log.error("job failed", job=name, rest=rest, **logs.fault(error))
+        if time.monotonic() - begin > RESTART_MOST:
+            rest = RESTART_FIRST
+        await asyncio.sleep(rest)
+        rest = min(rest * 2, RESTART_MOST)
+
+
+def version() -> str:
+    """The release of the server."""
+    return metadata.version("sojourn")
+
+
+def _bind(server: grpc.aio.Server, listen: str, credentials: grpc.ServerCredentials | None) -> int:
+    """Take the port.
+
+    Raises:
+        CannotListen: It cannot be had.
+    """
+    address = str(split_address(listen))
+    try:
+        if credentials is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials)
+    except RuntimeError:
+        port = 0
+    if not port:
+        raise CannotListen(
+            f"cannot listen on {listen}: the address is in use, or is none of this machine's, "
+            "or its certificate cannot be used."
+        )
+    return port
+
+
+def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
+    """TLS from files, or None without it."""
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    client_ca = _read("tls_client_ca", settings.tls_client_ca)
+    key, cert = _read("tls_key", settings.tls_key), _read("tls_cert", settings.tls_cert)
+    assert key is not None
+    assert cert is not None
+    return grpc.ssl_server_credentials(
+        [(key, cert)], root_certificates=client_ca, require_client_auth=client_ca is not None
+    )
+
+
+def _read(name: str, path: Path | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{name}: {path} cannot be read ({error.strerror}).") from None
+
+
+def _write_port(path: Path, port: int) -> None:
+    """Write the port so that no reader ever sees half of it."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_text(f"{port}\n", encoding="ascii")
+    fresh.replace(path)

@@ -1,0 +1,270 @@
+"""Group commit, the half that runs on the writer's thread.
+
+Many units share one transaction and so one fsync. A unit that is refused before it has
+written anything, the usual case, leaves nothing to undo. One that fails later would
+need a savepoint, and a savepoint for every unit costs a copy of every page it writes;
+so a batch first runs without any, and only when such a unit turns up is it rolled back
+and run again with one savepoint for each.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from asyncio import Future
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+from sojourn_server.domain.clock import Clock, Nanos
+from sojourn_server.store.base import Precede, Priority, StoreDown, StoreFull, Tx
+from sojourn_server.store.sqlite.content import Slab
+from sojourn_server.store.sqlite.errors import as_failure
+from sojourn_server.store.sqlite.queries import QUERIES
+from sojourn_server.store.sqlite.read_tx import AppEntry, Apps
+from sojourn_server.store.sqlite.units import drive
+from sojourn_server.store.sqlite.write_tx import SqliteTx
+
+Unit = Callable[[SqliteTx], Awaitable[Any]]
+
+_BUDGET: Final[Nanos] = 20_000_000
+"""After so long a batch is committed, so that one large unit delays no queue behind it."""
+
+_PRECEDING: Final = 16
+"""How often a unit may ask for another one first before that counts as a loop."""
+
+_APPS: Final = 20_000
+"""How many app rows are kept in memory."""
+
+_PAGES_PER_UNIT: Final = 12
+"""Pages a unit writes beside its content, about; what the WAL grows by."""
+
+
+class Work:
+    """One unit in the queue, and what became of it.
+
+    Args:
+        app: The app whose log it writes; empty for the store's own work.
+        actor: Who does it.
+        unit: What to do.
+        priority: Whose work it is.
+        future: Where the answer goes.
+    """
+
+    __slots__ = (
+        "actor",
+        "app",
+        "changed",
+        "erased",
+        "error",
+        "future",
+        "left_over",
+        "priority",
+        "revision",
+        "unit",
+        "value",
+    )
+
+    def __init__(
+        self, app: str, actor: str, unit: Unit, priority: Priority, future: Future[Any]
+    ) -> None:
+        self.app = app
+        self.actor = actor
+        self.unit = unit
+        self.priority = priority
+        self.future = future
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what became of it."""
+        self.value: Any = None
+        self.error: Exception | None = None
+        self.revision = 0
+        self.changed = False
+        self.erased = False
+        self.left_over = False
+
+
+class _Again(Exception):
+    """The batch must run again, with savepoints."""
+
+
+class Committer:
+    """Runs batches of units on the one connection that writes.
+
+    Args:
+        clock: What `now` of a transaction is.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._apps: Apps = {}
+        self._slab = Slab()
+        self._stale = True
+        self._guarded = False
+        self._now: Nanos = 0
+        self._touched: dict[str, AppEntry] = {}
+        self._units = 0
+
+    @property
+    def unscrubbed(self) -> bool:
+        """Whether the files may hold bytes that have been overwritten since the last scrub."""
+        return self._slab.unscrubbed
+
+    @property
+    def wal_pages(self) -> int:
+        """How many pages the WAL has grown by since the last checkpoint, about."""
+        return self._units * _PAGES_PER_UNIT + (self._slab.bytes_put >> 12)
+
+    def forget(self) -> None:
+        """Trust nothing that is in memory: the transaction that made it is lost."""
+        self._apps.clear()
+        self._stale = True
+
+    def commit(self, connection: sqlite3.Connection, batch: Sequence[Work]) -> int:
+        """Carry out units and commit them, or fail them all.
+
+        Args:
+            connection: The writer's.
+            batch: Units, in their order.
+
+        Returns:
+            How many of them, from the first, are answered; the rest must come again.
+        """
+        try:
+            try:
+                return self._attempt(connection, batch, guarded=False)
+            except _Again:
+                self._roll_back(connection)
+                return self._attempt(connection, batch, guarded=True)
+        except (StoreFull, StoreDown) as failure:
+            lost: StoreFull | StoreDown = failure
+        except sqlite3.Error as error:
+            lost = as_failure(error) or StoreDown(f"the commit failed: {error}")
+            lost.__cause__ = error
+        self._roll_back(connection)
+        for work in batch:
+            work.reset()
+            work.error = lost
+        return len(batch)
+
+    def _roll_back(self, connection: sqlite3.Connection) -> None:
+        self.forget()
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            # The connection is beyond help; the writer opens another one.
+            return
+
+    def _attempt(self, connection: sqlite3.Connection, batch: Sequence[Work], guarded: bool) -> int:
+        self._guarded = guarded
+        self._touched.clear()
+        connection.execute("BEGIN IMMEDIATE")
+        self._now = self._clock.now()
+        if self._stale or len(self._apps) > _APPS:
+            self._apps.clear()
+            self._slab.load(connection.execute)
+            self._stale = False
+        ends = time.monotonic_ns() + _BUDGET
+        done = 0
+        for work in batch:
+            work.reset()
+            try:
+                tx = self._carry_out(connection, work, work.unit, 0)
+            except (StoreFull, StoreDown, _Again):
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever a unit raises is its caller's
+                work.error = error
+            else:
+                work.changed = tx.changes > 0
+                work.erased = tx.erased
+                work.left_over = tx.left_over
+            done += 1
+            if time.monotonic_ns() > ends:
+                break
+        for entry in self._touched.values():
+            connection.execute(QUERIES.app_set_counters, (entry.head, entry.created, entry.pk))
+        connection.execute("COMMIT")
+        self._units += done
+        return done
+
+    def _carry_out(
+        self,
+        connection: sqlite3.Connection,
+        work: Work,
+        unit: Unit | Callable[[Tx], Any],
+        depth: int,
+    ) -> SqliteTx:
+        """Run a unit, after those that it asks for first.
+
+        Returns:
+            Its transaction; value and revision are in `work`.
+        """
+        for _ in range(_PRECEDING):
+            tx = SqliteTx(connection, self._now, self._apps, self._slab, work.app, work.actor)
+            if self._guarded:
+                connection.execute("SAVEPOINT unit")
+            try:
+                value = drive(unit(tx))
+                revision = tx.finish()
+                if tx.failure is not None:
+                    raise tx.failure
+            except Precede as precede:
+                self._undo(connection, tx)
+                if depth >= _PRECEDING:
+                    break
+                self._carry_out(connection, work, precede.unit, depth + 1)
+            except Exception:
+                self._undo(connection, tx)
+                raise
+            else:
+                if self._guarded:
+                    connection.execute("RELEASE unit")
+                if tx.own is not None:
+                    self._apps[work.app] = self._touched[work.app] = tx.own
+                work.value, work.revision = value, revision
+                return tx
+        raise RuntimeError("units keep asking for another one first")
+
+    def _undo(self, connection: sqlite3.Connection, tx: SqliteTx) -> None:
+        """Take back what a unit that failed has written.
+
+        Raises:
+            StoreFull, StoreDown: The database failed under it, so the batch is lost.
+            _Again: It has written, and there is no savepoint.
+        """
+        if tx.failure is not None:
+            raise tx.failure
+        if not connection.in_transaction:
+            raise StoreDown("the database gave up the transaction")
+        if self._guarded:
+            connection.execute("ROLLBACK TO unit")
+            connection.execute("RELEASE unit")
+            if tx.wrote:
+                self._slab.reload_free(connection.execute)
+        elif tx.wrote:
+            raise _Again
+
+    def checkpoint(self, connection: sqlite3.Connection, *, truncate: bool) -> bool:
+        """Copy the WAL into the database.
+
+        Args:
+            connection: The writer's.
+            truncate: Also wait for readers and empty the WAL: what it held is gone.
+
+        Returns:
+            Whether all of it was copied (and the WAL is empty).
+
+        Raises:
+            sqlite3.Error: The disk failed or is full; nothing is lost.
+        """
+        if truncate:
+            busy, frames, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            complete = busy == 0 and frames == 0
+        else:
+            busy, frames, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            complete = busy == 0 and frames == copied
+        self._units = self._slab.bytes_put = 0
+        if truncate and complete:
+            self._slab.unscrubbed = False
+        return bool(complete)

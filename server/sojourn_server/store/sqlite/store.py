@@ -1,0 +1,158 @@
+"""The store in one SQLite file. What each method must do stands in `store.base`."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast
+
+from sojourn_server.domain.clock import Clock, Nanos, WallClock
+from sojourn_server.store.base import Applied, Priority, ReadTx, StoreUnusable, TokenKey, Tx
+from sojourn_server.store.sqlite import schema
+from sojourn_server.store.sqlite.connection import (
+    SYNCHRONOUS,
+    Connection,
+    check_place,
+    open_reader,
+    open_writer,
+    why_unusable,
+)
+from sojourn_server.store.sqlite.lock import OwnerLock
+from sojourn_server.store.sqlite.read_tx import SqliteReadTx
+from sojourn_server.store.sqlite.reader import Readers
+from sojourn_server.store.sqlite.write_tx import SqliteTx
+from sojourn_server.store.sqlite.writer import Writer
+
+T = TypeVar("T")
+
+_READERS: Final = 2
+_WALL_CLOCK: Final = WallClock()
+
+
+class SqliteStore:
+    """A backend in one file (and its `-wal`, `-shm` and `.lock`), owned by one process.
+
+    Bound to the event loop that opens it.
+
+    Args:
+        path: The database file; made when missing. Its directory must exist.
+        clock: What `now` of every transaction is.
+        synchronous: SQLite's setting of that name: OFF, NORMAL, FULL or EXTRA. Below
+            FULL a power cut may take back what was answered (S3).
+        max_batch: The most units in one commit, at least 1.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        clock: Clock = _WALL_CLOCK,
+        synchronous: str = "FULL",
+        max_batch: int = 256,
+    ) -> None:
+        if synchronous not in SYNCHRONOUS:
+            raise ValueError(f"synchronous must be one of {sorted(SYNCHRONOUS)}")
+        if max_batch < 1:
+            raise ValueError("max_batch must be at least 1")
+        # The real path: two names of one file must meet at one lock.
+        self._path = Path(path).expanduser().resolve()
+        self._synchronous = synchronous
+        self._lock = OwnerLock(self._path)
+        self._keys: tuple[TokenKey, ...] = ()
+        self._writer = Writer(clock, max_batch, self._open_writer)
+        self._readers = Readers(clock, _READERS, lambda: open_reader(self._path))
+        self._closing: asyncio.Task[None] | None = None
+
+    @property
+    def kind(self) -> str:
+        """See `Store`."""
+        return "sqlite"
+
+    @property
+    def version(self) -> str:
+        """The version of the SQLite library."""
+        return sqlite3.sqlite_version
+
+    @property
+    def path(self) -> Path:
+        """The database file."""
+        return self._path
+
+    @property
+    def token_keys(self) -> Sequence[TokenKey]:
+        """See `Store`."""
+        return self._keys
+
+    async def open(self) -> None:
+        """See `Store`."""
+        check_place(self._path)
+        self._lock.acquire()
+        try:
+            await self._writer.start()
+            await self._readers.start()
+        except BaseException as error:
+            await self._shut()
+            if isinstance(error, sqlite3.Error):
+                raise why_unusable(error, self._path) from None
+            if isinstance(error, OSError):
+                raise StoreUnusable(f"{self._path} cannot be used: {error.strerror}.") from None
+            raise
+
+    async def close(self) -> None:
+        """See `Store`."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._shut(), name="sqlite close")
+        await asyncio.shield(self._closing)
+
+    async def _shut(self) -> None:
+        # Readers first: the last connection to close must be the one that may checkpoint.
+        await self._readers.close()
+        await self._writer.close()
+        self._lock.release()
+
+    async def _open_writer(self) -> Connection:
+        def prepare(connection: sqlite3.Connection) -> None:
+            schema.check(connection, str(self._path))
+            schema.migrate(connection)
+            self._keys = schema.token_keys(connection)
+
+        return await open_writer(self._path, self._synchronous, prepare)
+
+    async def apply(
+        self,
+        app: str,
+        actor: str,
+        unit: Callable[[Tx], Awaitable[T]],
+        priority: Priority = Priority.CALLER,
+    ) -> Applied[T]:
+        """See `Store`."""
+        return await self._writer.submit(app, actor, unit, priority)
+
+    async def read(self, query: Callable[[ReadTx], Awaitable[T]]) -> T:
+        """See `Store`."""
+        return cast("T", await self._readers.submit(query))
+
+    async def purge(self, limit: int) -> bool:
+        """See `Store`."""
+        none_left = await self._own_work(lambda tx: tx.purge(limit), Priority.JOB)
+        return bool(none_left) and await self._writer.scrub()
+
+    async def forget_requests(self, before: Nanos, limit: int) -> int:
+        """See `Store`."""
+        return int(await self._own_work(lambda tx: tx.forget_requests(before, limit), Priority.JOB))
+
+    async def check_readable(self) -> None:
+        """See `Store`."""
+        await self._readers.submit(SqliteReadTx.pulse)
+
+    async def check_writable(self) -> None:
+        """See `Store`."""
+        await self._own_work(SqliteTx.beat, Priority.CALLER)
+
+    async def _own_work(
+        self, unit: Callable[[SqliteTx], Awaitable[Any]], priority: Priority
+    ) -> Any:
+        """Carry out work of no app."""
+        return (await self._writer.submit("", "", unit, priority)).value

@@ -1,0 +1,434 @@
+"""Writing within a unit's transaction. What each method must do stands in `store.base`."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from sojourn_server.domain.clock import Nanos
+from sojourn_server.domain.model import (
+    NO_CONTENT,
+    App,
+    Change,
+    ContentId,
+    Message,
+    ScopeState,
+    Session,
+)
+from sojourn_server.store.base import KeyTaken, RequestKey, RequestRecord, SessionRow
+from sojourn_server.store.sqlite.content import Slab
+from sojourn_server.store.sqlite.errors import is_taken
+from sojourn_server.store.sqlite.queries import QUERIES
+from sojourn_server.store.sqlite.read_tx import (
+    AppEntry,
+    Apps,
+    SqliteReadTx,
+    is_removed,
+    kept_intervals,
+)
+from sojourn_server.store.sqlite.rows import (
+    APP_PK_LIMIT,
+    ORDER_BITS,
+    ORDER_MASK,
+    Row,
+    decode_session,
+    detail_blob,
+    encode,
+    held_blob,
+    held_of,
+    message_values,
+    nonce_column,
+    parent_blob,
+    uid_blob,
+)
+
+_NONCE_BYTES: Final = 8
+
+
+class SqliteTx(SqliteReadTx):
+    """One run of one unit.
+
+    What it changes of its app's counters stays in `own` until the writer keeps it, so
+    that undoing a unit needs nothing but forgetting it.
+
+    Args:
+        connection: In a transaction.
+        now: When that began.
+        apps: App rows as the units before have left them.
+        slab: The content table.
+        app: The app whose log the unit writes.
+        actor: Who does it.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        now: Nanos,
+        apps: Apps,
+        slab: Slab,
+        app: str,
+        actor: str,
+    ) -> None:
+        super().__init__(connection, now, apps)
+        self._slab = slab
+        self._name = app
+        self._actor = actor
+        self._many = connection.executemany
+        self._nonce = 0
+        self._answer: int | None = None
+        self._known: dict[int, tuple[Session, bytes]] = {}
+        self._requests: dict[RequestKey, RequestRecord] = {}
+        self.own: AppEntry | None = None
+        """The app's row as this unit leaves it; None while unchanged."""
+        self.changes = 0
+        """How many changes are logged."""
+        self.wrote = False
+        """Whether there is anything to undo."""
+        self.erased = False
+        """Whether the answer waits for a scrub."""
+        self.left_over = False
+        """Whether something to be erased is left for `purge`."""
+
+    # --- what the writer asks ---
+
+    def finish(self) -> int:
+        """Write what had to wait for the revision, and answer the unit's revision."""
+        revision = self._answer
+        if revision is None:
+            entry = self._entry(self._name)
+            revision = 0 if entry is None else entry.head
+        for record in self._requests.values():
+            key = record.key
+            self._write(
+                QUERIES.request_put,
+                (
+                    self._own_row().pk,
+                    key.principal,
+                    key.method,
+                    key.request_id,
+                    record.payload_hash,
+                    revision,
+                    record.outcome,
+                    record.create_time,
+                    record.session_pk,
+                    held_blob(record.held),
+                ),
+            )
+        return revision
+
+    # --- how it reads and writes ---
+
+    def _write(self, sql: str, parameters: Sequence[Any]) -> sqlite3.Cursor:
+        cursor = self._run(sql, parameters)
+        self.wrote = True
+        return cursor
+
+    def _entry(self, name: str) -> AppEntry | None:
+        if name == self._name and self.own is not None:
+            return self.own
+        return super()._entry(name)
+
+    def _own_row(self, app: App | None = None) -> AppEntry:
+        """The app's row, to be changed; made when there is none."""
+        if self.own is None:
+            entry = super()._entry(self._name)
+            if entry is None:
+                record = None if app is None else encode(app)
+                pk = self._write(QUERIES.app_insert, (self._name, record)).lastrowid or 0
+                if not 0 < pk < APP_PK_LIMIT:
+                    raise ValueError("there are too many apps")
+                self.own = AppEntry(pk, 0, 0, app)
+            else:
+                self.own = AppEntry(entry.pk, entry.head, entry.created, entry.app)
+        return self.own
+
+    def _session(self, row: Row) -> SessionRow:
+        pk, record = row
+        session = decode_session(record)
+        self._known[id(session)] = (session, record)
+        return SessionRow(pk, pk & ORDER_MASK, session)
+
+    def _record(self, session: Session) -> bytes:
+        """A session as stored. The row and the log share the bytes."""
+        known = self._known.get(id(session))
+        if known is None:
+            known = self._known[id(session)] = (session, encode(session))
+        return known[1]
+
+    # --- apps and sessions ---
+
+    async def put_app(self, app: App) -> None:
+        """See `Tx`."""
+        if app.app != self._name:
+            raise ValueError("a unit writes its own app only")
+        own = self._own_row(app)
+        if own.app is not app:
+            self._write(QUERIES.app_set_record, (encode(app), own.pk))
+            own.app = app
+
+    async def insert_session(self, session: Session, due: Nanos | None) -> SessionRow:
+        """See `Tx`."""
+        if session.app != self._name:
+            raise ValueError("a unit writes its own app only")
+        own = self._own_row()
+        create_order = own.created + 1
+        pk = own.pk << ORDER_BITS | create_order
+        values = (
+            pk,
+            own.pk,
+            uid_blob(session.uid),
+            session.user,
+            session.session_id,
+            session.status,
+            parent_blob(session),
+            session.update_time,
+            session.activity_time,
+            due if session.is_active else None,
+            self._record(session),
+        )
+        try:
+            self._write(QUERIES.session_insert, values)
+        except sqlite3.IntegrityError as error:
+            if is_taken(error):
+                raise KeyTaken("a session with this key exists") from None
+            raise
+        own.created = create_order
+        for key, value in session.labels.items():
+            self._write(QUERIES.label_insert, (key, value, pk))
+        return SessionRow(pk, create_order, session)
+
+    async def update_session(
+        self, row: SessionRow, session: Session, due: Nanos | None
+    ) -> SessionRow:
+        """See `Tx`. Writes the indexes of what has changed, and no others."""
+        pk, old = row.pk, row.session
+        record = self._record(session)
+        times = (session.activity_time, due if session.is_active else None, record, pk)
+        if (old.user, old.session_id, old.uid, old.parent_uid) != (
+            session.user,
+            session.session_id,
+            session.uid,
+            session.parent_uid,
+        ):
+            sql = QUERIES.session_update_all
+            values: Row = (
+                uid_blob(session.uid),
+                session.user,
+                session.session_id,
+                session.status,
+                parent_blob(session),
+                session.update_time,
+                *times,
+            )
+        elif old.status is not session.status:
+            sql = QUERIES.session_update_status
+            values = (session.status, session.update_time, *times)
+        elif old.update_time != session.update_time:
+            sql = QUERIES.session_update
+            values = (session.update_time, *times)
+        else:
+            sql = QUERIES.session_update_activity
+            values = times
+        try:
+            if self._write(sql, values).rowcount != 1:
+                raise LookupError("the session to update is gone")
+        except sqlite3.IntegrityError as error:
+            if is_taken(error):
+                raise KeyTaken("a session with this key exists") from None
+            raise
+        if old.labels != session.labels:
+            self._update_labels(pk, old.labels, session.labels)
+        return SessionRow(pk, row.create_order, session)
+
+    def _update_labels(self, pk: int, old: dict[str, str], new: dict[str, str]) -> None:
+        for key, value in old.items() - new.items():
+            self._write(QUERIES.label_delete, (key, value, pk))
+        for key, value in new.items() - old.items():
+            self._write(QUERIES.label_insert, (key, value, pk))
+
+    async def delete_session(self, row: SessionRow) -> None:
+        """See `Tx`."""
+        self._write(QUERIES.session_delete, (row.pk,))
+        for key, value in row.session.labels.items():
+            self._write(QUERIES.label_delete, (key, value, row.pk))
+
+    # --- messages ---
+
+    async def insert_messages(self, row: SessionRow, messages: Sequence[Message]) -> None:
+        """See `Tx`."""
+        if row.session.removed_ranges:
+            for message in messages:
+                self._make_way(row, message.message_id)
+        try:
+            for message in messages:
+                self._write(QUERIES.message_insert, message_values(row.pk, message))
+        except sqlite3.IntegrityError as error:
+            if is_taken(error):
+                raise KeyTaken("the session holds a message with this id") from None
+            raise
+
+    def _make_way(self, row: SessionRow, message_id: str) -> None:
+        """Purge a removed message whose row would be in the way of a new one's id."""
+        found = self._run(QUERIES.message_by_id, (row.pk, message_id)).fetchone()
+        if found is not None and is_removed(row, found[1]):
+            self._erase(found[7])
+            self._write(QUERIES.message_delete, (row.pk, found[1]))
+
+    async def remove_messages(self, row: SessionRow, messages: Sequence[Message]) -> None:
+        """See `Tx`."""
+        for message in messages:
+            self._write(QUERIES.message_delete, (row.pk, message.sequence))
+
+    async def purge_messages(self, row: SessionRow, low: int, high: int, limit: int) -> bool:
+        """See `Tx`."""
+        self.erased = True
+        _, done = self._purge(row.pk, low, high, limit)
+        if not done:
+            self.left_over = True
+            self._write(QUERIES.purge_insert, (row.pk, low, high))
+        return done
+
+    def _purge(self, session_pk: int, low: int, high: int, limit: int) -> tuple[int, bool]:
+        """Erase up to `limit` messages of a range.
+
+        Returns:
+            How many, and whether none is left.
+        """
+        rows = self._all(QUERIES.message_bodies, (session_pk, low, high, limit))
+        for _, body in rows:
+            self._erase(body)
+        if rows:
+            self._write(QUERIES.messages_delete, (session_pk, low, rows[-1][0]))
+        if len(rows) < limit:
+            return len(rows), True
+        return len(rows), not self._all(QUERIES.message_bodies, (session_pk, low, high, 1))
+
+    # --- content ---
+
+    def _erase(self, content_id: ContentId) -> None:
+        if content_id != NO_CONTENT:
+            self._slab.erase(self._write, content_id)
+
+    async def put_content(self, data: bytes) -> ContentId:
+        """See `Tx`."""
+        return self._slab.put(self._write, data)
+
+    async def replace_content(self, content_id: ContentId, data: bytes) -> ContentId:
+        """See `Tx`."""
+        return self._slab.replace(self._write, content_id, data)
+
+    async def erase_content(self, content_id: ContentId) -> None:
+        """See `Tx`."""
+        self.erased = True
+        self._erase(content_id)
+
+    async def put_scope_state(self, app: str, user: str | None, state: ScopeState) -> None:
+        """See `Tx`."""
+        if app != self._name:
+            raise ValueError("a unit writes its own app only")
+        key = (self._own_row().pk, int(user is not None), user or "")
+        self._write(QUERIES.scope_state_put, (*key, encode(state)))
+
+    # --- requests and the log ---
+
+    async def request(self, key: RequestKey) -> RequestRecord | None:
+        """See `ReadTx`."""
+        record = self._requests.get(key)
+        return await super().request(key) if record is None else record
+
+    async def put_request(self, record: RequestRecord) -> None:
+        """See `Tx`. Written when the unit is done and its revision is known."""
+        if record.key.app != self._name:
+            raise ValueError("a unit writes its own app only")
+        self._requests[record.key] = record
+
+    async def erase_held(self, row: SessionRow) -> None:
+        """See `Tx`."""
+        self.erased = True
+        for key, record in self._requests.items():
+            if record.session_pk == row.pk and record.held:
+                for content_id in record.held:
+                    self._erase(content_id)
+                self._requests[key] = msgspec.structs.replace(record, held=())
+        for *stored, held in self._all(QUERIES.request_held, (row.pk,)):
+            for content_id in held_of(held):
+                self._erase(content_id)
+            self._write(QUERIES.request_drop_held, stored)
+
+    async def log(self, change: Change) -> None:
+        """See `Tx`."""
+        own = self._own_row()
+        if self.changes == 0:
+            own.head += 1
+            self._nonce = nonce_column(int.from_bytes(os.urandom(_NONCE_BYTES), "little"))
+        before, after = change.before, change.after
+        subject = before if after is None else after
+        self._write(
+            QUERIES.change_insert,
+            (
+                own.pk,
+                own.head,
+                self.changes,
+                self._nonce,
+                self._now,
+                self._actor,
+                change.cause,
+                None if subject is None else uid_blob(subject.uid),
+                None if before is None else self._record(before),
+                None if after is None else self._record(after),
+                detail_blob(change.detail),
+            ),
+        )
+        self.changes += 1
+
+    def answer_at(self, revision: int) -> None:
+        """See `Tx`."""
+        self._answer = revision
+
+    # --- the store's own work ---
+
+    async def purge(self, limit: int) -> bool:
+        """Erase up to `limit` messages of those left over; True when none is left."""
+        while (note := self._run(QUERIES.purge_first).fetchone()) is not None:
+            if limit <= 0:
+                return False
+            purge_id, session_pk, low, high = note
+            count, done = self._purge(session_pk, low, high, limit)
+            limit -= count
+            if done:
+                self._write(QUERIES.purge_delete, (purge_id,))
+                self._forget_range(session_pk, low, high)
+                limit -= 1
+        return True
+
+    def _forget_range(self, session_pk: int, low: int, high: int) -> None:
+        """Take a purged range out of its session's `removed_ranges`: nobody sees it change."""
+        found = self._run(QUERIES.session_by_pk, (session_pk,)).fetchone()
+        if found is None:
+            return
+        session = decode_session(found[1])
+        ranges = tuple(
+            kept
+            for first, last in session.removed_ranges
+            for kept in kept_intervals(first, last, [(low, high)])
+        )
+        if ranges != session.removed_ranges:
+            session = msgspec.structs.replace(session, removed_ranges=ranges)
+            self._write(QUERIES.session_set_record, (encode(session), session_pk))
+
+    async def forget_requests(self, before: Nanos, limit: int) -> int:
+        """Remove up to `limit` request records made before an instant; how many."""
+        rows = self._all(QUERIES.request_old, (before, limit))
+        for *key, held in rows:
+            for content_id in held_of(held):
+                self._erase(content_id)
+            self._write(QUERIES.request_delete, key)
+        return len(rows)
+
+    async def beat(self) -> None:
+        """Write one row, to find out whether that works."""
+        self._write(QUERIES.pulse_beat, ())

@@ -1,0 +1,190 @@
+"""Group commit, the half that runs on the event loop: the queue and the answers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Final
+
+from sojourn_server.domain.clock import Clock
+from sojourn_server.store.base import Applied, Priority, StoreDown, StoreUnusable
+from sojourn_server.store.sqlite.committer import Committer, Unit, Work
+from sojourn_server.store.sqlite.connection import Connection
+
+_CHECKPOINT_PAGES: Final = 4_000
+"""A WAL that has grown by so many pages (16 MiB) is copied into the database."""
+
+_SCRUB_TRIES: Final = 4
+_SCRUB_PAUSE: Final = 0.01
+"""Seconds between two tries to empty the WAL while a reader is using it."""
+
+Reopen = Callable[[], Awaitable[Connection]]
+
+
+class Writer:
+    """Takes units, commits them in batches, answers them.
+
+    Args:
+        clock: What `now` of a transaction is.
+        max_batch: The most units in one commit.
+        reopen: Opens the connection, the first time and after a failure.
+    """
+
+    def __init__(self, clock: Clock, max_batch: int, reopen: Reopen) -> None:
+        self._committer = Committer(clock)
+        self._max_batch = max_batch
+        self._reopen = reopen
+        self._connection: Connection | None = None
+        self._queues: dict[Priority, deque[Work]] = {each: deque() for each in Priority}
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Open the connection, scrub what a crash may have left, and begin to serve."""
+        self._connection = await self._reopen()
+        await self._connection.run(partial(self._committer.checkpoint, truncate=True))
+        self._task = asyncio.create_task(self._serve(), name="sqlite writer")
+
+    async def close(self) -> None:
+        """Finish what was accepted, empty the WAL, and close the connection."""
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+            self._task = None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                await connection.run(partial(self._committer.checkpoint, truncate=True))
+            with contextlib.suppress(sqlite3.Error):
+                await connection.close()
+
+    async def submit(self, app: str, actor: str, unit: Unit, priority: Priority) -> Applied[Any]:
+        """Queue a unit and wait for its answer.
+
+        Raises:
+            StoreFull, StoreDown: It could not be committed.
+            Exception: Whatever it raised.
+        """
+        if self._closing or self._task is None:
+            raise StoreDown("the store is closed")
+        future: asyncio.Future[Applied[Any]] = asyncio.get_running_loop().create_future()
+        self._queues[priority].append(Work(app, actor, unit, priority, future))
+        self._wake.set()
+        return await future
+
+    async def scrub(self) -> bool:
+        """Make sure that nothing overwritten is left in the files; False when readers hinder it."""
+        if self._committer.unscrubbed:
+            await self.submit("", "", _nothing, Priority.JOB)
+        return not self._committer.unscrubbed
+
+    # --- the task ---
+
+    async def _serve(self) -> None:
+        try:
+            while True:
+                batch = self._take()
+                if batch:
+                    await self._commit(batch)
+                elif self._closing:
+                    return
+                else:
+                    self._wake.clear()
+                    await self._wake.wait()
+        finally:
+            self._closing = True
+            for queue in self._queues.values():
+                for work in queue:
+                    if not work.future.done():
+                        work.future.set_exception(StoreDown("the store is closed"))
+                queue.clear()
+
+    def _take(self) -> list[Work]:
+        """The next batch: callers, then at most one job when callers are there."""
+        batch: list[Work] = []
+        for priority, queue in sorted(self._queues.items()):
+            room = self._max_batch - len(batch)
+            if priority is Priority.JOB and batch:
+                room = 1
+            while queue and room > 0:
+                work = queue.popleft()
+                if not work.future.done():  # its caller was cancelled
+                    batch.append(work)
+                    room -= 1
+        return batch
+
+    async def _commit(self, batch: list[Work]) -> None:
+        try:
+            if self._connection is None:
+                self._connection = await self._reopen()
+                self._committer.forget()
+            done = await self._connection.run(partial(self._committer.commit, batch=batch))
+        except (sqlite3.Error, StoreUnusable, OSError) as error:
+            failure = StoreDown(f"the database cannot be reached: {error}")
+            _answer_error(batch, failure)
+            return
+        for work in reversed(batch[done:]):
+            self._queues[work.priority].appendleft(work)
+        batch = batch[:done]
+        waiting = [work for work in batch if work.erased and not work.left_over]
+        _answer([work for work in batch if not work.erased or work.left_over])
+        if any(isinstance(work.error, StoreDown) for work in batch):
+            await self._drop_connection()
+        elif waiting:
+            _answer(waiting, scrubbed=await self._scrub())
+        elif self._committer.wal_pages > _CHECKPOINT_PAGES:
+            await self._checkpoint(truncate=False)
+
+    async def _scrub(self) -> bool:
+        """Empty the WAL, with a few tries; whether that worked."""
+        for number in range(_SCRUB_TRIES):
+            if number:
+                await asyncio.sleep(_SCRUB_PAUSE)
+            if not self._committer.unscrubbed or await self._checkpoint(truncate=True):
+                return True
+        return False
+
+    async def _checkpoint(self, *, truncate: bool) -> bool:
+        if self._connection is None:
+            return False
+        try:
+            return await self._connection.run(
+                partial(self._committer.checkpoint, truncate=truncate)
+            )
+        except sqlite3.Error:
+            # Full or failing: the commits are safe in the WAL, and the next write will tell.
+            return False
+
+    async def _drop_connection(self) -> None:
+        """Close a connection that failed; the next batch opens another one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                await connection.close()
+
+
+async def _nothing(_: object) -> None:
+    """A unit that does nothing: its batch ends with a scrub when one is due."""
+
+
+def _answer(works: Sequence[Work], *, scrubbed: bool = True) -> None:
+    for work in works:
+        if work.future.done():
+            continue
+        if work.error is not None:
+            work.future.set_exception(work.error)
+        else:
+            clean = scrubbed and not work.left_over
+            work.future.set_result(Applied(work.value, work.revision, work.changed, clean))
+
+
+def _answer_error(works: Sequence[Work], error: Exception) -> None:
+    for work in works:
+        if not work.future.done():
+            work.future.set_exception(error)
