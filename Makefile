@@ -10,7 +10,7 @@ FILE ?=
 
 .DEFAULT_GOAL := all
 CHECKS := check-ruff check-format check-types check-imports check-buf check-stubs check-sync \
-	check-comments check-lengths check-docker
+	check-comments check-lengths check-docker check-api-docs
 .PHONY: all help setup gen check $(CHECKS) test pytest demo bench faults lock clean
 
 all: test ## check and test everything
@@ -49,8 +49,9 @@ COMPILE = $(LOCK_VENV)/bin/uv pip compile --quiet --universal --python-version 3
 
 # --- generated code ----------------------------------------------------------------------------
 
-gen: setup ## generate the stubs, the contract's surface and the sync client
+gen: setup ## generate the stubs, the contract's surface, its reference and the sync client
 	$(GEN_VENV)/bin/python -m tools.gen
+	$(GEN_VENV)/bin/python -m tools.gen_api_docs
 	$(BIN)/python -m tools.gen_sync
 
 # --- checks: each can be run alone; `make -j2 check` runs them side by side ----------------------
@@ -75,6 +76,9 @@ check-buf: setup
 
 check-stubs: setup
 	$(GEN_VENV)/bin/python -m tools.gen --check
+
+check-api-docs: setup
+	$(GEN_VENV)/bin/python -m tools.gen_api_docs --check
 
 check-sync: setup
 	$(BIN)/python -m tools.gen_sync --check

@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import click
 import grpc
@@ -95,7 +95,7 @@ def _serve(context: click.Context, **values: Any) -> None:
     context.exit(code)
 
 
-def _fail(code: int, error: Exception) -> None:
+def _fail(code: int, error: Exception) -> NoReturn:
     """End with a sentence on stderr and an exit code."""
     click.echo(f"sojourn-server: {error}", err=True)
     sys.exit(code)
@@ -157,8 +157,9 @@ def health(
     """Ask a server whether it is well: exit code 0 if it is, 1 if not."""
     settings: dict[str, Any] = context.obj
     ca = tls_ca or settings["tls_cert"]
+    address = target or settings["listen"]
     try:
-        address = target or reach(settings["listen"])
+        address = target or reach(address)
         with _channel(address, ca, tls_name) as channel:
             answer = health_pb2_grpc.HealthStub(channel).Check(
                 health_pb2.HealthCheckRequest(service=service), timeout=timeout
@@ -166,8 +167,9 @@ def health(
     except (SettingsError, OSError) as error:
         _fail(BAD_SETTINGS, error)
     except grpc.RpcError as error:
-        code = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
-        click.echo(f"{address}: {code.name}", err=True)
+        # grpc's stubs do not say so, but what a stub raises is also a Call.
+        failed: Any = error
+        click.echo(f"{address}: {failed.code().name}", err=True)
         context.exit(1)
     status = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
     click.echo(f"{address}: {status}")

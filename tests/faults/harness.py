@@ -16,8 +16,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-import grpc
 import grpc.aio
 
 from sojourn.v1 import (
@@ -28,6 +28,10 @@ from sojourn.v1 import (
     session_service_pb2,
     session_service_pb2_grpc,
 )
+
+if TYPE_CHECKING:
+    # Types that only the stubs' .pyi files know.
+    from sojourn.v1.history_service_pb2_grpc import HistoryServiceAsyncStub as HistoryStub
 
 START_PATIENCE = 30.0
 APP = "faults"
@@ -170,9 +174,7 @@ class Writer:
         self.sessions.append(session)
         return session
 
-    async def _append(
-        self, history: history_service_pb2_grpc.HistoryServiceStub, session: Expected
-    ) -> None:
+    async def _append(self, history: HistoryStub, session: Expected) -> None:
         text = f"{session.session_id}/{len(session.messages)}/{os.urandom(40).hex()}"
         session.pending = history_service_pb2.AppendMessagesRequest(
             session=ref(session.session_id),
@@ -181,9 +183,7 @@ class Writer:
         )
         await self._send(history, session)
 
-    async def _send(
-        self, history: history_service_pb2_grpc.HistoryServiceStub, session: Expected
-    ) -> None:
+    async def _send(self, history: HistoryStub, session: Expected) -> None:
         assert session.pending is not None
         await history.AppendMessages(session.pending, timeout=20)
         session.messages.append(session.pending.messages[0].content)

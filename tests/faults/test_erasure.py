@@ -113,7 +113,7 @@ async def _clear(sessions, number: int) -> bool:
         again = await sessions.ResetSession(
             session_service_pb2.ResetSessionRequest(session=ref(str(number)))
         )
-        return reset.scrubbed and again.scrubbed
+        return bool(reset.scrubbed and again.scrubbed)
     await sessions.EndSession(
         session_service_pb2.EndSessionRequest(
             session=ref(str(number)), result=json_text(number, "result", 3_000)
@@ -122,4 +122,4 @@ async def _clear(sessions, number: int) -> bool:
     deleted = await sessions.DeleteSession(
         session_service_pb2.DeleteSessionRequest(session=ref(str(number)))
     )
-    return deleted.scrubbed
+    return bool(deleted.scrubbed)

@@ -40,8 +40,8 @@ class AdminServicer:
 
     async def get_server_info(
         self,
-        request: pb.GetServerInfoRequest,
-        call: Call,  # noqa: ARG002 - asks for nothing
+        request: pb.GetServerInfoRequest,  # noqa: ARG002 - it asks for nothing
+        call: Call,  # noqa: ARG002
     ) -> pb.GetServerInfoResponse:
         """GetServerInfo."""
         facts = self._facts

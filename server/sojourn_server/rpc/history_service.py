@@ -7,7 +7,8 @@ from sojourn_server.rpc import convert_session as convert
 from sojourn_server.rpc.convert_message import decode_message, fill_message
 from sojourn_server.rpc.times import instant
 from sojourn_server.service.answers import Call
-from sojourn_server.service.history import History, MessageQuery
+from sojourn_server.service.history import History
+from sojourn_server.service.message_listing import MessageQuery
 
 
 class HistoryServicer:

@@ -95,7 +95,7 @@ class Pipeline:
         """
         if use is None:
             return self._missing(method)
-        return grpc.unary_unary_rpc_method_handler(self._unary(method, use))  # type: ignore[arg-type]
+        return grpc.unary_unary_rpc_method_handler(self._unary(method, use))
 
     def _unary(self, method: Method, use: Use) -> Callable[[bytes, Context], Awaitable[bytes]]:
         parse = method.request.FromString
@@ -111,19 +111,17 @@ class Pipeline:
             outcome = "CANCELLED"
             try:
                 try:
-                    request = self._admit(raw, parse)
-                    remaining = context.time_remaining()
-                    actor = _actor(context)
+                    request: Any = self._admit(raw, parse)
                     request_id = request.request_id if has_request_id else ""
                     call = Call(
-                        actor=actor,
+                        actor=_actor(context),
                         method=name,
                         request_id=request_id,
                         payload_hash=self._fingerprint(name, request) if request_id else b"",
-                        # grpc's own figure follows the wall clock; from here on time is monotonic.
-                        deadline=None if remaining is None else begin + remaining,
+                        deadline=_deadline(context, begin),
                     )
-                    answer = (await use(request, call)).SerializeToString()
+                    response = await use(request, call)
+                    answer: bytes = response.SerializeToString()
                 except asyncio.CancelledError as error:
                     refusal = self._refusal_of_cancel(name, task, error)
                 except Exception as error:  # noqa: BLE001 - nothing else may reach grpc
@@ -203,13 +201,13 @@ class Pipeline:
             await _abort(context, refusal, os.urandom(8).hex())
 
         if method.requests_stream:
-            return grpc.stream_unary_rpc_method_handler(refuse)  # type: ignore[arg-type]
+            return grpc.stream_unary_rpc_method_handler(refuse)
         if method.responses_stream:
-            return grpc.unary_stream_rpc_method_handler(refuse)  # type: ignore[arg-type]
-        return grpc.unary_unary_rpc_method_handler(refuse)  # type: ignore[arg-type]
+            return grpc.unary_stream_rpc_method_handler(refuse)
+        return grpc.unary_unary_rpc_method_handler(refuse)
 
 
-class Router(grpc.GenericRpcHandler[Any, Any]):
+class Router(grpc.GenericRpcHandler):
     """Finds a method's handler with one look-up for all services.
 
     Args:
@@ -232,11 +230,7 @@ def _actor(context: Context) -> str:
     Raises:
         Refusal: `INVALID_FIELD`: not UTF-8, not printable, or too long.
     """
-    for key, value in context.invocation_metadata() or ():
-        if key == ACTOR:
-            break
-    else:
-        return ""
+    value = next((value for key, value in context.invocation_metadata() or () if key == ACTOR), "")
     try:
         actor = value.decode() if isinstance(value, bytes) else value
     except UnicodeDecodeError:
@@ -246,6 +240,15 @@ def _actor(context: Context) -> str:
     if not actor.isprintable():
         raise invalid_field(ACTOR, "must be printable")
     return actor
+
+
+def _deadline(context: Any, begin: float) -> float | None:
+    """When the caller gives up, by the monotonic clock; None: never.
+
+    grpc's own figure follows the wall clock, so it is asked once, at the beginning.
+    """
+    remaining: float | None = context.time_remaining()
+    return None if remaining is None else begin + remaining
 
 
 async def _abort(context: Context, refusal: Refusal, correlation_id: str) -> Any:

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from sojourn_server.domain.clock import Clock, Nanos
-from sojourn_server.store.base import Precede, Priority, StoreDown, StoreFull, Tx
+from sojourn_server.store.base import Precede, Priority, StoreDown, StoreFull
 from sojourn_server.store.sqlite.content import Slab
 from sojourn_server.store.sqlite.errors import as_failure
 from sojourn_server.store.sqlite.queries import QUERIES
@@ -176,7 +176,7 @@ class Committer:
             except Exception as error:  # noqa: BLE001 - whatever a unit raises is its caller's
                 work.error = error
             else:
-                work.changed = tx.changes > 0
+                work.changed = tx.logged > 0
                 work.erased = tx.erased
                 work.left_over = tx.left_over
             done += 1
@@ -192,7 +192,7 @@ class Committer:
         self,
         connection: sqlite3.Connection,
         work: Work,
-        unit: Unit | Callable[[Tx], Any],
+        unit: Unit,
         depth: int,
     ) -> SqliteTx:
         """Run a unit, after those that it asks for first.

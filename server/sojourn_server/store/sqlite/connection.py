@@ -53,6 +53,8 @@ _READER_PRAGMAS: Final = (
     "busy_timeout = 5000",
 )
 
+_NOT_WRITABLE: Final = "{} may not be written by this user or is on a read-only disk."
+
 
 class Connection:
     """One SQLite connection and the thread that alone uses it."""
@@ -65,7 +67,9 @@ class Connection:
 
         Cancelling the caller does not stop the work.
         """
-        return await self._inner._execute(work, self._inner._conn)  # noqa: SLF001
+        inner = self._inner
+        done: T = await inner._execute(work, inner._conn)  # type: ignore[no-untyped-call]  # noqa: SLF001
+        return done
 
     async def close(self) -> None:
         """Close; the thread ends."""
@@ -145,11 +149,9 @@ def check_place(path: Path) -> None:
         if not os.access(path, os.R_OK):
             raise StoreUnusable(f"{path} may not be read by this user.")
         if not os.access(path, os.W_OK):
-            raise StoreUnusable(
-                f"{path} may not be written by this user or is on a read-only disk."
-            )
+            raise StoreUnusable(_NOT_WRITABLE.format(path))
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise StoreUnusable(f"{folder} may not be written by this user or is on a read-only disk.")
+        raise StoreUnusable(_NOT_WRITABLE.format(folder))
 
 
 def why_unusable(error: sqlite3.Error, path: Path) -> StoreUnusable:

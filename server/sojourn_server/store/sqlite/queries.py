@@ -33,6 +33,7 @@ class Queries(NamedTuple):
     messages_down: str
     messages_since_up: str
     messages_since_down: str
+    message_totals: str
     message_by_id: str
     message_by_sequence: str
     message_insert: str

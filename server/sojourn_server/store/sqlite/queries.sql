@@ -96,6 +96,10 @@ WHERE session_pk = ? AND sequence BETWEEN ? AND ? AND event_time >= ? ORDER BY s
 SELECT message_id, sequence, role, content_type, event_time, create_time, size, body FROM message
 WHERE session_pk = ? AND sequence BETWEEN ? AND ? AND event_time >= ? ORDER BY sequence DESC LIMIT ?
 
+-- name: message_totals
+-- How many messages there are within two sequences, and their bytes.
+SELECT count(*), coalesce(sum(size), 0) FROM message WHERE session_pk = ? AND sequence BETWEEN ? AND ?
+
 -- name: message_by_id
 -- A message by its id, also within a removed range.
 SELECT message_id, sequence, role, content_type, event_time, create_time, size, body FROM message

@@ -220,6 +220,15 @@ class SqliteReadTx:
                 found += self._all(sql, (row.pk, first, last, since, left))
         return [message_of(each) for each in found]
 
+    async def message_totals(self, row: SessionRow, low: int, high: int) -> tuple[int, int]:
+        """See `ReadTx`."""
+        count = size = 0
+        for first, last in kept_intervals(low, high, row.session.removed_ranges):
+            more, bytes_more = self._all(QUERIES.message_totals, (row.pk, first, last))[0]
+            count += more
+            size += bytes_more
+        return count, size
+
     async def message_by_id(self, row: SessionRow, message_id: str) -> Message | None:
         """See `ReadTx`."""
         found = self._run(QUERIES.message_by_id, (row.pk, message_id)).fetchone()

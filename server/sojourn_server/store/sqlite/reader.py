@@ -14,7 +14,6 @@ from typing import Any, Final
 from sojourn_server.domain.clock import Clock, Nanos
 from sojourn_server.store.base import StoreDown
 from sojourn_server.store.sqlite.connection import Connection
-from sojourn_server.store.sqlite.errors import as_failure
 from sojourn_server.store.sqlite.read_tx import SqliteReadTx
 from sojourn_server.store.sqlite.units import drive
 

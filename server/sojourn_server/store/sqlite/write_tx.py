@@ -84,7 +84,7 @@ class SqliteTx(SqliteReadTx):
         self._requests: dict[RequestKey, RequestRecord] = {}
         self.own: AppEntry | None = None
         """The app's row as this unit leaves it; None while unchanged."""
-        self.changes = 0
+        self.logged = 0
         """How many changes are logged."""
         self.wrote = False
         """Whether there is anything to undo."""
@@ -362,7 +362,7 @@ class SqliteTx(SqliteReadTx):
     async def log(self, change: Change) -> None:
         """See `Tx`."""
         own = self._own_row()
-        if self.changes == 0:
+        if self.logged == 0:
             own.head += 1
             self._nonce = nonce_column(int.from_bytes(os.urandom(_NONCE_BYTES), "little"))
         before, after = change.before, change.after
@@ -372,7 +372,7 @@ class SqliteTx(SqliteReadTx):
             (
                 own.pk,
                 own.head,
-                self.changes,
+                self.logged,
                 self._nonce,
                 self._now,
                 self._actor,
@@ -383,7 +383,7 @@ class SqliteTx(SqliteReadTx):
                 detail_blob(change.detail),
             ),
         )
-        self.changes += 1
+        self.logged += 1
 
     def answer_at(self, revision: int) -> None:
         """See `Tx`."""

@@ -1,0 +1,3 @@
+"""A turn in one's hands."""
+
+from __future__ import annotations
