@@ -35,7 +35,30 @@ SOURCES: dict[str, int] = {
 # mislead whoever reads the table next.
 WORDS: dict[str, str] = {
     "_async": "_sync",
+    "AbstractAsyncContextManager": "AbstractContextManager",
+    "AsyncApps": "Apps",
+    "AsyncAttempt": "Attempt",
+    "AsyncCaller": "Caller",
     "AsyncClient": "Client",
+    "AsyncMessages": "Messages",
+    "AsyncPager": "Pager",
+    "AsyncServices": "Services",
+    "AsyncSessionHandle": "SessionHandle",
+    "AsyncSessions": "Sessions",
+    "AsyncTurnHandle": "TurnHandle",
+    "AsyncTurns": "Turns",
+    "AsyncUsers": "Users",
+    # The pairs of sojourn._acompat.
+    "AsyncChannel": "SyncChannel",
+    "AsyncFunction": "SyncFunction",
+    "AsyncMethod": "SyncMethod",
+    "AsyncStubs": "SyncStubs",
+    "AsyncTicker": "SyncTicker",
+    "async_finish": "sync_finish",
+    "async_sleep": "sync_sleep",
+    # The pairs behind the two recipes.
+    "async_retrying": "sync_retrying",
+    "async_tracked": "sync_tracked",
 }
 
 # Anything longer than a word, as a regular expression and its replacement. unasync does code only;
@@ -43,6 +66,8 @@ WORDS: dict[str, str] = {
 PHRASES: dict[str, str] = {
     r"\basync (?=(?:with|for|def)\b)": "",
     r"\bawait (?=[\w.]+\()": "",
+    r"\bsojourn\.connect\(": "sojourn.connect_sync(",
+    r"\btesting\.serve\(": "testing.serve_sync(",
 }
 
 # What the unasync library replaces by itself.

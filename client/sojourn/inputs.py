@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias, TypedDict
 
-from sojourn.enums import EndCause, LabelOperator, SessionOrder, Status
+from sojourn.enums import EndCause, LabelOperator, OnConflict, SessionOrder, Status
 from sojourn.models import Session, SessionKey, SessionRef
 
 Duration: TypeAlias = timedelta | float
@@ -212,6 +212,15 @@ class SessionFilter:
     """With errors ÷ requests greater than this, 0 to 1; without requests the rate is 0."""
     end_causes: Iterable[EndCause] = ()
     """Ended by one of these causes."""
+
+
+class TurnFields(TypedDict, total=False):
+    """What can be said of a turn that begins; see `turns.begin`."""
+
+    holder: str
+    lease: Duration | None
+    on_conflict: OnConflict
+    wait_timeout: Duration | None
 
 
 class ListFields(TypedDict, total=False):

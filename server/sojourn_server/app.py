@@ -29,6 +29,7 @@ from sojourn_server.rpc.server import make_server, warm_rules
 from sojourn_server.rpc.session_service import SessionServicer
 from sojourn_server.rpc.turn_service import TurnServicer
 from sojourn_server.service import Defaults, Services
+from sojourn_server.service.live_turns import LiveTurns
 from sojourn_server.settings import Address, Settings, SettingsError, reach, split_address
 from sojourn_server.store.base import Store, StoreDown, StoreFull
 from sojourn_server.store.sqlite import SqliteStore
@@ -36,6 +37,8 @@ from sojourn_server.store.sqlite.schema import migrations
 
 STOP_GRACE: Final = 1.0
 """How long the last answers may take to leave once no handler runs, in seconds."""
+TURNS_POLL: Final = 0.1
+"""How often a drain looks whether turns are over, in seconds."""
 EVICTION_GRACE: Final = 2.0
 """How long a handler may take to notice that it was broken off, in seconds."""
 RESTART_FIRST: Final = 0.5
@@ -134,7 +137,16 @@ async def start(settings: Settings) -> RunningServer:
             for name, job in jobs.items()
         ]
         undo.pop_all()
-        return RunningServer(settings, address, store, pipeline, health, server, tasks)
+        return RunningServer(
+            settings,
+            address,
+            store,
+            pipeline,
+            use_cases.turns.live,
+            health,
+            server,
+            tasks,
+        )
     raise AssertionError("unreachable")
 
 
@@ -147,6 +159,7 @@ class RunningServer:
         address: Address,
         store: Store,
         pipeline: Pipeline,
+        turns: LiveTurns,
         health: Health,
         server: grpc.aio.Server,
         tasks: list[asyncio.Task[None]],
@@ -158,6 +171,7 @@ class RunningServer:
         self._settings = settings
         self._store = store
         self._pipeline = pipeline
+        self._turns = turns
         self._health = health
         self._server = server
         self._tasks = tasks
@@ -167,13 +181,14 @@ class RunningServer:
     async def stop(self, grace: float | None = None) -> None:
         """Drain and stop: nothing that was accepted is lost.
 
-        Health turns NOT_SERVING and new calls are refused with DRAINING; running calls
-        finish; then connections, jobs and the store are closed, in this order. Safe
-        to call twice.
+        Health turns NOT_SERVING, and new sessions and turns are refused with DRAINING;
+        live turns that were begun here may finish; then all new calls are refused, and
+        running ones finish; then connections, jobs and the store are closed, in this
+        order. Safe to call twice.
 
         Args:
-            grace: How long running calls may take, in seconds; None: the setting
-                `drain_timeout`. What still runs then is answered DRAINING.
+            grace: How long turns and running calls may take, in seconds; None: the
+                setting `drain_timeout`. What still runs then is answered DRAINING.
         """
         if self._stopping is None:
             seconds = self._settings.drain_timeout / SECOND if grace is None else grace
@@ -188,9 +203,11 @@ class RunningServer:
     async def _stop(self, grace: float) -> None:
         begin = time.monotonic()
         _log.info("draining", running=self._pipeline.running)
-        self._pipeline.draining = True
+        self._pipeline.finishing = True
         await self._health.drain()
-        if not await self._idle_within(grace):
+        await self._turns_within(grace)
+        self._pipeline.draining = True
+        if not await self._idle_within(max(0.0, begin + grace - time.monotonic())):
             _log.warning("breaking off calls", running=self._pipeline.running)
             self._pipeline.evict()
         # No handler runs any more: what the grace is for are answers on their way out.
@@ -205,6 +222,17 @@ class RunningServer:
         if self._settings.port_file is not None:
             self._settings.port_file.unlink(missing_ok=True)
         _log.info("stopped", seconds=round(time.monotonic() - begin, 3))
+
+    async def _turns_within(self, grace: float) -> None:
+        """Wait for live turns, until they are over, time is up, or there is a hurry."""
+        until = time.monotonic() + grace
+        with contextlib.suppress(StoreDown):
+            while time.monotonic() < until and not self._hurry.is_set():
+                if not await self._turns.count():
+                    return
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(TURNS_POLL):
+                        await self._hurry.wait()
 
     async def _idle_within(self, grace: float) -> bool:
         """Wait for running calls, until they are done, time is up, or there is a hurry."""

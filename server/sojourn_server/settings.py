@@ -129,10 +129,10 @@ class Settings:
     drain_timeout: Nanos = _setting(
         20 * SECOND,
         Kind("length", most=HOUR),
-        "How long running calls may take once the server was told to stop.",
+        "How long live turns and running calls may take once the server was told to stop.",
     )
     expiry_interval: Nanos = _setting(
-        SECOND,
+        SECOND // 2,
         Kind("length", least=10 * MILLISECOND, most=MINUTE),
         "The longest that the expiry job sleeps; sooner when a deadline is nearer.",
     )

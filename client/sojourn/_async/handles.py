@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Unpack
 
@@ -14,7 +13,7 @@ from sojourn._acompat import AsyncTicker, async_finish
 from sojourn._async.services import AsyncServices
 from sojourn._async.turn_handle import AsyncTurnHandle
 from sojourn.enums import OnConflict, ResetScope, Status, View
-from sojourn.errors import NotFoundError, SojournError, TurnSupersededError
+from sojourn.errors import AbortedError, FailedPreconditionError, NotFoundError, SojournError
 from sojourn.models import Message, Session, SessionRef, State
 
 logger = logging.getLogger("sojourn")
@@ -344,11 +343,15 @@ class AsyncSessionHandle:
             error.add_note(f"sojourn: the session could not be ended as FAILED: {failure}")
             logger.warning("session %s could not be ended as FAILED: %s", self.uid, failure)
 
+    def saw(self, session: Session) -> None:
+        """Take note of what an answer said of the session."""
+        self._info = session
+
     async def keep_alive(self) -> bool:
         """Renew the owner's lease; return whether there is still something to renew."""
         try:
             await self._services.sessions.touch(self.ref)
-        except NotFoundError:
+        except (AbortedError, FailedPreconditionError, NotFoundError):
             return False
         except SojournError as failure:
             logger.debug("session %s was not touched: %s", self.uid, failure)
@@ -363,5 +366,3 @@ class AsyncSessionHandle:
     def _turn_is_over(self) -> None:
         if self._turn is not None:
             self._turn.over = True
-
-

@@ -64,10 +64,12 @@ class Health:
         await self.servicer.enter_graceful_shutdown()
 
     async def _set(self, name: str, holds: bool) -> None:
-        if self._known.get(name) is holds:
+        known = self._known.get(name)
+        if known is holds:
             return
         self._known[name] = holds
-        if name in ("", WRITE):
+        # Being well at the start is no news.
+        if name in ("", WRITE) and not (known is None and holds):
             _log.info("health changed", service=name, serving=holds)
         await self.servicer.set(name, _SERVING if holds else _NOT_SERVING)
 

@@ -38,6 +38,8 @@ CORRELATION: Final = "x-sojourn-correlation-id"
 ACTOR: Final = "x-sojourn-actor-bin"
 """Metadata, UTF-8: in whose name the caller acts, while authentication is off."""
 ACTOR_CHARACTERS: Final = 256
+NEW_WORK: Final = frozenset({"CreateSession", "BatchCreateSessions", "BeginTurn"})
+"""What a drain refuses first, while turns that are live may finish."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Use = Callable[[Any, Call], Awaitable[Message]]
@@ -66,8 +68,10 @@ class Pipeline:
         self._running: set[asyncio.Task[Any]] = set()
         self._evicted: set[asyncio.Task[Any]] = set()
         self._idle = asyncio.Event()
+        self.finishing = False
+        """Whether new work is refused while live turns may finish. Set once, by the drain."""
         self.draining = False
-        """Whether new calls are refused. Set once, by the drain."""
+        """Whether all new calls are refused. Set once, by the drain."""
 
     @property
     def running(self) -> int:
@@ -100,6 +104,7 @@ class Pipeline:
     def _unary(self, method: Method, use: Use) -> Callable[[bytes, Context], Awaitable[bytes]]:
         parse = method.request.FromString
         name, has_request_id = method.name, method.has_request_id
+        new_work = name in NEW_WORK
 
         async def serve(raw: bytes, context: Context) -> bytes:
             correlation_id = os.urandom(8).hex()
@@ -111,7 +116,7 @@ class Pipeline:
             outcome = "CANCELLED"
             try:
                 try:
-                    request: Any = self._admit(raw, parse)
+                    request: Any = self._admit(raw, parse, new_work)
                     request_id = request.request_id if has_request_id else ""
                     call = Call(
                         actor=_actor(context),
@@ -139,9 +144,9 @@ class Pipeline:
 
         return serve
 
-    def _admit(self, raw: bytes, parse: Callable[[bytes], Message]) -> Any:
+    def _admit(self, raw: bytes, parse: Callable[[bytes], Message], new_work: bool) -> Any:
         """The request of its bytes, held to the rules."""
-        if self.draining:
+        if self.draining or (self.finishing and new_work):
             raise draining()
         if len(raw) > self._request_bytes:
             raise Refusal(

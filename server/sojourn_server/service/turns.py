@@ -21,6 +21,7 @@ from sojourn_server.service.answers import (
     EndTurnOutcome,
     TouchOutcome,
 )
+from sojourn_server.service.live_turns import LiveTurns
 from sojourn_server.service.units import Units
 from sojourn_server.service.work import Work, open_turn, require_active, require_turn
 
@@ -53,6 +54,7 @@ class Turns:
 
     def __init__(self, units: Units) -> None:
         self._units = units
+        self.live = LiveTurns(units)
 
     def token(self, session: Session, turn: Turn) -> str:
         """The token of a turn: always the same for the same turn."""
@@ -80,7 +82,9 @@ class Turns:
             )
 
         async def attempt() -> Answer[BeginOutcome]:
-            return await self._units.write(call, ref.app, BeginOutcome, decide)
+            answer = await self._units.write(call, ref.app, BeginOutcome, decide)
+            self.live.note(answer.outcome.session, answer.now)
+            return answer
 
         try:
             return await attempt()
@@ -121,7 +125,9 @@ class Turns:
             session = msgspec.structs.replace(lifecycle.renewed(session, work.now), turn=renewed)
             return TouchOutcome(session=(await work.keep(row, session)).session)
 
-        return await self._units.write(call, app, TouchOutcome, decide)
+        answer = await self._units.write(call, app, TouchOutcome, decide)
+        self.live.note(answer.outcome.session, answer.now)
+        return answer
 
     async def end(
         self, call: Call, app: str, turn_token: str, outcome: TurnOutcome, error: str
@@ -141,7 +147,9 @@ class Turns:
             elapsed = max(0, work.now - session.turn.begin_time)
             return EndTurnOutcome(session=row.session, elapsed=elapsed)
 
-        return await self._units.write(call, app, EndTurnOutcome, decide)
+        answer = await self._units.write(call, app, EndTurnOutcome, decide)
+        self.live.forget(claim.uid)
+        return answer
 
 
 async def _begin(

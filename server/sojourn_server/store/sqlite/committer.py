@@ -35,6 +35,9 @@ _PRECEDING: Final = 16
 _APPS: Final = 20_000
 """How many app rows are kept in memory."""
 
+_MOST_FRAMES: Final = 16_000
+"""A WAL of so many pages (64 MiB) is emptied, not only copied."""
+
 _PAGES_PER_UNIT: Final = 12
 """Pages a unit writes beside its content, about; what the WAL grows by."""
 
@@ -88,6 +91,14 @@ class _Again(Exception):
     """The batch must run again, with savepoints."""
 
 
+class _Lost(Exception):
+    """The database failed, and the transaction with all its units is lost."""
+
+    def __init__(self, failure: StoreFull | StoreDown) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
+
+
 class Committer:
     """Runs batches of units on the one connection that writes.
 
@@ -136,8 +147,8 @@ class Committer:
             except _Again:
                 self._roll_back(connection)
                 return self._attempt(connection, batch, guarded=True)
-        except (StoreFull, StoreDown) as failure:
-            lost: StoreFull | StoreDown = failure
+        except _Lost as failed:
+            lost = failed.failure
         except sqlite3.Error as error:
             lost = as_failure(error) or StoreDown(f"the commit failed: {error}")
             lost.__cause__ = error
@@ -171,7 +182,7 @@ class Committer:
             work.reset()
             try:
                 tx = self._carry_out(connection, work, work.unit, 0)
-            except (StoreFull, StoreDown, _Again):
+            except (_Again, _Lost):
                 raise
             except Exception as error:  # noqa: BLE001 - whatever a unit raises is its caller's
                 work.error = error
@@ -203,12 +214,10 @@ class Committer:
         for _ in range(_PRECEDING):
             tx = SqliteTx(connection, self._now, self._apps, self._slab, work.app, work.actor)
             if self._guarded:
-                connection.execute("SAVEPOINT unit")
+                _mark(connection, "SAVEPOINT unit")
             try:
                 value = drive(unit(tx))
                 revision = tx.finish()
-                if tx.failure is not None:
-                    raise tx.failure
             except Precede as precede:
                 self._undo(connection, tx)
                 if depth >= _PRECEDING:
@@ -218,8 +227,10 @@ class Committer:
                 self._undo(connection, tx)
                 raise
             else:
+                if tx.failure is not None:  # the unit has caught it, which does not help
+                    raise _Lost(tx.failure)
                 if self._guarded:
-                    connection.execute("RELEASE unit")
+                    _mark(connection, "RELEASE unit")
                 if tx.own is not None:
                     self._apps[work.app] = self._touched[work.app] = tx.own
                 work.value, work.revision = value, revision
@@ -230,16 +241,16 @@ class Committer:
         """Take back what a unit that failed has written.
 
         Raises:
-            StoreFull, StoreDown: The database failed under it, so the batch is lost.
+            _Lost: The database failed under it.
             _Again: It has written, and there is no savepoint.
         """
         if tx.failure is not None:
-            raise tx.failure
+            raise _Lost(tx.failure)
         if not connection.in_transaction:
-            raise StoreDown("the database gave up the transaction")
+            raise _Lost(StoreDown("the database gave up the transaction"))
         if self._guarded:
-            connection.execute("ROLLBACK TO unit")
-            connection.execute("RELEASE unit")
+            _mark(connection, "ROLLBACK TO unit")
+            _mark(connection, "RELEASE unit")
             if tx.wrote:
                 self._slab.reload_free(connection.execute)
         elif tx.wrote:
@@ -264,7 +275,22 @@ class Committer:
         else:
             busy, frames, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             complete = busy == 0 and frames == copied
+            if frames > _MOST_FRAMES:
+                # Readers that overlap keep a WAL from ever starting anew; wait for them.
+                return self.checkpoint(connection, truncate=True)
         self._units = self._slab.bytes_put = 0
         if truncate and complete:
             self._slab.unscrubbed = False
         return bool(complete)
+
+
+def _mark(connection: sqlite3.Connection, statement: str) -> None:
+    """Begin, end or undo a savepoint.
+
+    Raises:
+        _Lost: That failed.
+    """
+    try:
+        connection.execute(statement)
+    except sqlite3.Error as error:
+        raise _Lost(as_failure(error) or StoreDown("a savepoint failed")) from error

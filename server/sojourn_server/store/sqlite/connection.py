@@ -138,6 +138,13 @@ def check_place(path: Path) -> None:
     Raises:
         StoreUnusable: It cannot.
     """
+    try:
+        _check_place(path)
+    except OSError as error:
+        raise StoreUnusable(f"{path} cannot be reached ({error.strerror}).") from None
+
+
+def _check_place(path: Path) -> None:
     folder = path.parent
     if not folder.exists():
         raise StoreUnusable(f"{path} cannot be created: there is no directory {folder}.")

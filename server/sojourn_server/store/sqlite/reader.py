@@ -133,15 +133,16 @@ class Readers:
             if connection is None:
                 connection = await self._reopen()
             done = await connection.run(partial(self._run, batch=batch))
-        except (sqlite3.Error, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - a reader must outlive every failure
             failure = StoreDown(f"the database cannot be read: {error}")
+            failure.__cause__ = error
         for read in reversed(batch[done:]):
             self._waiting.appendleft(read)
         for read in batch[:done]:
             if read.future.done():
                 continue
             if failure is not None or read.error is not None:
-                read.future.set_exception(read.error or failure or StoreDown("lost"))
+                read.future.set_exception(failure or read.error or StoreDown("lost"))
             else:
                 read.future.set_result(read.value)
         if failure is not None and connection is not None:

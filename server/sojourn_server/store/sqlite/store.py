@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -57,7 +58,7 @@ class SqliteStore:
         if max_batch < 1:
             raise ValueError("max_batch must be at least 1")
         # The real path: two names of one file must meet at one lock.
-        self._path = Path(path).expanduser().resolve()
+        self._path = Path(os.path.realpath(Path(path).expanduser()))
         self._synchronous = synchronous
         self._lock = OwnerLock(self._path)
         self._keys: tuple[TokenKey, ...] = ()
@@ -114,9 +115,10 @@ class SqliteStore:
 
     async def _open_writer(self) -> Connection:
         def prepare(connection: sqlite3.Connection) -> None:
-            schema.check(connection, str(self._path))
-            schema.migrate(connection)
-            self._keys = schema.token_keys(connection)
+            if not self._keys:  # not when the writer only comes back after a failure
+                schema.check(connection, str(self._path))
+                schema.migrate(connection)
+                self._keys = schema.token_keys(connection)
 
         return await open_writer(self._path, self._synchronous, prepare)
 

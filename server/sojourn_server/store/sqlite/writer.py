@@ -11,9 +11,10 @@ from functools import partial
 from typing import Any, Final
 
 from sojourn_server.domain.clock import Clock
-from sojourn_server.store.base import Applied, Priority, StoreDown, StoreUnusable
+from sojourn_server.store.base import Applied, Priority, StoreDown
 from sojourn_server.store.sqlite.committer import Committer, Unit, Work
 from sojourn_server.store.sqlite.connection import Connection
+from sojourn_server.store.sqlite.write_tx import SqliteTx
 
 _CHECKPOINT_PAGES: Final = 4_000
 """A WAL that has grown by so many pages (16 MiB) is copied into the database."""
@@ -81,8 +82,8 @@ class Writer:
     async def scrub(self) -> bool:
         """Make sure that nothing overwritten is left in the files; False when readers hinder it."""
         if self._committer.unscrubbed:
-            await self.submit("", "", _nothing, Priority.JOB)
-        return not self._committer.unscrubbed
+            return (await self.submit("", "", _wait_for_scrub, Priority.JOB)).scrubbed
+        return True
 
     # --- the task ---
 
@@ -125,9 +126,11 @@ class Writer:
                 self._connection = await self._reopen()
                 self._committer.forget()
             done = await self._connection.run(partial(self._committer.commit, batch=batch))
-        except (sqlite3.Error, StoreUnusable, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - the writer must outlive every failure
             failure = StoreDown(f"the database cannot be reached: {error}")
+            failure.__cause__ = error
             _answer_error(batch, failure)
+            await self._drop_connection()
             return
         for work in reversed(batch[done:]):
             self._queues[work.priority].appendleft(work)
@@ -169,8 +172,9 @@ class Writer:
                 await connection.close()
 
 
-async def _nothing(_: object) -> None:
-    """A unit that does nothing: its batch ends with a scrub when one is due."""
+async def _wait_for_scrub(tx: SqliteTx) -> None:
+    """A unit that does nothing, but its answer waits for the scrub."""
+    tx.erased = True
 
 
 def _answer(works: Sequence[Work], *, scrubbed: bool = True) -> None:

@@ -1,0 +1,191 @@
+"""The client: one connection to a server, and all that can be done over it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from types import TracebackType
+from typing import Self, Unpack
+
+from sojourn import _checks as check
+from sojourn import inputs
+from sojourn._acompat import AsyncChannel, AsyncStubs
+from sojourn._async.caller import AsyncCaller
+from sojourn._async.handles import AsyncSessionHandle
+from sojourn._async.messages import AsyncMessages
+from sojourn._async.services import AsyncServices
+from sojourn._async.sessions import AsyncSessions
+from sojourn._async.state import AsyncApps, AsyncUsers
+from sojourn._async.turns import AsyncTurns
+from sojourn._config import Config, refuse_open_secrets
+from sojourn.enums import IfExists
+from sojourn.errors import ConfigurationError
+from sojourn.options import TLS, ApiKey, KeepaliveOptions, RetryOptions
+
+
+class AsyncClient:
+    """Talks to a Sojourn server.
+
+        async with sojourn.connect("localhost:7070", app="support") as client:
+            async with client.session("user-123", user="u-456") as session:
+                await session.append("user", "Where is my order?")
+
+    Nothing is sent before the first call, and the connection mends itself. Only exceptions of
+    `sojourn.errors` leave the client.
+
+    Args:
+        target: The server: `host:port`, or any gRPC target.
+        app: The app of all calls that name none, 1 to 128 characters.
+        tls: Encrypt the connection. None: plain text.
+        credentials: Say who calls. Refused without TLS to any machine but this one.
+        retry: How calls are repeated, where that is safe.
+        keepalive: How a dead connection is noticed.
+        deadline: How long a call may take, repeats counted: a timedelta, or seconds.
+        default_labels: Labels for every session that this client creates.
+        actor: Who acts, for the audit log of a server that does not authenticate.
+
+    Raises:
+        ConfigurationError: options that do not fit together.
+        InvalidFieldError: an app, a label or an actor that breaks its rule.
+    """
+
+    sessions: AsyncSessions
+    """Create, read, list, change, end, reset and delete sessions."""
+    messages: AsyncMessages
+    """Append, read, pop and truncate histories."""
+    turns: AsyncTurns
+    """Begin, renew and end turns."""
+    users: AsyncUsers
+    """The state of users."""
+    apps: AsyncApps
+    """The state of apps."""
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        app: str = "",
+        tls: TLS | None = None,
+        credentials: ApiKey | None = None,
+        retry: RetryOptions | None = None,
+        keepalive: KeepaliveOptions | None = None,
+        deadline: inputs.Duration = 30.0,
+        default_labels: Mapping[str, str] | None = None,
+        actor: str = "",
+    ) -> None:
+        if not target:
+            raise ConfigurationError("the target must not be empty")
+        refuse_open_secrets(target, tls, credentials)
+        self._target = target
+        self._channel = AsyncChannel(target, tls, keepalive or KeepaliveOptions())
+        self._use(
+            Config(
+                app=app,
+                deadline=check.duration("deadline", deadline),
+                default_labels=default_labels or {},
+                actor=actor,
+                credentials=credentials,
+                retry=retry or RetryOptions(),
+            )
+        )
+
+    def _use(self, config: Config) -> None:
+        self._config = config
+        self._services = AsyncServices(AsyncCaller(self._channel, config))
+        self.sessions = self._services.sessions
+        self.messages = self._services.messages
+        self.turns = self._services.turns
+        self.users = self._services.users
+        self.apps = self._services.apps
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._target!r}, app={self._config.app!r})"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection. Calls that are under way, and later ones: `ClientClosedError`."""
+        await self._channel.close()
+
+    @property
+    def app(self) -> str:
+        """The app of all calls that name none."""
+        return self._config.app
+
+    @property
+    def stubs(self) -> AsyncStubs:
+        """The raw generated stubs, for what has no method here; their errors are grpc's own."""
+        return self._channel.stubs
+
+    def with_options(
+        self,
+        *,
+        app: str | None = None,
+        deadline: inputs.Duration | None = None,
+        default_labels: Mapping[str, str] | None = None,
+        actor: str | None = None,
+        retry: RetryOptions | None = None,
+    ) -> Self:
+        """Return a client with other defaults on the same connection; None: as they are.
+
+        Closing either closes both.
+        """
+        old = self._config
+        other = object.__new__(type(self))
+        other._target = self._target
+        other._channel = self._channel
+        other._use(
+            replace(
+                old,
+                app=old.app if app is None else app,
+                deadline=old.deadline if deadline is None else check.duration("deadline", deadline),
+                default_labels=old.default_labels if default_labels is None else default_labels,
+                actor=old.actor if actor is None else actor,
+                retry=old.retry if retry is None else retry,
+            )
+        )
+        return other
+
+    @asynccontextmanager
+    async def session(
+        self,
+        session_id: str | None = None,
+        *,
+        if_exists: IfExists = IfExists.FAIL,
+        app: str | None = None,
+        **fields: Unpack[inputs.SessionFields],
+    ) -> AsyncIterator[AsyncSessionHandle]:
+        """Create a session, and end it when the block is left.
+
+        It ends COMPLETED; on an exception FAILED, with the exception's type name as its reason, and
+        the exception is raised again, whether the end succeeds or not. A session that was ended
+        inside the block stays as it is. Arguments and errors are those of `sessions.create`.
+        """
+        created = await self.sessions.create(session_id, if_exists=if_exists, app=app, **fields)
+        async with AsyncSessionHandle(self._services, created).to_its_end() as handle:
+            yield handle
+
+    async def attach(
+        self,
+        session_id: str,
+        *,
+        app: str | None = None,
+        **fields: Unpack[inputs.SessionFields],
+    ) -> AsyncSessionHandle:
+        """Get or create a session and return it, without ever ending it: for stateless workers.
+
+        The fields count only when it is created. Arguments and errors are those of
+        `sessions.get_or_create`; an ended session is `SessionEndedError`.
+        """
+        session, _ = await self.sessions.get_or_create(session_id, app=app, **fields)
+        return AsyncSessionHandle(self._services, session)

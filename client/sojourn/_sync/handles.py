@@ -1,0 +1,367 @@
+# Generated from client/sojourn/_async/handles.py by `make gen`. Edit the source, never this file.
+"""A session in one's hands: its writes, its turns and its ephemeral children."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any, Unpack
+
+from sojourn import inputs, results
+from sojourn._acompat import SyncTicker, sync_finish
+from sojourn._sync.services import Services
+from sojourn._sync.turn_handle import TurnHandle
+from sojourn.enums import OnConflict, ResetScope, Status, View
+from sojourn.errors import AbortedError, FailedPreconditionError, NotFoundError, SojournError
+from sojourn.models import Message, Session, SessionRef, State
+
+logger = logging.getLogger("sojourn")
+
+CHILD_LEASE = timedelta(seconds=30)
+
+
+class SessionHandle:
+    """One session, as `client.session()` and `client.attach()` hand it out.
+
+    Every call names the session's uid too: if it is deleted and made anew under the same id, calls
+    raise `UidMismatchError` and never touch the new one. Inside `with session.turn()` writes
+    carry the turn's token. Use one handle for one turn at a time.
+    """
+
+    def __init__(self, services: Services, session: Session) -> None:
+        self._services = services
+        self._info = session
+        self._turn: TurnHandle | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._info.key}, {self._info.status})"
+
+    @property
+    def info(self) -> Session:
+        """The session as it was last seen by this handle; `refresh` looks again."""
+        return self._info
+
+    @property
+    def ref(self) -> SessionRef:
+        """Points at this very session."""
+        return self._info.ref
+
+    @property
+    def app(self) -> str:
+        """The agent application."""
+        return self._info.app
+
+    @property
+    def user(self) -> str:
+        """Whose session it is; empty: the app's own."""
+        return self._info.user
+
+    @property
+    def session_id(self) -> str:
+        """The id within the user."""
+        return self._info.session_id
+
+    @property
+    def uid(self) -> str:
+        """The server-made id."""
+        return self._info.uid
+
+    def refresh(self, *, view: View = View.FULL, last_messages: int | None = None) -> Session:
+        """Read the session and return it; see `sessions.get`."""
+        self._info = self._services.sessions.get(self.ref, view=view, last_messages=last_messages)
+        return self._info
+
+    # --- history ---------------------------------------------------------------------------------
+
+    def append(
+        self,
+        role: str,
+        content: str | None = None,
+        *,
+        payload: bytes = b"",
+        content_type: str = "",
+        metadata: Mapping[str, Any] | None = None,
+        message_id: str = "",
+        event_time: datetime | int | None = None,
+        precondition: inputs.Precondition | None = None,
+    ) -> results.AppendResult:
+        """Append one message; its fields are those of `NewMessage`. See `messages.append`."""
+        message = inputs.NewMessage(
+            role=role,
+            content=content,
+            payload=payload,
+            content_type=content_type,
+            metadata=metadata or {},
+            message_id=message_id,
+            event_time=event_time,
+        )
+        return self.append_many([message], precondition=precondition)
+
+    def append_many(
+        self,
+        messages: Sequence[inputs.NewMessage],
+        *,
+        state: inputs.StateChange | None = None,
+        user_state: inputs.StateChange | None = None,
+        app_state: inputs.StateChange | None = None,
+        metrics: inputs.MetricsDelta | None = None,
+        precondition: inputs.Precondition | None = None,
+    ) -> results.AppendResult:
+        """Append messages and patch state and counters, all or nothing. See `messages.append`."""
+        result = self._services.messages.append(
+            self.ref,
+            messages,
+            state=state,
+            user_state=user_state,
+            app_state=app_state,
+            metrics=metrics,
+            precondition=self._fenced(precondition),
+        )
+        self._info = result.session
+        return result
+
+    def messages(self, *, last: int | None = None) -> list[Message]:
+        """Read the newest `last` messages, oldest first; None: all of them."""
+        return self._services.messages.list(self.ref, last=last, page_size=1000).to_list()
+
+    def pop(
+        self, count: int = 1, *, precondition: inputs.Precondition | None = None
+    ) -> tuple[Message, ...]:
+        """Remove the newest messages and return them, oldest first. See `messages.pop`."""
+        result = self._services.messages.pop(
+            self.ref, count, precondition=self._fenced(precondition)
+        )
+        self._info = result.session
+        return result.messages
+
+    def truncate(
+        self, keep_through_sequence: int, *, precondition: inputs.Precondition | None = None
+    ) -> results.TruncateResult:
+        """Remove all messages after a sequence; 0 keeps none."""
+        result = self._services.messages.truncate(
+            self.ref, keep_through_sequence, precondition=self._fenced(precondition)
+        )
+        self._info = result.session
+        return result
+
+    # --- state and settings ----------------------------------------------------------------------
+
+    def get_state(self) -> State:
+        """Read this session's own state."""
+        full = (self.refresh()).content
+        return State() if full is None else full.state
+
+    def update_state(
+        self, change: inputs.StateChange, *, precondition: inputs.Precondition | None = None
+    ) -> results.UpdateResult:
+        """Patch this session's own state: a mapping of keys to write, or a `StatePatch`."""
+        return self.update(state=change, precondition=precondition)
+
+    def update(
+        self,
+        *,
+        labels: Mapping[str, str] | None = None,
+        remove_labels: Iterable[str] = (),
+        replace_labels: bool = False,
+        metadata: Mapping[str, Any] | None = None,
+        remove_metadata: Iterable[str] = (),
+        state: inputs.StateChange | None = None,
+        user_state: inputs.StateChange | None = None,
+        app_state: inputs.StateChange | None = None,
+        metrics: inputs.MetricsDelta | None = None,
+        idle_timeout: inputs.Duration | None = None,
+        max_lifetime: inputs.Duration | None = None,
+        precondition: inputs.Precondition | None = None,
+    ) -> results.UpdateResult:
+        """Change the session, all together. See `sessions.update`."""
+        result = self._services.sessions.update(
+            self.ref,
+            labels=labels,
+            remove_labels=remove_labels,
+            replace_labels=replace_labels,
+            metadata=metadata,
+            remove_metadata=remove_metadata,
+            state=state,
+            user_state=user_state,
+            app_state=app_state,
+            metrics=metrics,
+            idle_timeout=idle_timeout,
+            max_lifetime=max_lifetime,
+            precondition=self._fenced(precondition),
+        )
+        self._info = result.session
+        return result
+
+    def touch(self) -> Session:
+        """Renew the idle deadline."""
+        self._info = self._services.sessions.touch(self.ref)
+        return self._info
+
+    def reset(
+        self,
+        scope: ResetScope = ResetScope.ALL,
+        *,
+        if_idle: bool = False,
+        reason: str = "",
+        precondition: inputs.Precondition | None = None,
+    ) -> results.ResetResult:
+        """Clear history, state, counters or all. Inside a turn, this ends the turn."""
+        result = self._services.sessions.reset(
+            self.ref,
+            scope=scope,
+            if_idle=if_idle,
+            reason=reason,
+            precondition=self._fenced(precondition),
+        )
+        self._info = result.session
+        self._turn_is_over()
+        return result
+
+    def end(
+        self,
+        status: Status = Status.COMPLETED,
+        *,
+        reason: str = "",
+        result: Any = None,
+        cascade: bool = False,
+        precondition: inputs.Precondition | None = None,
+    ) -> results.EndResult:
+        """End the session; leaving `with` does not end it again. See `sessions.end`."""
+        ended = self._services.sessions.end(
+            self.ref,
+            status=status,
+            reason=reason,
+            result=result,
+            cascade=cascade,
+            precondition=self._fenced(precondition),
+        )
+        self._info = ended.session
+        self._turn_is_over()
+        return ended
+
+    # --- turns and children ----------------------------------------------------------------------
+
+    @contextmanager
+    def turn(
+        self,
+        *,
+        holder: str = "",
+        lease: inputs.Duration | None = None,
+        on_conflict: OnConflict = OnConflict.REJECT,
+        wait_timeout: inputs.Duration | None = None,
+        precondition: inputs.Precondition | None = None,
+    ) -> Iterator[TurnHandle]:
+        """Work on the session: begin a turn, renew it in the background, end it.
+
+        The turn ends OK, or ERROR on an exception, which is raised again. A turn that somebody took
+        over shows it in `turn.lost`; its writes, and leaving the block without another exception,
+        raise `TurnSupersededError`. See `turns.begin` for the arguments and what else is raised.
+        """
+        begun = self._services.turns.begin(
+            self.ref,
+            holder=holder,
+            lease=lease,
+            on_conflict=on_conflict,
+            wait_timeout=wait_timeout,
+            precondition=precondition,
+        )
+        self._info = begun.session
+        turn = TurnHandle(self, self._services.turns, begun)
+        self._turn = turn
+        try:
+            yield turn
+        except BaseException as error:
+            sync_finish(turn.fail_after(error))
+            raise
+        else:
+            sync_finish(turn.complete())
+        finally:
+            if self._turn is turn:
+                self._turn = None
+
+    @contextmanager
+    def child(
+        self,
+        session_id: str | None = None,
+        *,
+        lease: inputs.Duration = CHILD_LEASE,
+        **fields: Unpack[inputs.SessionFields],
+    ) -> Iterator[SessionHandle]:
+        """Run an ephemeral child of this session: as `client.session()`, but it cannot be left over.
+
+        Inside `session.turn()` the turn owns it, and it ends with the turn. Outside, a lease of 1 s
+        to 24 h does, which is renewed in the background.
+        """
+        fields = {"user": self.user, **fields, "parent": self.info}
+        turn = self._turn
+        if turn is not None:
+            fields["owner_turn_token"] = turn.token
+        else:
+            fields["owner_lease"] = lease
+        sessions = self._services.sessions
+        created = sessions.create(session_id, app=self.app, **fields)
+        handle = SessionHandle(self._services, created)
+        if turn is not None:
+            with handle.to_its_end() as same:
+                yield same
+            return
+        owner_lease = created.owner_lease_time
+        seconds = (
+            CHILD_LEASE if owner_lease is None else owner_lease - created.activity_time
+        ).total_seconds()
+        ticker = SyncTicker(max(seconds / 3, 0.1), handle.keep_alive)
+        try:
+            with handle.to_its_end() as same:
+                yield same
+        finally:
+            ticker.stop()
+
+    # --- for the client's own use ----------------------------------------------------------------
+
+    @contextmanager
+    def to_its_end(self) -> Iterator[SessionHandle]:
+        """End the session when the block is left: COMPLETED, or FAILED on an exception."""
+        try:
+            yield self
+        except BaseException as error:
+            sync_finish(self.fail_after(error))
+            raise
+        else:
+            if self._info.is_active:
+                sync_finish(self.end())
+
+    def fail_after(self, error: BaseException) -> None:
+        """End the session as FAILED; what goes wrong with that never hides the error itself."""
+        if not self._info.is_active:
+            return
+        try:
+            self.end(Status.FAILED, reason=type(error).__name__)
+        except SojournError as failure:
+            error.add_note(f"sojourn: the session could not be ended as FAILED: {failure}")
+            logger.warning("session %s could not be ended as FAILED: %s", self.uid, failure)
+
+    def saw(self, session: Session) -> None:
+        """Take note of what an answer said of the session."""
+        self._info = session
+
+    def keep_alive(self) -> bool:
+        """Renew the owner's lease; return whether there is still something to renew."""
+        try:
+            self._services.sessions.touch(self.ref)
+        except (AbortedError, FailedPreconditionError, NotFoundError):
+            return False
+        except SojournError as failure:
+            logger.debug("session %s was not touched: %s", self.uid, failure)
+        return self._info.is_active
+
+    def _fenced(self, precondition: inputs.Precondition | None) -> inputs.Precondition | None:
+        """Add the live turn's token, unless the caller names one."""
+        if self._turn is None or (precondition is not None and precondition.turn_token):
+            return precondition
+        return self._turn.fenced(precondition)
+
+    def _turn_is_over(self) -> None:
+        if self._turn is not None:
+            self._turn.over = True

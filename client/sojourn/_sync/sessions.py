@@ -1,0 +1,385 @@
+# Generated from client/sojourn/_async/sessions.py by `make gen`. Edit the source, never this file.
+"""Sessions: their life from create to delete, and the reads and lists of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar, Unpack
+
+from sojourn import _calls as calls
+from sojourn import _convert as convert
+from sojourn import inputs, results
+from sojourn._sync.caller import Caller
+from sojourn._sync.pager import Pager
+from sojourn.enums import IfExists, ResetScope, Status, View
+from sojourn.errors import InternalError
+from sojourn.models import Page, Session, SessionRef
+from sojourn.v1 import session_pb2, session_service_pb2
+
+T = TypeVar("T", Session, SessionRef)
+
+
+class Sessions:
+    """The RPCs of SessionService.
+
+    A session is named by its id (with `user`, where it has one), by a `SessionKey` or `SessionRef`,
+    or by a `Session` that was read; the last also fences: a session made anew under the same id is
+    `UidMismatchError`. `app` overrides the client's own. Every write takes a `request_id`; repeating
+    it within 24 hours does nothing twice. Without one, each call makes its own.
+
+    Any call may raise `InvalidFieldError`, `UnauthenticatedError`, `UnavailableError`,
+    `DeadlineExceededError` or `InternalError`; writes also `RequestIdReusedError` and
+    `StorageFullError`.
+    """
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def create(
+        self,
+        session_id: str | None = None,
+        *,
+        if_exists: IfExists = IfExists.FAIL,
+        app: str | None = None,
+        request_id: str | None = None,
+        **fields: Unpack[inputs.SessionFields],
+    ) -> Session:
+        """Create a session and return it in the view BASIC.
+
+        Without a `session_id` the server makes one. The other fields are those of `NewSession`; the
+        client's default labels are added.
+
+        Raises: `SessionExistsError`, `SessionEndedError` (RETURN_EXISTING of an ended one),
+        `ParentEndedError`, `TurnSupersededError` (the owning turn is over), `QuotaExceededError`,
+        `AppDeletedError`, `AppDrainingError`, `AppUnknownError`, `ContentTooLargeError`,
+        `StateVersionMismatchError`.
+        """
+        answer = self._create(session_id, if_exists, app, request_id, fields)
+        return convert.session(answer.session, answer.revision)
+
+    def get_or_create(
+        self,
+        session_id: str,
+        *,
+        app: str | None = None,
+        request_id: str | None = None,
+        **fields: Unpack[inputs.SessionFields],
+    ) -> tuple[Session, bool]:
+        """Return the session in the view BASIC, and whether this call created it.
+
+        The fields count only when it is created. Raises as `create`.
+        """
+        answer = self._create(session_id, IfExists.RETURN_EXISTING, app, request_id, fields)
+        return convert.session(answer.session, answer.revision), answer.created
+
+    def create_many(
+        self,
+        sessions: Iterable[inputs.NewSession],
+        *,
+        app: str | None = None,
+        request_id: str | None = None,
+    ) -> results.CreateManyResult:
+        """Create 1 to 1,000 sessions at once: all or none. Raises as `create`."""
+        request = calls.create_sessions(
+            self._caller.app(app),
+            sessions,
+            default_labels=self._caller.config.default_labels,
+            request_id=request_id,
+        )
+        stub = self._caller.stubs.sessions.BatchCreateSessions
+        answer = self._caller.call(stub, request)
+        return results.CreateManyResult(
+            tuple(convert.ref_of(one) for one in answer.sessions), answer.revision
+        )
+
+    def get(
+        self,
+        session: inputs.SessionLike = "",
+        *,
+        user: str = "",
+        uid: str = "",
+        view: View = View.FULL,
+        last_messages: int | None = None,
+        app: str | None = None,
+    ) -> Session:
+        """Read a session, by id or by `uid`; ended ones too.
+
+        `last_messages` brings the newest N messages along, 0 to 1,000, all read at one revision.
+        Raises `SessionNotFoundError`, `UidMismatchError`.
+        """
+        request = calls.get_session(
+            self._caller.app(app),
+            session,
+            user=user,
+            uid=uid,
+            view=view,
+            last_messages=last_messages,
+        )
+        answer = self._caller.call(self._caller.stubs.sessions.GetSession, request)
+        return convert.session(
+            answer.session,
+            answer.revision,
+            full=view == View.FULL,
+            messages=None
+            if last_messages is None
+            else tuple(convert.message(one) for one in answer.messages),
+        )
+
+    def get_many(
+        self,
+        sessions: Iterable[inputs.SessionLike],
+        *,
+        user: str = "",
+        view: View = View.FULL,
+        app: str | None = None,
+    ) -> results.GetManyResult:
+        """Read any number of sessions of one app, and say which are not there."""
+        found: tuple[Session, ...] = ()
+        not_found: tuple[SessionRef, ...] = ()
+        for request in calls.get_sessions(self._caller.app(app), sessions, user=user, view=view):
+            while request.sessions:
+                stub = self._caller.stubs.sessions.BatchGetSessions
+                answer = self._caller.call(stub, request)
+                if answer.covered < 1:
+                    raise InternalError("the answer covers nothing", method="BatchGetSessions")
+                found += tuple(
+                    convert.session(one, answer.revision, full=view == View.FULL)
+                    for one in answer.sessions
+                )
+                not_found += tuple(convert.session_ref(one) for one in answer.not_found)
+                del request.sessions[: answer.covered]
+        return results.GetManyResult(found, not_found)
+
+    def update(
+        self,
+        session: inputs.SessionLike,
+        *,
+        user: str = "",
+        labels: Mapping[str, str] | None = None,
+        remove_labels: Iterable[str] = (),
+        replace_labels: bool = False,
+        metadata: Mapping[str, Any] | None = None,
+        remove_metadata: Iterable[str] = (),
+        state: inputs.StateChange | None = None,
+        user_state: inputs.StateChange | None = None,
+        app_state: inputs.StateChange | None = None,
+        metrics: inputs.MetricsDelta | None = None,
+        idle_timeout: inputs.Duration | None = None,
+        max_lifetime: inputs.Duration | None = None,
+        precondition: inputs.Precondition | None = None,
+        app: str | None = None,
+        request_id: str | None = None,
+    ) -> results.UpdateResult:
+        """Change labels, metadata, state, settings and counters, all together.
+
+        Labels and metadata are merged per key; `replace_labels` makes `labels` the only ones. State
+        is a mapping of keys to write, or a `StatePatch`. Timeouts that are None stay; zero means for
+        ever.
+
+        Raises: `SessionNotFoundError`, `UidMismatchError`, `SessionEndedError`,
+        `GenerationChangedError`, `TurnSupersededError`, `EtagMismatchError`,
+        `SequenceMismatchError`, `StateVersionMismatchError`, `TurnRequiredError`,
+        `ContentTooLargeError`.
+        """
+        request = calls.update_session(
+            self._caller.app(app),
+            session,
+            user=user,
+            precondition=precondition,
+            labels=labels,
+            remove_labels=remove_labels,
+            replace_labels=replace_labels,
+            metadata=metadata,
+            remove_metadata=remove_metadata,
+            state=state,
+            user_state=user_state,
+            app_state=app_state,
+            metrics=metrics,
+            idle_timeout=idle_timeout,
+            max_lifetime=max_lifetime,
+            request_id=request_id,
+        )
+        stub = self._caller.stubs.sessions.UpdateSession
+        return convert.updated(self._caller.call(stub, request))
+
+    def touch(
+        self,
+        session: inputs.SessionLike,
+        *,
+        user: str = "",
+        owner_lease: inputs.Duration | None = None,
+        app: str | None = None,
+    ) -> Session:
+        """Renew the idle deadline and, of an ephemeral session, its owner's lease.
+
+        `owner_lease` is a new length of that lease, 1 s to 24 h. Raises `SessionNotFoundError`,
+        `UidMismatchError`, `SessionEndedError`.
+        """
+        request = calls.touch_session(
+            self._caller.app(app), session, user=user, owner_lease=owner_lease
+        )
+        answer = self._caller.call(self._caller.stubs.sessions.TouchSession, request)
+        return convert.session(answer.session, answer.revision)
+
+    def end(
+        self,
+        session: inputs.SessionLike,
+        *,
+        user: str = "",
+        status: Status = Status.COMPLETED,
+        reason: str = "",
+        result: Any = None,
+        cascade: bool = False,
+        precondition: inputs.Precondition | None = None,
+        app: str | None = None,
+        request_id: str | None = None,
+    ) -> results.EndResult:
+        """End a session as COMPLETED, FAILED or EXPIRED; the first end wins.
+
+        `reason` is a text of up to 4 KiB, `result` any JSON value but None, up to 256 KiB. With
+        `cascade` all descendants end too, else only the ephemeral ones.
+
+        Raises: `SessionNotFoundError`, `UidMismatchError`, `SessionEndedError` (with another
+        status), `GenerationChangedError`, `TurnSupersededError`, `EtagMismatchError`,
+        `SequenceMismatchError`.
+        """
+        request = calls.end_session(
+            self._caller.app(app),
+            session,
+            user=user,
+            status=status,
+            reason=reason,
+            result=result,
+            cascade=cascade,
+            precondition=precondition,
+            request_id=request_id,
+        )
+        stub = self._caller.stubs.sessions.EndSession
+        return convert.ended(self._caller.call(stub, request))
+
+    def reset(
+        self,
+        session: inputs.SessionLike,
+        *,
+        user: str = "",
+        scope: ResetScope = ResetScope.ALL,
+        if_idle: bool = False,
+        reason: str = "",
+        precondition: inputs.Precondition | None = None,
+        app: str | None = None,
+        request_id: str | None = None,
+    ) -> results.ResetResult:
+        """Clear history, state, counters or all of them, under the same id.
+
+        Labels, metadata and expiry stay; the generation grows by one; a live turn is revoked, unless
+        `if_idle` refuses it.
+
+        Raises: `SessionNotFoundError`, `UidMismatchError`, `SessionEndedError`,
+        `GenerationChangedError`, `TurnSupersededError`, `EtagMismatchError`,
+        `SequenceMismatchError`, `NotIdleError`.
+        """
+        request = calls.reset_session(
+            self._caller.app(app),
+            session,
+            user=user,
+            scope=scope,
+            if_idle=if_idle,
+            reason=reason,
+            precondition=precondition,
+            request_id=request_id,
+        )
+        stub = self._caller.stubs.sessions.ResetSession
+        return convert.reset(self._caller.call(stub, request))
+
+    def delete(
+        self,
+        session: inputs.SessionLike,
+        *,
+        user: str = "",
+        force: bool = False,
+        precondition: inputs.Precondition | None = None,
+        app: str | None = None,
+        request_id: str | None = None,
+    ) -> results.DeleteResult:
+        """Remove a session, ended or not, with all it held; with `force` its descendants too.
+
+        Raises: `SessionNotFoundError`, `UidMismatchError`, `HasChildrenError`,
+        `GenerationChangedError`, `TurnSupersededError`, `EtagMismatchError`,
+        `SequenceMismatchError`.
+        """
+        request = calls.delete_session(
+            self._caller.app(app),
+            session,
+            user=user,
+            force=force,
+            precondition=precondition,
+            request_id=request_id,
+        )
+        stub = self._caller.stubs.sessions.DeleteSession
+        return convert.deleted(self._caller.call(stub, request))
+
+    def list_ids(self, **fields: Unpack[inputs.ListFields]) -> Pager[SessionRef]:
+        """List sessions as references only. The arguments are those of `list`, but for `view`."""
+
+        def ref(source: session_pb2.Session, _revision: int) -> SessionRef:
+            return convert.ref_of(source)
+
+        return self._lister(session_pb2.SESSION_VIEW_IDS, ref, fields)
+
+    # Last, because from here on `list` in this class means the method.
+    def list(
+        self, *, view: View = View.BASIC, **fields: Unpack[inputs.ListFields]
+    ) -> Pager[Session]:
+        """List sessions, ACTIVE ones unless told otherwise, by their order of creation.
+
+        See `ListFields` for what can be asked. The pager reads items, pages, page N, or a count.
+        Raises `PageTokenInvalidError` when it is read.
+        """
+        full = view == View.FULL
+
+        def session(source: session_pb2.Session, revision: int) -> Session:
+            return convert.session(source, revision, full=full)
+
+        return self._lister(calls.view_number(view), session, fields)
+
+    def _create(
+        self,
+        session_id: str | None,
+        if_exists: IfExists,
+        app: str | None,
+        request_id: str | None,
+        fields: inputs.SessionFields,
+    ) -> session_service_pb2.CreateSessionResponse:
+        request = calls.create_session(
+            self._caller.app(app),
+            inputs.NewSession(session_id=session_id or "", **fields),
+            default_labels=self._caller.config.default_labels,
+            if_exists=if_exists,
+            request_id=request_id,
+        )
+        return self._caller.call(self._caller.stubs.sessions.CreateSession, request)
+
+    def _lister(
+        self,
+        view: session_pb2.SessionView.V,
+        item: Callable[[session_pb2.Session, int], T],
+        fields: inputs.ListFields,
+    ) -> Pager[T]:
+        request = calls.list_sessions(self._caller.app(fields.get("app")), fields)
+
+        def fetch(ask: calls.PageAsk) -> Page[T]:
+            stub = self._caller.stubs.sessions.ListSessions
+            answer = self._caller.call(stub, calls.sessions_page(request, ask, view))
+            return Page(
+                items=tuple(item(one, answer.revision) for one in answer.sessions),
+                next_page_token=answer.next_page_token,
+                revision=answer.revision,
+                total_size=answer.total_size if answer.HasField("total_size") else None,
+                resume_token=answer.resume_token,
+            )
+
+        return Pager(
+            fetch,
+            page_size=fields.get("page_size", 0),
+            page_token=fields.get("page_token", ""),
+        )
