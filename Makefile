@@ -10,7 +10,7 @@ FILE ?=
 
 .DEFAULT_GOAL := all
 CHECKS := check-ruff check-format check-types check-imports check-buf check-stubs check-sync \
-	check-comments check-lengths check-docker check-api-docs
+	check-comments check-lengths check-docker check-api-docs check-docs
 .PHONY: all help setup gen check $(CHECKS) test pytest demo bench faults lock clean
 
 all: test ## check and test everything
@@ -53,6 +53,7 @@ gen: setup ## generate the stubs, the contract's surface, its reference and the 
 	$(GEN_VENV)/bin/python -m tools.gen
 	$(GEN_VENV)/bin/python -m tools.gen_api_docs
 	$(BIN)/python -m tools.gen_sync
+	$(BIN)/python -m tools.gen_docs
 
 # --- checks: each can be run alone; `make -j2 check` runs them side by side ----------------------
 
@@ -79,6 +80,9 @@ check-stubs: setup
 
 check-api-docs: setup
 	$(GEN_VENV)/bin/python -m tools.gen_api_docs --check
+
+check-docs: setup
+	$(BIN)/python -m tools.gen_docs --check
 
 check-sync: setup
 	$(BIN)/python -m tools.gen_sync --check

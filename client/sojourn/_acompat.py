@@ -2,7 +2,7 @@
 
 Everything here comes in two: `async_sleep` and `sync_sleep`, `AsyncChannel` and `SyncChannel`, and
 so on. The async source uses the first; in the generated sync client the second stands in its place.
-Where the async side takes an awaitable, the sync side takes the value that the call has made by then.
+Where the async side takes an awaitable, the sync side takes the value that it came to.
 """
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ def sessions_page(
     """Build ListSessions for one page."""
     page = session_service_pb2.ListSessionsRequest()
     page.CopyFrom(request)
-    page.page_token = check.free_text("page_token", ask.token, maximum=1024)
+    page.page_token = check.opaque("page_token", ask.token, maximum=1024)
     page.page_size = ask.size
     page.total_size = ask.count
     page.view = session_pb2.SESSION_VIEW_IDS if ask.skim else view
@@ -420,7 +420,7 @@ def messages_page(
     """Build ListMessages for one page."""
     page = history_service_pb2.ListMessagesRequest()
     page.CopyFrom(request)
-    page.page_token = check.free_text("page_token", ask.token, maximum=1024)
+    page.page_token = check.opaque("page_token", ask.token, maximum=1024)
     page.page_size = ask.size
     return page
 

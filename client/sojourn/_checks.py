@@ -108,13 +108,21 @@ def request_id(value: object) -> str:
     return text
 
 
-def free_text(field: str, value: object, *, maximum: int = MAX_TEXT) -> str:
-    """Return a text without NUL, of at most `maximum` bytes."""
+def free_text(field: str, value: object) -> str:
+    """Return a text for people without NUL, of at most 4 KiB."""
     text = string(field, value)
     if "\x00" in text:
         raise invalid(field, "must not hold NUL")
-    if len(text.encode()) > maximum:
-        raise invalid(field, f"must have at most {maximum} bytes")
+    if len(text.encode()) > MAX_TEXT:
+        raise too_large(field, MAX_TEXT)
+    return text
+
+
+def opaque(field: str, value: object, *, maximum: int) -> str:
+    """Return a text that only the server reads, of at most `maximum` characters."""
+    text = string(field, value)
+    if len(text) > maximum:
+        raise invalid(field, f"must have at most {maximum} characters")
     return text
 
 

@@ -85,7 +85,7 @@ def precondition(value: inputs.Precondition | None) -> session_pb2.Precondition 
     if value is None:
         return None
     return session_pb2.Precondition(
-        etag=check.free_text("precondition.etag", value.etag, maximum=128),
+        etag=check.opaque("precondition.etag", value.etag, maximum=128),
         generation=_count("precondition.generation", value.generation, minimum=1),
         turn_token=turn_token(value.turn_token, required=False),
         last_sequence=_count("precondition.last_sequence", value.last_sequence),
@@ -94,9 +94,9 @@ def precondition(value: inputs.Precondition | None) -> session_pb2.Precondition 
 
 def turn_token(value: str, *, required: bool = True) -> str:
     """Return a turn's token."""
-    token = check.string("turn_token", value)
-    if len(token) > 256 or (required and not token):
-        raise check.invalid("turn_token", "must have 1 to 256 characters")
+    token = check.opaque("turn_token", value, maximum=256)
+    if required and not token:
+        raise check.invalid("turn_token", "must not be empty")
     return token
 
 
@@ -270,8 +270,8 @@ def session_filter(
     return session_pb2.SessionFilter(
         statuses=statuses("filter.statuses", named) if named else statuses("status", status),
         labels=[*selectors(chosen.labels), *selectors(labels)],
-        session_id_prefix=check.free_text(
-            "filter.session_id_prefix", chosen.session_id_prefix, maximum=4 * check.MAX_ID
+        session_id_prefix=check.opaque(
+            "filter.session_id_prefix", chosen.session_id_prefix, maximum=check.MAX_ID
         ),
         parent_uid=check.name("filter.parent_uid", chosen.parent_uid, maximum=36),
         has_parent=chosen.has_parent,

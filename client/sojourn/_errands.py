@@ -12,7 +12,7 @@ H = TypeVar("H")
 
 
 def describe_error(error: BaseException) -> str:
-    """Return type and message of an exception as a turn's error text: at most 4 KiB, without NUL."""
+    """Return type and message of an exception as an error text of at most 4 KiB without NUL."""
     message = str(error)
     text = f"{type(error).__name__}: {message}" if message else type(error).__name__
     data = text.replace("\x00", "�").encode(errors="replace")

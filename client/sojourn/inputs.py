@@ -13,6 +13,7 @@ from typing import Any, TypeAlias, TypedDict
 
 from sojourn.enums import EndCause, LabelOperator, OnConflict, SessionOrder, Status
 from sojourn.models import Session, SessionKey, SessionRef
+from sojourn.options import TLS, ApiKey, KeepaliveOptions, RetryOptions
 
 Duration: TypeAlias = timedelta | float
 """A timedelta, or a number of seconds."""
@@ -221,6 +222,19 @@ class TurnFields(TypedDict, total=False):
     lease: Duration | None
     on_conflict: OnConflict
     wait_timeout: Duration | None
+
+
+class ClientFields(TypedDict, total=False):
+    """What can be said to a client: the arguments of `sojourn.connect` without the target."""
+
+    app: str
+    tls: TLS | None
+    credentials: ApiKey | None
+    retry: RetryOptions | None
+    keepalive: KeepaliveOptions | None
+    deadline: Duration
+    default_labels: Mapping[str, str] | None
+    actor: str
 
 
 class ListFields(TypedDict, total=False):

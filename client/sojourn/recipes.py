@@ -1,4 +1,4 @@
-"""Two recipes for agents: `tracked` functions, and `retrying` a request. Both faces, one name each."""
+"""Two recipes for agents: `tracked` functions, and `retrying` a request; for both clients."""
 
 from __future__ import annotations
 

@@ -29,7 +29,6 @@ from sojourn_server.rpc.server import make_server, warm_rules
 from sojourn_server.rpc.session_service import SessionServicer
 from sojourn_server.rpc.turn_service import TurnServicer
 from sojourn_server.service import Defaults, Services
-from sojourn_server.service.live_turns import LiveTurns
 from sojourn_server.settings import Address, Settings, SettingsError, reach, split_address
 from sojourn_server.store.base import Store, StoreDown, StoreFull
 from sojourn_server.store.sqlite import SqliteStore
@@ -142,7 +141,7 @@ async def start(settings: Settings) -> RunningServer:
             address,
             store,
             pipeline,
-            use_cases.turns.live,
+            use_cases,
             health,
             server,
             tasks,
@@ -159,7 +158,7 @@ class RunningServer:
         address: Address,
         store: Store,
         pipeline: Pipeline,
-        turns: LiveTurns,
+        use_cases: Services,
         health: Health,
         server: grpc.aio.Server,
         tasks: list[asyncio.Task[None]],
@@ -171,7 +170,7 @@ class RunningServer:
         self._settings = settings
         self._store = store
         self._pipeline = pipeline
-        self._turns = turns
+        self._use_cases = use_cases
         self._health = health
         self._server = server
         self._tasks = tasks
@@ -181,7 +180,8 @@ class RunningServer:
     async def stop(self, grace: float | None = None) -> None:
         """Drain and stop: nothing that was accepted is lost.
 
-        Health turns NOT_SERVING, and new sessions and turns are refused with DRAINING;
+        Health turns NOT_SERVING; new sessions and turns, and whoever waits for a turn,
+        are refused with DRAINING;
         live turns that were begun here may finish; then all new calls are refused, and
         running ones finish; then connections, jobs and the store are closed, in this
         order. Safe to call twice.
@@ -204,6 +204,7 @@ class RunningServer:
         begin = time.monotonic()
         _log.info("draining", running=self._pipeline.running)
         self._pipeline.finishing = True
+        self._use_cases.units.line.close()
         await self._health.drain()
         await self._turns_within(grace)
         self._pipeline.draining = True
@@ -228,7 +229,7 @@ class RunningServer:
         until = time.monotonic() + grace
         with contextlib.suppress(StoreDown):
             while time.monotonic() < until and not self._hurry.is_set():
-                if not await self._turns.count():
+                if not await self._use_cases.turns.live.count():
                     return
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(TURNS_POLL):

@@ -106,7 +106,7 @@ class Settings:
     unknown_apps: bool = _setting(True, FLAG, "Let an app come into being with its first session.")
     request_keeping: Nanos = _setting(
         24 * HOUR,
-        Kind("length", least=HOUR, most=30 * DAY),
+        Kind("length", least=24 * HOUR, most=30 * DAY),
         "How long a request_id is remembered.",
     )
     max_request_bytes: int = _ceiling(
@@ -133,7 +133,7 @@ class Settings:
     )
     expiry_interval: Nanos = _setting(
         SECOND // 2,
-        Kind("length", least=10 * MILLISECOND, most=MINUTE),
+        Kind("length", least=10 * MILLISECOND, most=SECOND),
         "The longest that the expiry job sleeps; sooner when a deadline is nearer.",
     )
     sqlite_synchronous: str = _setting(
@@ -335,6 +335,7 @@ def reference() -> str:
         "Every setting is a flag of `sojourn-server` and a variable; a flag wins. This page is",
         "generated from the table in `server/sojourn_server/settings.py`.",
         "",
+        "A flag that is `true` is switched off by its `--no-` form: `--no-unknown-apps`.",
         "Lengths of time are written like `250ms`, `90s`, `15m`, `1h30m`, `7d` or `0`.",
         "",
         "| flag | variable | default | what it does |",
@@ -355,6 +356,9 @@ def _sentence(setting: Setting) -> str:
             return f"{setting.sentence} One of {', '.join(f'`{each}`' for each in kind.choices)}."
         case "number":
             return f"{setting.sentence} {kind.least} to {_number(kind.most)}."
+        case "length" if kind.least or kind.most < _LENGTH_MOST:
+            least, most = format_length(kind.least), format_length(kind.most)
+            return f"{setting.sentence} `{least}` to `{most}`."
         case _:
             return setting.sentence
 

@@ -290,7 +290,7 @@ class AsyncSessionHandle:
         lease: inputs.Duration = CHILD_LEASE,
         **fields: Unpack[inputs.SessionFields],
     ) -> AsyncIterator[AsyncSessionHandle]:
-        """Run an ephemeral child of this session: as `client.session()`, but it cannot be left over.
+        """Run an ephemeral child of this session: as `client.session()`, but never left over.
 
         Inside `session.turn()` the turn owns it, and it ends with the turn. Outside, a lease of 1 s
         to 24 h does, which is renewed in the background.
@@ -333,15 +333,20 @@ class AsyncSessionHandle:
             if self._info.is_active:
                 await async_finish(self.end())
 
-    async def fail_after(self, error: BaseException) -> None:
-        """End the session as FAILED; what goes wrong with that never hides the error itself."""
+    async def fail_after(self, error: BaseException) -> bool:
+        """End the session as FAILED and return whether it is ended.
+
+        What goes wrong with that never hides the error itself.
+        """
         if not self._info.is_active:
-            return
+            return True
         try:
             await self.end(Status.FAILED, reason=type(error).__name__)
         except SojournError as failure:
             error.add_note(f"sojourn: the session could not be ended as FAILED: {failure}")
             logger.warning("session %s could not be ended as FAILED: %s", self.uid, failure)
+            return False
+        return True
 
     def saw(self, session: Session) -> None:
         """Take note of what an answer said of the session."""

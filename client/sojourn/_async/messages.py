@@ -15,7 +15,7 @@ from sojourn.models import Message, Page
 
 
 class AsyncMessages:
-    """The RPCs of HistoryService. How sessions are named, and what any call may raise: `sessions`."""
+    """The RPCs of HistoryService. For names of sessions and common errors see `sessions`."""
 
     def __init__(self, caller: AsyncCaller) -> None:
         self._caller = caller
@@ -92,7 +92,7 @@ class AsyncMessages:
     ) -> results.PopResult:
         """Remove the newest messages, 1 to 1,000, and return them, each to one caller only.
 
-        Fewer come when there are fewer, or when more would exceed 1 MiB; none from an empty history.
+        Fewer come when there are fewer, or when more would exceed 1 MiB; of no history, none.
 
         Raises: `SessionNotFoundError`, `UidMismatchError`, `SessionEndedError`,
         `GenerationChangedError`, `TurnSupersededError`, `TurnTokenInvalidError`,

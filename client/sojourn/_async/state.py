@@ -10,7 +10,7 @@ from sojourn.models import State
 
 
 class AsyncUsers:
-    """The users of an app. What any call may raise: `sessions`."""
+    """The users of an app. For common errors see `sessions`."""
 
     def __init__(self, caller: AsyncCaller) -> None:
         self._caller = caller
@@ -36,7 +36,7 @@ class AsyncUsers:
 
 
 class AsyncApps:
-    """The apps. What any call may raise: `sessions`."""
+    """The apps. For common errors see `sessions`."""
 
     def __init__(self, caller: AsyncCaller) -> None:
         self._caller = caller

@@ -1,4 +1,4 @@
-"""A turn in one's hands: it renews itself, fences its writes, and knows when it is lost."""
+"""A turn in one's hands: renews itself, fences its writes, and knows when it is lost."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class AsyncTurnHandle:
         return self._lost is not None
 
     def mark_error(self, error: str = "") -> None:
-        """Let the turn end as ERROR though no exception is raised; `error` says why, up to 4 KiB."""
+        """Let the turn end as ERROR without an exception; `error` says why, in up to 4 KiB."""
         self._outcome = Outcome.ERROR
         self._error = error
 
@@ -90,7 +90,7 @@ class AsyncTurnHandle:
         event_time: datetime | int | None = None,
         precondition: inputs.Precondition | None = None,
     ) -> results.AppendResult:
-        """Append one message on behalf of this turn; raise `TurnSupersededError` once it is over."""
+        """Append one message on behalf of this turn; once it is over, `TurnSupersededError`."""
         return await self.session.append(
             role,
             content,
@@ -124,32 +124,38 @@ class AsyncTurnHandle:
 
     # --- for the client's own use ----------------------------------------------------------------
 
-    async def complete(self) -> None:
-        """End the turn as it was marked, OK by default."""
+    async def complete(self) -> bool:
+        """End the turn as it was marked, OK by default; return whether it was still open."""
         await self._ticker.stop()
         self._raise_if_lost()
-        await self._end()
+        return await self._end()
 
-    async def fail_after(self, error: BaseException) -> None:
-        """End the turn as ERROR; what goes wrong with that never hides the error itself."""
+    async def fail_after(self, error: BaseException) -> bool:
+        """End the turn as ERROR and return whether that was recorded.
+
+        What goes wrong with that never hides the error itself.
+        """
         await self._ticker.stop()
         if self._lost is not None:
             error.add_note(f"sojourn: the turn was lost meanwhile: {self._lost}")
-            return
+            return False
         self.mark_error(describe_error(error))
         try:
-            await self._end()
+            return await self._end()
         except SojournError as failure:
             error.add_note(f"sojourn: the turn could not be ended as ERROR: {failure}")
             logger.warning("turn %s could not be ended as ERROR: %s", self._info.number, failure)
+            return False
 
-    async def _end(self) -> None:
+    async def _end(self) -> bool:
         if self.over:
-            return
+            return False
         ended = await self._turns.end(
             self.token, outcome=self._outcome, error=self._error, app=self.session.app
         )
+        self.over = True
         self.session.saw(ended.session)
+        return True
 
     async def _renew(self) -> bool:
         if self.over:

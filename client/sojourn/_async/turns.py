@@ -15,7 +15,7 @@ DEFAULT_WAIT = timedelta(seconds=30)
 
 
 class AsyncTurns:
-    """The RPCs of TurnService. How sessions are named, and what any call may raise: `sessions`.
+    """The RPCs of TurnService. For names of sessions and common errors see `sessions`.
 
     `session.turn()` on a handle does all three, and renews in the background.
     """
@@ -39,8 +39,8 @@ class AsyncTurns:
     ) -> results.BeginTurnResult:
         """Begin a turn: a lease of 1 s to 1 h, 30 s by default.
 
-        `holder` is a text for people, such as a pod's name. WAIT waits up to `wait_timeout`, at most
-        10 min, 30 s by default; the call's deadline is longer by that time.
+        `holder` is a text for people, such as a pod's name. WAIT waits up to `wait_timeout`, at
+        most 10 min, 30 s by default; the call's deadline is longer by that time.
 
         Raises: `SessionNotFoundError`, `UidMismatchError`, `SessionEndedError`,
         `GenerationChangedError`, `EtagMismatchError`, `SequenceMismatchError`, `TurnConflictError`

@@ -24,8 +24,8 @@ class Sessions:
 
     A session is named by its id (with `user`, where it has one), by a `SessionKey` or `SessionRef`,
     or by a `Session` that was read; the last also fences: a session made anew under the same id is
-    `UidMismatchError`. `app` overrides the client's own. Every write takes a `request_id`; repeating
-    it within 24 hours does nothing twice. Without one, each call makes its own.
+    `UidMismatchError`. `app` overrides the client's own. Every write takes a `request_id`, with
+    which repeating it within 24 hours does nothing twice; without one each call makes its own.
 
     Any call may raise `InvalidFieldError`, `UnauthenticatedError`, `UnavailableError`,
     `DeadlineExceededError` or `InternalError`; writes also `RequestIdReusedError` and
@@ -173,8 +173,8 @@ class Sessions:
         """Change labels, metadata, state, settings and counters, all together.
 
         Labels and metadata are merged per key; `replace_labels` makes `labels` the only ones. State
-        is a mapping of keys to write, or a `StatePatch`. Timeouts that are None stay; zero means for
-        ever.
+        is a mapping of keys to write, or a `StatePatch`. Timeouts that are None stay; zero means
+        for ever.
 
         Raises: `SessionNotFoundError`, `UidMismatchError`, `SessionEndedError`,
         `GenerationChangedError`, `TurnSupersededError`, `EtagMismatchError`,
@@ -271,8 +271,8 @@ class Sessions:
     ) -> results.ResetResult:
         """Clear history, state, counters or all of them, under the same id.
 
-        Labels, metadata and expiry stay; the generation grows by one; a live turn is revoked, unless
-        `if_idle` refuses it.
+        Labels, metadata and expiry stay; the generation grows by one; a live turn is revoked,
+        unless `if_idle` refuses it.
 
         Raises: `SessionNotFoundError`, `UidMismatchError`, `SessionEndedError`,
         `GenerationChangedError`, `TurnSupersededError`, `EtagMismatchError`,

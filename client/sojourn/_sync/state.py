@@ -11,7 +11,7 @@ from sojourn.models import State
 
 
 class Users:
-    """The users of an app. What any call may raise: `sessions`."""
+    """The users of an app. For common errors see `sessions`."""
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
@@ -37,7 +37,7 @@ class Users:
 
 
 class Apps:
-    """The apps. What any call may raise: `sessions`."""
+    """The apps. For common errors see `sessions`."""
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller

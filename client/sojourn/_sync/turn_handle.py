@@ -1,5 +1,5 @@
 # Generated from client/sojourn/_async/turn_handle.py by `make gen`. Edit the source, never this file.
-"""A turn in one's hands: it renews itself, fences its writes, and knows when it is lost."""
+"""A turn in one's hands: renews itself, fences its writes, and knows when it is lost."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class TurnHandle:
         return self._lost is not None
 
     def mark_error(self, error: str = "") -> None:
-        """Let the turn end as ERROR though no exception is raised; `error` says why, up to 4 KiB."""
+        """Let the turn end as ERROR without an exception; `error` says why, in up to 4 KiB."""
         self._outcome = Outcome.ERROR
         self._error = error
 
@@ -91,7 +91,7 @@ class TurnHandle:
         event_time: datetime | int | None = None,
         precondition: inputs.Precondition | None = None,
     ) -> results.AppendResult:
-        """Append one message on behalf of this turn; raise `TurnSupersededError` once it is over."""
+        """Append one message on behalf of this turn; once it is over, `TurnSupersededError`."""
         return self.session.append(
             role,
             content,
@@ -125,32 +125,38 @@ class TurnHandle:
 
     # --- for the client's own use ----------------------------------------------------------------
 
-    def complete(self) -> None:
-        """End the turn as it was marked, OK by default."""
+    def complete(self) -> bool:
+        """End the turn as it was marked, OK by default; return whether it was still open."""
         self._ticker.stop()
         self._raise_if_lost()
-        self._end()
+        return self._end()
 
-    def fail_after(self, error: BaseException) -> None:
-        """End the turn as ERROR; what goes wrong with that never hides the error itself."""
+    def fail_after(self, error: BaseException) -> bool:
+        """End the turn as ERROR and return whether that was recorded.
+
+        What goes wrong with that never hides the error itself.
+        """
         self._ticker.stop()
         if self._lost is not None:
             error.add_note(f"sojourn: the turn was lost meanwhile: {self._lost}")
-            return
+            return False
         self.mark_error(describe_error(error))
         try:
-            self._end()
+            return self._end()
         except SojournError as failure:
             error.add_note(f"sojourn: the turn could not be ended as ERROR: {failure}")
             logger.warning("turn %s could not be ended as ERROR: %s", self._info.number, failure)
+            return False
 
-    def _end(self) -> None:
+    def _end(self) -> bool:
         if self.over:
-            return
+            return False
         ended = self._turns.end(
             self.token, outcome=self._outcome, error=self._error, app=self.session.app
         )
+        self.over = True
         self.session.saw(ended.session)
+        return True
 
     def _renew(self) -> bool:
         if self.over:

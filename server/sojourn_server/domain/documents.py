@@ -39,7 +39,7 @@ def check_json(field: str, text: str) -> None:
         raise invalid_field(field, "must not hold a NUL character")
     try:
         _json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
         raise invalid_field(field, "must be a JSON text") from None
 
 

@@ -10,7 +10,7 @@ import enum
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from sojourn_server.domain.clock import Nanos
+from sojourn_server.domain.clock import SECOND, Nanos
 
 
 class Reason(enum.StrEnum):
@@ -130,3 +130,8 @@ def too_large(field: str, limit: int) -> Refusal:
         f"{field} is larger than {limit} bytes",
         {"field": field, "limit_bytes": str(limit)},
     )
+
+
+def draining() -> Refusal:
+    """The refusal of what comes, or waits, while the server shuts down."""
+    return Refusal(Reason.DRAINING, "the server is shutting down", retry_after=SECOND)

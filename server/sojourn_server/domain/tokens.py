@@ -112,7 +112,9 @@ class Sealer:
         try:
             raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
             prefix, mac, data = raw[:2], raw[2:_HEAD], raw[_HEAD:]
-            secret = self._secrets[prefix[1]] if prefix[0] == VERSION else b""
+            if prefix[0] != VERSION:
+                raise ValueError("version")
+            secret = self._secrets[prefix[1]]
             if not hmac.compare_digest(mac, _mac(secret, name, prefix, data)):
                 raise ValueError("MAC")
             # Base64 ignores spare bits in the last character; only one spelling is valid.
@@ -125,6 +127,11 @@ class Sealer:
     def fingerprint(self, data: bytes) -> bytes:
         """A keyed hash, 16 bytes: tells two payloads apart, tells nothing of them."""
         return hashlib.blake2b(data, digest_size=16, key=self._current.secret).digest()
+
+
+def digest(data: bytes) -> bytes:
+    """A hash, 16 bytes, of what a token is bound to: the same whatever key is current."""
+    return hashlib.blake2b(data, digest_size=16).digest()
 
 
 def _mac(secret: bytes, kind: bytes, prefix: bytes, data: bytes) -> bytes:

@@ -96,11 +96,6 @@ TABLE: Final[Mapping[Reason, Rendering]] = {
 }
 
 
-def draining() -> Refusal:
-    """The refusal of a call that came while the server shuts down."""
-    return Refusal(Reason.DRAINING, "the server is shutting down", retry_after=SECOND)
-
-
 def not_implemented(method: str) -> Refusal:
     """The refusal of what the contract has and this release does not.
 

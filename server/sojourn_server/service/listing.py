@@ -13,7 +13,7 @@ from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.commands import View
 from sojourn_server.domain.filter import SessionFilter
 from sojourn_server.domain.limits import ANSWER_BYTES, PAGE_DEFAULT, PAGE_MOST, SCAN_ROWS
-from sojourn_server.domain.tokens import PagePosition, ResumePoint
+from sojourn_server.domain.tokens import PagePosition, ResumePoint, digest
 from sojourn_server.service.answers import SessionPage, SessionSnapshot
 from sojourn_server.service.paging import open_page, page_size
 from sojourn_server.service.reading import session_size, snapshot
@@ -69,7 +69,7 @@ class Listing:
             Refusal: `PAGE_TOKEN_INVALID`, or `INVALID_FIELD` for a negative size.
         """
         size = page_size(query.page_size, PAGE_DEFAULT, PAGE_MOST)
-        request = self._units.sealer.fingerprint(_identity(query))
+        request = digest(_identity(query))
         token = open_page(self._units.sealer, query.page_token, request)
 
         async def read(tx: ReadTx) -> SessionPage:
@@ -109,7 +109,7 @@ class Listing:
                 feed_id=app.feed_id if app else "",
                 revision=head,
                 nonce=newest[0].nonce if newest else 0,
-                scope=self._units.sealer.fingerprint(scope),
+                scope=digest(scope),
             )
         )
 

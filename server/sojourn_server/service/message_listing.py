@@ -11,7 +11,7 @@ from sojourn_server.domain.commands import SessionRef
 from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.domain.limits import PAGE_DEFAULT, PAGE_MOST
 from sojourn_server.domain.model import Session
-from sojourn_server.domain.tokens import PagePosition
+from sojourn_server.domain.tokens import PagePosition, digest
 from sojourn_server.service import reading
 from sojourn_server.service.answers import MessagePage
 from sojourn_server.service.paging import open_page, page_size
@@ -56,7 +56,7 @@ async def list_messages(units: Units, query: MessageQuery) -> MessagePage:
 
     async def read(tx: ReadTx) -> MessagePage:
         row = await find(tx, query.ref)
-        request = sealer.fingerprint(_identity(query, row.session))
+        request = digest(_identity(query, row.session))
         token = open_page(sealer, query.page_token, request)
         if token is not None and token.generation != row.session.generation:
             raise Refusal(

@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
+from sojourn_server.domain.errors import draining
+
 POLL: Final = 0.4
 """How long the first in line waits for a hint before it tries by itself, in seconds."""
 
@@ -21,6 +23,15 @@ class TurnLine:
 
     def __init__(self) -> None:
         self._lines: dict[str, deque[asyncio.Event]] = {}
+        self.closed = False
+        """Whether nobody gets a turn any more: the server shuts down."""
+
+    def close(self) -> None:
+        """Send everybody away, now and from now on."""
+        self.closed = True
+        for line in self._lines.values():
+            for woken in line:
+                woken.set()
 
     def join(self, uid: str) -> Place:
         """Stand in line for a session. The place must be left in the end."""
@@ -73,7 +84,12 @@ class Place:
         Returns:
             Whether to try now: always when first in line, also after `POLL` without
             a hint; False when the time ran out behind others.
+
+        Raises:
+            Refusal: `DRAINING`: the line is closed.
         """
+        if self._line.closed:
+            raise draining()
         self.woken.clear()
         first = self._line.is_first(self)
         try:
@@ -81,4 +97,6 @@ class Place:
                 await self.woken.wait()
         except TimeoutError:
             return self._line.is_first(self)
+        if self._line.closed:
+            raise draining()
         return True

@@ -1,0 +1,152 @@
+"""The client of Sojourn, a self-hosted session service for AI agents.
+
+    import sojourn
+
+    async with sojourn.connect("localhost:7070", app="support") as client:
+        async with client.session("user-123", user="u-456") as session:
+            async with session.turn() as turn:
+                await turn.append("user", "Where is my order?")
+                await turn.append("assistant", "On its way.")
+
+`connect` gives an `AsyncClient`, `connect_sync` a `Client` of the same shape. What is read comes as
+frozen dataclasses (`Session`, `Message`, …), what is written is described by others (`NewMessage`,
+`StatePatch`, …), and what goes wrong is one class per reason in the tree of `sojourn.errors`.
+Importing this opens no connection. `sojourn.testing` runs a real server inside tests.
+"""
+
+from sojourn import errors
+from sojourn._async.client import AsyncClient
+from sojourn._async.handles import AsyncSessionHandle
+from sojourn._async.pager import AsyncPager
+from sojourn._async.recipes import AsyncAttempt
+from sojourn._async.turn_handle import AsyncTurnHandle
+from sojourn._json import JsonMap, RawJson
+from sojourn._sync.client import Client
+from sojourn._sync.handles import SessionHandle
+from sojourn._sync.pager import Pager
+from sojourn._sync.recipes import Attempt
+from sojourn._sync.turn_handle import TurnHandle
+from sojourn.enums import (
+    EndCause,
+    ExpireCause,
+    IfExists,
+    LabelOperator,
+    MessageOrder,
+    OnConflict,
+    Outcome,
+    ResetScope,
+    SessionOrder,
+    Status,
+    View,
+)
+from sojourn.errors import SojournError
+from sojourn.inputs import (
+    LabelSelector,
+    MetricsDelta,
+    NewMessage,
+    NewSession,
+    Precondition,
+    SessionFilter,
+    SessionLike,
+    StatePatch,
+    TimeRange,
+)
+from sojourn.models import (
+    Lineage,
+    Message,
+    Metrics,
+    Page,
+    Session,
+    SessionContent,
+    SessionKey,
+    SessionRef,
+    State,
+    Turn,
+)
+from sojourn.options import TLS, ApiKey, KeepaliveOptions, RetryOptions
+from sojourn.recipes import retrying, tracked
+from sojourn.results import (
+    AppendResult,
+    BeginTurnResult,
+    CreateManyResult,
+    DeleteResult,
+    EndResult,
+    EndTurnResult,
+    GetManyResult,
+    PopResult,
+    ResetResult,
+    StateResult,
+    TruncateResult,
+    UpdateResult,
+)
+
+# A client is its own context manager, so that connecting is just making one.
+connect = AsyncClient
+connect_sync = Client
+
+__all__ = [
+    "TLS",
+    "ApiKey",
+    "AppendResult",
+    "AsyncAttempt",
+    "AsyncClient",
+    "AsyncPager",
+    "AsyncSessionHandle",
+    "AsyncTurnHandle",
+    "Attempt",
+    "BeginTurnResult",
+    "Client",
+    "CreateManyResult",
+    "DeleteResult",
+    "EndCause",
+    "EndResult",
+    "EndTurnResult",
+    "ExpireCause",
+    "GetManyResult",
+    "IfExists",
+    "JsonMap",
+    "KeepaliveOptions",
+    "LabelOperator",
+    "LabelSelector",
+    "Lineage",
+    "Message",
+    "MessageOrder",
+    "Metrics",
+    "MetricsDelta",
+    "NewMessage",
+    "NewSession",
+    "OnConflict",
+    "Outcome",
+    "Page",
+    "Pager",
+    "PopResult",
+    "Precondition",
+    "RawJson",
+    "ResetResult",
+    "ResetScope",
+    "RetryOptions",
+    "Session",
+    "SessionContent",
+    "SessionFilter",
+    "SessionHandle",
+    "SessionKey",
+    "SessionLike",
+    "SessionOrder",
+    "SessionRef",
+    "SojournError",
+    "State",
+    "StatePatch",
+    "StateResult",
+    "Status",
+    "TimeRange",
+    "TruncateResult",
+    "Turn",
+    "TurnHandle",
+    "UpdateResult",
+    "View",
+    "connect",
+    "connect_sync",
+    "errors",
+    "retrying",
+    "tracked",
+]

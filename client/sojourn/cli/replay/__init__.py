@@ -1,0 +1,1 @@
+"""Plays recorded agent sessions against a server, measures, and reads everything back."""
