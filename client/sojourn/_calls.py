@@ -399,7 +399,7 @@ def list_messages(
         if value is not None:
             check.integer(field, value)
     if last is not None:
-        check.integer("last", last, maximum=2**31 - 1)
+        check.integer("last", last, maximum=100_000)
     choice = describe.member("order", MessageOrder, order)
     instant = event_time_not_before
     return history_service_pb2.ListMessagesRequest(

@@ -166,6 +166,7 @@ def session(
         forked_from=models.Lineage(source.forked_from.uid, source.forked_from.through_sequence)
         if has("forked_from")
         else None,
+        last_reset_time=optional(source.last_reset_time, has("last_reset_time")),
         revision=revision,
         content=_content(source) if full else None,
         last_messages=messages,
@@ -180,6 +181,8 @@ def _content(source: session_pb2.Session) -> models.SessionContent:
         app_state=state(source.state.app),
         end_reason=source.end_reason,
         end_result_json=source.end_result,
+        last_turn_error=source.last_turn_error,
+        last_reset_reason=source.last_reset_reason,
     )
 
 

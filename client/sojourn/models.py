@@ -157,6 +157,8 @@ class SessionContent:
     app_state: State
     end_reason: str
     end_result_json: str
+    last_turn_error: str
+    last_reset_reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +223,8 @@ class Session:
     """The session state's version; 0 before the first value."""
     forked_from: Lineage | None
     """The session this one was forked from."""
+    last_reset_time: datetime | None
+    """When the session was last reset; None if it never was."""
     revision: int
     """The revision of the app's log at which all this was true."""
     content: SessionContent | None = None
@@ -303,6 +307,16 @@ class Session:
     def end_result_json(self) -> str:
         """What came of it: the raw JSON text; empty when nothing was said. View FULL only."""
         return self._full("end_result_json").end_result_json
+
+    @property
+    def last_turn_error(self) -> str:
+        """What went wrong in the last turn that ended; empty if it went well. View FULL only."""
+        return self._full("last_turn_error").last_turn_error
+
+    @property
+    def last_reset_reason(self) -> str:
+        """Why it was last reset, in the words of whoever did; may be empty. View FULL only."""
+        return self._full("last_reset_reason").last_reset_reason
 
     @property
     def messages(self) -> tuple[Message, ...]:

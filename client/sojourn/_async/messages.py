@@ -147,10 +147,10 @@ class AsyncMessages:
     ) -> AsyncPager[Message]:
         """List messages; both sequences are exclusive.
 
-        `last` takes the newest N of those that match; the order of reading stays. `page_size` 0
-        means 50, more than 1,000 means 1,000; a page is cut at 1 MiB. When read, the pager raises
-        `SessionNotFoundError`, `UidMismatchError`, `PageTokenInvalidError`, or, when a reset came
-        between two pages, `GenerationChangedError`.
+        `last` takes the newest N of those that match, up to 100,000, in the order asked. A
+        `page_size` of 0 means 50, more than 1,000 means 1,000; a page is cut at 1 MiB. When read,
+        the pager raises `SessionNotFoundError`, `UidMismatchError`, `PageTokenInvalidError`, or,
+        when a reset came between two pages, `GenerationChangedError`.
         """
         request = calls.list_messages(
             self._caller.app(app),

@@ -10,7 +10,7 @@ from typing import ParamSpec, TypeVar
 
 from sojourn._acompat import AsyncFunction, async_finish, async_sleep
 from sojourn._async.handles import AsyncSessionHandle
-from sojourn._async.turn_handle import AsyncTurnHandle
+from sojourn._async.live_turn import AsyncTurnHandle
 from sojourn._errands import find_session
 from sojourn._retry import backoff
 from sojourn.inputs import TurnFields

@@ -11,8 +11,8 @@ from typing import Any, Unpack
 
 from sojourn import inputs, results
 from sojourn._acompat import SyncTicker, sync_finish
+from sojourn._sync.live_turn import TurnHandle
 from sojourn._sync.services import Services
-from sojourn._sync.turn_handle import TurnHandle
 from sojourn.enums import OnConflict, ResetScope, Status, View
 from sojourn.errors import AbortedError, FailedPreconditionError, NotFoundError, SojournError
 from sojourn.models import Message, Session, SessionRef, State

@@ -13,7 +13,7 @@ from sojourn._acompat import SyncFunction, sync_finish, sync_sleep
 from sojourn._errands import find_session
 from sojourn._retry import backoff
 from sojourn._sync.handles import SessionHandle
-from sojourn._sync.turn_handle import TurnHandle
+from sojourn._sync.live_turn import TurnHandle
 from sojourn.inputs import TurnFields
 from sojourn.options import RetryOptions
 

@@ -19,7 +19,11 @@ def main() -> None:
             'install it with pip install "sojourn[cli]"\n'
         )
         sys.exit(2)
-    # Not before the check: the module needs what may be missing.
-    from sojourn.cli.root import cli  # noqa: PLC0415
+    try:
+        # Not before the check: the module needs what may be missing.
+        from sojourn.cli.root import cli  # noqa: PLC0415
 
-    cli(prog_name="sojourn")
+        cli(prog_name="sojourn")
+    except KeyboardInterrupt:
+        # While it was still starting, or at its very end.
+        sys.exit(130)

@@ -36,11 +36,18 @@ class Failure(click.ClickException):
 
     def __init__(self, sentence: str, code: ExitCode) -> None:
         super().__init__(sentence)
-        self.exit_code = int(code)
+        self.code = code
+
+    # click reads it from the instance.
+    @property
+    def exit_code(self) -> int:  # type: ignore[override]
+        """Return the exit status."""
+        return int(self.code)
 
     def show(self, file: object = None) -> None:  # noqa: ARG002 - click's signature
         """Print the sentence on standard error."""
-        click.echo(f"sojourn: {visible(self.message, keep='\n')}", err=True)
+        sentence = visible(self.message, keep="\n")
+        click.echo(f"sojourn: {sentence}", err=True)
 
 
 def visible(text: str, *, keep: str = "") -> str:

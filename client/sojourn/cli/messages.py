@@ -59,7 +59,7 @@ def append(
     generation: int | None,
     request_id: str | None,
 ) -> None:
-    """Append a message whose TEXT is an argument, a file, or the standard input.
+    r"""Append a message whose TEXT is an argument, a file, or the standard input.
 
     A file's text is taken as it is, its last line break too. With --json-lines many messages are
     appended, up to 1,000 at once; each such batch is appended whole or not at all.
@@ -129,12 +129,11 @@ def _read(file: Path | None) -> bytes:
             return file.read_bytes()
         except OSError as error:
             raise click.UsageError(f"Cannot read {file}: {error.strerror}.") from error
-    stdin = click.get_binary_stream("stdin")
     if file is None and sys.stdin.isatty():
         raise click.UsageError(
             "Give the text as an argument, with --file, or on the standard input."
         )
-    return stdin.read()
+    return sys.stdin.buffer.read()
 
 
 def _text(data: bytes) -> str:
@@ -148,11 +147,17 @@ def _text(data: bytes) -> str:
 
 @messages.command("list")
 @given.session_argument
-@click.option("--last", type=given.SEQUENCE, help="Only the newest N of those that match.")
-@click.option("--after", type=given.SEQUENCE, help="Only with a higher sequence than this.")
-@click.option("--before", type=given.SEQUENCE, help="Only with a lower sequence than this.")
+@click.option(
+    "--last", type=given.SEQUENCE, metavar="N", help="Only the newest N of those that match."
+)
+@click.option(
+    "--after", type=given.SEQUENCE, metavar="N", help="Only with a higher sequence than this."
+)
+@click.option(
+    "--before", type=given.SEQUENCE, metavar="N", help="Only with a lower sequence than this."
+)
 @click.option("--newest-first", is_flag=True, help="The other way round.")
-@click.option("--limit", type=click.IntRange(min=1), help="Print at most so many.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Print at most so many.")
 @click.option("--full", is_flag=True, help="Show whole messages in the table; JSON always does.")
 @click.pass_context
 def list_messages(
@@ -189,7 +194,7 @@ def list_messages(
 @messages.command()
 @given.session_argument
 @click.option("--id", "message_id", help="By its id.")
-@click.option("--sequence", type=click.IntRange(min=1), help="By its sequence.")
+@click.option("--sequence", type=click.IntRange(min=1), metavar="N", help="By its sequence.")
 @click.pass_context
 def get(
     context: click.Context,
@@ -216,7 +221,14 @@ def get(
 
 @messages.command()
 @given.session_argument
-@click.option("--count", type=click.IntRange(1, 1000), default=1, show_default=True, help="How many.")
+@click.option(
+    "--count",
+    type=click.IntRange(1, 1000),
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="How many.",
+)
 @given.precondition_options
 @given.request_id_option
 @click.pass_context

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -15,8 +15,14 @@ from sojourn.cli.times import parse_duration
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# Newer releases of click make it generic; older ones would refuse the brackets.
+if TYPE_CHECKING:
+    ParamType = click.ParamType[Any]
+else:
+    ParamType = click.ParamType
 
-class Pair(click.ParamType):
+
+class Pair(ParamType):
     """`key=value`."""
 
     name = "key=value"
@@ -38,9 +44,7 @@ class Count(Pair):
 
     name = "name=n"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Any:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the name and the number."""
         key, text = super().convert(value, param, ctx)
         try:
@@ -49,14 +53,12 @@ class Count(Pair):
             self.fail(f"{value!r} is not of the form name=N with a whole number", param, ctx)
 
 
-class JsonObject(click.ParamType):
+class JsonObject(ParamType):
     """A JSON object, or `@FILE` that holds one. The values are kept letter by letter."""
 
     name = "json"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Any:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the members, each as its text."""
         if isinstance(value, dict):
             return value
@@ -68,14 +70,12 @@ class JsonObject(click.ParamType):
             self.fail(f"no JSON object: {error}", param, ctx)
 
 
-class JsonValue(click.ParamType):
+class JsonValue(ParamType):
     """Any JSON value, or `@FILE` that holds one, kept letter by letter."""
 
     name = "json"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Any:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the text."""
         try:
             text = _text_or_file(str(value)).strip(" \t\r\n")
@@ -106,8 +106,8 @@ class JsonPair(Pair):
         return key, text
 
 
-class DurationType(click.ParamType):
-    """`90`, `15m`, `2h`, `7d`, or `never`."""
+class DurationType(ParamType):
+    """`90`, `15m`, `1h30m`, `7d`, or `never`."""
 
     name = "duration"
 
@@ -123,7 +123,7 @@ class DurationType(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-class Selector(click.ParamType):
+class Selector(ParamType):
     """`key`, `!key`, `key=value`, `key=a|b` or `key!=value`."""
 
     name = "selector"
@@ -138,7 +138,11 @@ class Selector(click.ParamType):
         key, sign, rest = text.partition("=")
         if not sign:
             absent = key.startswith("!")
-            found = (key.removeprefix("!"), "NOT_EXISTS" if absent else "EXISTS", ())
+            found: tuple[str, str, tuple[str, ...]] = (
+                key.removeprefix("!"),
+                "NOT_EXISTS" if absent else "EXISTS",
+                (),
+            )
         else:
             none = key.endswith("!")
             values = tuple(rest.split("|"))
@@ -202,7 +206,7 @@ def session_argument(function: F) -> F:
 def precondition_options(function: F) -> F:
     """Add the options that say what must hold for a write to happen."""
     function = click.option(
-        "--generation", type=click.IntRange(min=1), help="Only in this generation."
+        "--generation", type=click.IntRange(min=1), metavar="N", help="Only in this generation."
     )(function)
     return click.option("--etag", default="", help="Only if it has this etag.")(function)
 

@@ -31,7 +31,9 @@ def _said(settings: Settings, record: encode.Record, sentence: str) -> None:
 @sessions.command()
 @click.argument("session_id", metavar="[SESSION_ID]", default="")
 @click.option("--user", default="", help="Whose it is. Without one it is the app's own.")
-@click.option("-l", "--label", "labels", type=given.PAIR, multiple=True, help="A label; again for more.")
+@click.option(
+    "-l", "--label", "labels", type=given.PAIR, multiple=True, help="A label; again for more."
+)
 @click.option("--metadata", type=given.JSON_OBJECT, help="Own data: a JSON object, or @FILE.")
 @click.option("--state", type=given.JSON_OBJECT, help="Its first state: a JSON object, or @FILE.")
 @click.option("--user-state", type=given.JSON_OBJECT, help="Keys to write to the user's state.")
@@ -86,7 +88,10 @@ def create(
 @sessions.command()
 @given.session_argument
 @click.option(
-    "--last-messages", type=click.IntRange(0, 1000), help="Bring the newest N messages along."
+    "--last-messages",
+    type=click.IntRange(0, 1000),
+    metavar="N",
+    help="Bring the newest N messages along.",
 )
 @click.pass_context
 def get(
@@ -129,11 +134,13 @@ def get(
     show_default=True,
     help="Sorted by the time of creation, id, or time of the last change or activity.",
 )
-@click.option("--newest-first", "--descending", "descending", is_flag=True, help="The other way round.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
+@click.option(
+    "--newest-first", "--descending", "descending", is_flag=True, help="The other way round."
+)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many.")
 @click.option("--full", is_flag=True, help="With metadata and state.")
 @click.pass_context
-def list_sessions(context: click.Context, limit: int | None, full: bool, **asked: Any) -> None:
+def list_sessions(context: click.Context, /, limit: int | None, full: bool, **asked: Any) -> None:
     """List sessions: the active ones, unless told otherwise."""
     settings = settings_of(context)
     with settings.connect() as client:
@@ -194,7 +201,9 @@ def _what(
 @sessions.command()
 @given.session_argument
 @click.option("-l", "--label", "labels", type=given.PAIR, multiple=True, help="A label to write.")
-@click.option("--remove-label", "remove_labels", metavar="KEY", multiple=True, help="A label to remove.")
+@click.option(
+    "--remove-label", "remove_labels", metavar="KEY", multiple=True, help="A label to remove."
+)
 @click.option("--replace-labels", is_flag=True, help="Remove all labels first.")
 @click.option("--metadata", type=given.JSON_OBJECT, help="Own data to write: an object, or @FILE.")
 @click.option("--remove-metadata", metavar="KEY", multiple=True, help="Own data to remove.")
@@ -203,10 +212,12 @@ def _what(
 @click.option("--replace-state", is_flag=True, help="Drop all keys of the state first.")
 @click.option("--user-state", type=given.JSON_OBJECT, help="Keys to write to the user's state.")
 @click.option("--app-state", type=given.JSON_OBJECT, help="Keys to write to the app's state.")
-@click.option("--requests", type=click.IntRange(0), default=0, help="Requests to add.")
-@click.option("--errors", type=click.IntRange(0), default=0, help="Errors to add.")
+@click.option("--requests", type=click.IntRange(0), metavar="N", default=0, help="Requests to add.")
+@click.option("--errors", type=click.IntRange(0), metavar="N", default=0, help="Errors to add.")
 @click.option("--processing-time", type=given.DURATION, help="Time to add.")
-@click.option("--count", "counters", type=given.COUNT, multiple=True, help="An own counter to move.")
+@click.option(
+    "--count", "counters", type=given.COUNT, multiple=True, help="An own counter to move."
+)
 @click.option("--idle-timeout", type=given.DURATION, help="Expire when idle for so long, or never.")
 @click.option("--max-lifetime", type=given.DURATION, help="Expire at this age, or never.")
 @given.precondition_options

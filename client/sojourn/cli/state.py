@@ -30,11 +30,10 @@ def get(context: click.Context, user: str | None) -> None:
     settings = settings_of(context)
     with settings.connect() as client:
         found = client.apps.get_state() if user is None else client.users.get_state(user)
-    record = {"app": settings.app, "user": user} | encode.state(found)
     if settings.as_table:
-        print_facts([("version", found.version), *record["values"].items()])
+        print_facts([("version", found.version), *encode.raws(found.values.json).items()])
     else:
-        print_json(record)
+        print_json({"app": settings.app, "user": user} | encode.state(found))
 
 
 @state.command()
@@ -44,7 +43,10 @@ def get(context: click.Context, user: str | None) -> None:
 @click.option("--remove", metavar="KEY", multiple=True, help="A key to remove; again for more.")
 @click.option("--replace", is_flag=True, help="Drop all keys first.")
 @click.option(
-    "--expected-version", type=click.IntRange(min=0), help="Only if it has this version."
+    "--expected-version",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Only if it has this version.",
 )
 @given.request_id_option
 @click.pass_context

@@ -27,8 +27,10 @@ STATUS_STYLES = {
 def console() -> Console:
     """Return a console on standard output."""
     found = Console(highlight=False, emoji=False, markup=False)
-    return found if found.is_terminal else Console(
-        highlight=False, emoji=False, markup=False, width=PIPE_WIDTH
+    return (
+        found
+        if found.is_terminal
+        else Console(highlight=False, emoji=False, markup=False, width=PIPE_WIDTH)
     )
 
 

@@ -9,7 +9,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NANO = 10**9
 
 _INSTANT = re.compile(r"(?P<whole>[^.]+?)(?:\.(?P<fraction>\d{1,9}))?(?P<zone>[zZ]|[+-]\d\d:\d\d)")
-_DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|d)?")
+_PART = r"(\d+(?:\.\d+)?)(ms|s|m|h|d)"
+_DURATION = re.compile(rf"(?:{_PART})+")
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -36,14 +37,17 @@ def parse_ns(text: str) -> int:
 
 
 def parse_duration(text: str) -> timedelta:
-    """Return the duration of a text such as `90`, `1.5h` or `never`, which is zero."""
-    if text.strip().lower() == "never":
+    """Return the duration of a text such as `90`, `1h30m` or `never`, which is zero."""
+    word = text.strip().lower()
+    if word == "never":
         return timedelta(0)
-    match = _DURATION.fullmatch(text.strip().lower())
-    if match is None:
-        raise ValueError(f"{text!r} is no duration such as 90s, 15m, 2h, 7d or never")
+    if re.fullmatch(r"\d+(?:\.\d+)?", word):
+        word += "s"
+    if _DURATION.fullmatch(word) is None:
+        raise ValueError(f"{text!r} is no duration such as 90s, 15m, 1h30m, 7d or never")
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, word))
     try:
-        return timedelta(seconds=float(match["number"]) * _UNITS[match["unit"] or "s"])
+        return timedelta(seconds=seconds)
     except OverflowError:
         raise ValueError(f"{text!r} is too long") from None
 

@@ -119,7 +119,8 @@ def turn_ended(
         session: A session with a turn.
         now: When it ended.
         outcome: How; everything but OK counts as an error.
-        error: The text of the error.
+        error: The text of the error; it takes the place of the turn's before, which the
+            caller erases.
     """
     turn = session.turn
     assert turn is not None
@@ -159,7 +160,7 @@ def ended(
         end_note: What the end leaves behind.
     """
     if session.turn:
-        revoked = turn_ended(session, now, TurnOutcome.REVOKED, session.turn_error)
+        revoked = turn_ended(session, now, TurnOutcome.REVOKED)
         yield revoked
         assert revoked.after is not None
         session = revoked.after
@@ -206,7 +207,7 @@ def settled(session: Session, now: Nanos) -> Iterator[Change]:
 def _turn_abandoned(session: Session, now: Nanos) -> Change:
     """End a turn whose lease has passed: it counts as long as it was leased."""
     assert session.turn is not None
-    change = turn_ended(session, session.turn.lease_time, TurnOutcome.ABANDONED, session.turn_error)
+    change = turn_ended(session, session.turn.lease_time, TurnOutcome.ABANDONED)
     assert change.after is not None
     return msgspec.structs.replace(change, after=replace(change.after, update_time=now))
 
@@ -225,7 +226,7 @@ def reset(
     A live turn is revoked first. The caller erases what the parts pointed to.
     """
     if session.turn:
-        revoked = turn_ended(session, now, TurnOutcome.REVOKED, session.turn_error)
+        revoked = turn_ended(session, now, TurnOutcome.REVOKED)
         yield revoked
         assert revoked.after is not None
         session = revoked.after
@@ -233,10 +234,10 @@ def reset(
         "generation": session.generation + 1,
         "reset_time": now,
         "reset_reason": reason,
+        "turn_error": NO_CONTENT,
     }
     if history:
         fields |= {"message_count": 0, "message_bytes": 0, "last_event_time": None}
-        fields |= {"turn_error": NO_CONTENT}
     if state:
         fields |= {"state": NO_CONTENT}
         if session.state:

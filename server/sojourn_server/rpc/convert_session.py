@@ -198,6 +198,8 @@ def fill_session(target: session_pb2.Session, session: Session, now: Nanos) -> N
     _fill_metrics(target.metrics, session.metrics)
     if session.parent_uid:
         target.parent_uid = session.parent_uid
+    if session.reset_time:
+        fill(target.last_reset_time, session.reset_time)
     if session.last_event_time is not None:
         fill(target.last_event_time, session.last_event_time)
     if session.turn is not None:
@@ -248,6 +250,8 @@ def _fill_content(target: session_pb2.Session, content: SessionContent) -> None:
     fill_state(target.state.app, content.app_state)
     target.end_reason = content.end_note.reason
     target.end_result = content.end_note.result
+    target.last_turn_error = content.turn_error
+    target.last_reset_reason = content.reset_reason
 
 
 def fill_state(target: session_pb2.State, state: ScopeDocument) -> None:

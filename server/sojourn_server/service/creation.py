@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sojourn_server.domain import documents
 from sojourn_server.domain.commands import IfExists, NewOwner, NewSession, SessionRef
 from sojourn_server.domain.errors import Reason, Refusal, invalid_field
@@ -57,6 +59,17 @@ async def create(work: Work, app: str, new: NewSession, if_exists: IfExists) -> 
     await work.require_app(app)
     row = await insert(work, app, new)
     return CreateOutcome(session=row.session, created=True)
+
+
+async def settle_parents(work: Work, app: str, sessions: Sequence[NewSession]) -> None:
+    """Let what is due on the parents of several new sessions come first, all at once.
+
+    Raises:
+        Precede: Something is due.
+    """
+    uids = dict.fromkeys(new.parent_uid for new in sessions if new.parent_uid)
+    found = [await work.tx.session_by_uid(app, uid) for uid in uids]
+    work.require_settled(*(row for row in found if row is not None))
 
 
 async def insert(work: Work, app: str, new: NewSession) -> SessionRow:

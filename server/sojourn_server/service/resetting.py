@@ -43,6 +43,9 @@ async def reset(
         )
     )
     row = await tree.write_with_dependents(work, row, changes)
+    cleared = changes[-1].before
+    assert cleared is not None
+    await work.tx.erase_content(cleared.turn_error)
     if history:
         row = await _erase_history(work, row, before)
     if state:
@@ -57,7 +60,6 @@ async def reset(
 
 async def _erase_history(work: Work, row: SessionRow, before: Session) -> SessionRow:
     await work.tx.erase_held(row)
-    await work.tx.erase_content(before.turn_error)
     last = before.last_sequence
     if last and not await work.tx.purge_messages(row, 1, last, UNIT_ROWS):
         # Out of sight at once; the rows follow in batches.

@@ -73,6 +73,7 @@ class Sessions:
             creation.check(new)
 
         async def decide(work: Work) -> CreateManyOutcome:
+            await creation.settle_parents(work, app, sessions)
             created = [
                 (await creation.create(work, app, new, IfExists.FAIL)).session for new in sessions
             ]

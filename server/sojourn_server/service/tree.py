@@ -148,7 +148,7 @@ async def delete_one(work: Work, row: SessionRow, why: DeletedWhy, *, end_first:
         ending = lifecycle.ended(session, work.now, Status.FAILED, EndCause.PARENT_ENDED)
         row = await work.write(row, ending)
     elif session.turn:
-        revoked = lifecycle.turn_ended(session, work.now, TurnOutcome.REVOKED, session.turn_error)
+        revoked = lifecycle.turn_ended(session, work.now, TurnOutcome.REVOKED)
         row = await work.write(row, [revoked])
     session = row.session
     if session.last_sequence:

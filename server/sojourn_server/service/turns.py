@@ -141,7 +141,7 @@ class Turns:
             require_active(session)
             require_turn(session, claim)
             assert session.turn is not None
-            text = await work.tx.replace_content(session.turn_error, error.encode())
+            text = await work.tx.put_content(error.encode())
             change = lifecycle.turn_ended(session, work.now, outcome, text)
             row = await tree.write_with_dependents(work, row, [change])
             elapsed = max(0, work.now - session.turn.begin_time)
@@ -172,9 +172,7 @@ async def _begin(
     if row.session.turn is not None:
         if not steal:
             raise TurnConflict(row.session, work.now)
-        stolen = lifecycle.turn_ended(
-            row.session, work.now, TurnOutcome.STOLEN, row.session.turn_error
-        )
+        stolen = lifecycle.turn_ended(row.session, work.now, TurnOutcome.STOLEN)
         row = await tree.write_with_dependents(work, row, [stolen])
     row = await work.write(row, [lifecycle.turn_begun(row.session, work.now, holder, lease)])
     assert row.session.turn is not None

@@ -79,22 +79,23 @@ class Work:
         self.require_settled(row)
         return row
 
-    def require_settled(self, row: SessionRow) -> None:
-        """Let what is due on a session come first.
+    def require_settled(self, *rows: SessionRow) -> None:
+        """Let what is due on sessions come first, all of it in one unit.
 
         Raises:
             Precede: Something is due.
         """
-        if is_overdue(row.session, self.now):
+        overdue = [row.session for row in rows if is_overdue(row.session, self.now)]
+        if overdue:
             # Imported late: settling a session needs the tree, and the tree needs Work.
             from sojourn_server.service.tree import settle  # noqa: PLC0415
 
-            uid, app = row.session.uid, row.session.app
-
             async def unit(tx: Tx) -> None:
-                await settle(Work(tx, self.sealer, self.limits, self.defaults), app, uid)
+                work = Work(tx, self.sealer, self.limits, self.defaults)
+                for session in overdue:
+                    await settle(work, session.app, session.uid)
 
-            self.freed.add(uid)
+            self.freed.update(session.uid for session in overdue)
             raise Precede(unit)
 
     def check(self, session: Session, condition: Precondition) -> None:
@@ -168,6 +169,9 @@ class Work:
             last = change.after
             if change.cause is ChangeCause.TURN_ENDED:
                 self.freed.add(last.uid)
+                # The error of the turn before is told no more.
+                assert change.before is not None
+                await self.tx.replace_content(change.before.turn_error, b"")
         if last is not row.session:
             row = await self.tx.update_session(row, last, due(last))
         for change in logged:

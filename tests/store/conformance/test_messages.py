@@ -242,7 +242,7 @@ async def test_a_purge_outlives_its_session_and_a_crash(backend: Backend, store:
 
     answer = await apply(store, unit)
     assert (answer.value, answer.scrubbed) == (False, False)
-    new = await session_with_messages(store, 3)
+    new = await session_with_messages(store, 3, body=b"x" * 500)
     survivor = await backend.after_crash(store)
     while not await survivor.purge(3):
         pass

@@ -4,6 +4,7 @@ import copy
 import pickle
 import re
 from datetime import timedelta
+from pathlib import Path
 
 import grpc
 import pytest
@@ -14,9 +15,7 @@ from sojourn.errors import FieldViolation, SojournError, error_class
 from sojourn.v1.error_reason_pb2 import ErrorReason
 
 PREFIX = "ERROR_REASON_"
-REASONS = [
-    name.removeprefix(PREFIX) for name in ErrorReason.keys() if not name.endswith("UNSPECIFIED")
-]
+REASONS = [name.removeprefix(PREFIX) for name, number in ErrorReason.items() if number]
 CODES = [code.name for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
 CLASSES = [
     value
@@ -40,8 +39,6 @@ def test_a_reason_s_class_has_the_code_that_the_contract_gives_it(reason: str) -
 
 
 def reason_comments() -> dict[str, str]:
-    from pathlib import Path
-
     root = Path(__file__).resolve().parents[3]
     text = (root / "protos/sojourn/v1/error_reason.proto").read_text(encoding="utf-8")
     found = re.findall(r"((?:  //[^\n]*\n)+)  ERROR_REASON_(\w+) =", text)

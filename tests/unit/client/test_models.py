@@ -60,8 +60,10 @@ def test_the_view_full_carries_everything() -> None:
     assert session.metadata_json == {"m": "1.0"}
     assert session.state == {"x": [1]}
     assert session.state_json == {"x": "[1]"}
-    assert (session.user_state.values, session.user_state.version) == ({"y": None}, 1)
-    assert (session.app_state.values, session.app_state.version) == ({}, 0)
+    assert session.user_state.values == {"y": None}
+    assert session.user_state.version == 1
+    assert session.app_state.values == {}
+    assert session.app_state.version == 0
     assert session.end_reason == "why"
     assert session.end_result == {"score": 1}
     assert session.end_result_json == '{"score":1}'
@@ -80,6 +82,8 @@ def test_the_view_full_carries_everything() -> None:
         "end_reason",
         "end_result",
         "end_result_json",
+        "last_turn_error",
+        "last_reset_reason",
         "messages",
     ],
 )
@@ -105,6 +109,7 @@ def test_what_is_absent_is_none() -> None:
         "last_event_time",
         "turn",
         "forked_from",
+        "last_reset_time",
     ):
         assert getattr(session, name) is None, name
 

@@ -123,10 +123,11 @@ def test_no_pause_goes_past_the_deadline() -> None:
 
 def test_the_server_s_own_pause_is_kept_and_jitter_comes_on_top() -> None:
     error = unavailable(retry_after=timedelta(seconds=3))
-    for draw, pause in ((0.0, 3.0), (1.0, 3.1)):
-        assert pause_before_retry(
-            error, attempt=1, time_left=60, options=OPTIONS, draw=lambda draw=draw: draw
-        ) == pytest.approx(pause)
+    pauses = [
+        pause_before_retry(error, attempt=1, time_left=60, options=OPTIONS, draw=draw)
+        for draw in (lambda: 0.0, lambda: 1.0)
+    ]
+    assert pauses == pytest.approx([3.0, 3.1])
     assert pause_before_retry(error, attempt=1, time_left=2, options=OPTIONS) is None
 
 

@@ -12,16 +12,72 @@ import sojourn
 from sojourn._async.client import AsyncClient
 from sojourn._sync.client import Client
 
-SURFACE = """
-    ApiKey AppendResult AsyncAttempt AsyncClient AsyncPager AsyncSessionHandle AsyncTurnHandle
-    Attempt BeginTurnResult Client CreateManyResult DeleteResult EndCause EndResult EndTurnResult
-    ExpireCause GetManyResult IfExists JsonMap KeepaliveOptions LabelOperator LabelSelector Lineage
-    Message MessageOrder Metrics MetricsDelta NewMessage NewSession OnConflict Outcome Page Pager
-    PopResult Precondition RawJson ResetResult ResetScope RetryOptions Session SessionContent
-    SessionFilter SessionHandle SessionKey SessionLike SessionOrder SessionRef SojournError State
-    StatePatch StateResult Status TLS TimeRange TruncateResult Turn TurnHandle UpdateResult View
-    connect connect_sync errors retrying tracked
-""".split()
+SURFACE = [
+    "ApiKey",
+    "AppendResult",
+    "AsyncAttempt",
+    "AsyncClient",
+    "AsyncPager",
+    "AsyncSessionHandle",
+    "AsyncTurnHandle",
+    "Attempt",
+    "BeginTurnResult",
+    "Client",
+    "CreateManyResult",
+    "DeleteResult",
+    "EndCause",
+    "EndResult",
+    "EndTurnResult",
+    "ExpireCause",
+    "GetManyResult",
+    "IfExists",
+    "JsonMap",
+    "KeepaliveOptions",
+    "LabelOperator",
+    "LabelSelector",
+    "Lineage",
+    "Message",
+    "MessageOrder",
+    "Metrics",
+    "MetricsDelta",
+    "NewMessage",
+    "NewSession",
+    "OnConflict",
+    "Outcome",
+    "Page",
+    "Pager",
+    "PopResult",
+    "Precondition",
+    "RawJson",
+    "ResetResult",
+    "ResetScope",
+    "RetryOptions",
+    "Session",
+    "SessionContent",
+    "SessionFilter",
+    "SessionHandle",
+    "SessionKey",
+    "SessionLike",
+    "SessionOrder",
+    "SessionRef",
+    "SojournError",
+    "State",
+    "StatePatch",
+    "StateResult",
+    "Status",
+    "TLS",
+    "TimeRange",
+    "TruncateResult",
+    "Turn",
+    "TurnHandle",
+    "UpdateResult",
+    "View",
+    "connect",
+    "connect_sync",
+    "errors",
+    "retrying",
+    "tracked",
+]
 
 
 def test_the_public_names_are_these_and_no_others() -> None:

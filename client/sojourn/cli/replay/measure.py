@@ -19,9 +19,9 @@ class Line:
     method: str
     calls: int
     errors: int
-    p50: float
-    """Half of the successful calls took no longer, in seconds."""
-    p99: float
+    p50: float | None
+    """Half of the successful calls took no longer, in seconds; None: there was none."""
+    p99: float | None
     """Ninety-nine of a hundred took no longer."""
 
 
@@ -64,8 +64,8 @@ class Measures:
         return sum(self.errors.values())
 
 
-def quantile(ordered: list[float], share: float) -> float:
+def quantile(ordered: list[float], share: float) -> float | None:
     """Return the smallest value that at least this share of the values does not exceed."""
     if not ordered:
-        return 0.0
+        return None
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]

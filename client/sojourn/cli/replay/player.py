@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -16,6 +16,8 @@ from sojourn.cli.replay.transcripts import Transcript
 
 T = TypeVar("T")
 Job = TypeVar("Job")
+
+END_REASON = "replayed"
 
 # After one of these, the other sessions would fail in the same way.
 HOPELESS = (
@@ -68,10 +70,14 @@ async def in_parallel(
 
 
 class Measured(Generic[T]):
-    """A context manager whose entry and exit are calls to measure."""
+    """A context manager whose entry, and perhaps exit, is a call to measure."""
 
     def __init__(
-        self, inner: AbstractAsyncContextManager[T], measures: Measures, entry: str, exit_: str
+        self,
+        inner: AbstractAsyncContextManager[T],
+        measures: Measures,
+        entry: str,
+        exit_: str = "",
     ) -> None:
         self._inner = inner
         self._measures = measures
@@ -88,7 +94,7 @@ class Measured(Generic[T]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool | None:
-        if error is not None:
+        if error is not None or not self._exit:
             # Not measured: what is raised from here is the body's own error.
             return await self._inner.__aexit__(kind, error, trace)
         with self._measures.call(self._exit):
@@ -109,48 +115,47 @@ class Player:
         self, transcripts: Iterable[Transcript], progress: Callable[[int], None]
     ) -> Outcome:
         """Play all; call `progress` with the number of messages that were just appended."""
-        outcome = Outcome()
+        failed: dict[int, str] = {}
+        played: dict[int, Played] = {}
 
-        async def work(transcript: Transcript) -> None:
+        async def work(job: tuple[int, Transcript]) -> None:
+            number, transcript = job
             try:
                 ref = await self._play_one(transcript, progress)
             except HOPELESS:
                 raise
             except SojournError as error:
-                outcome.failures.append(
+                failed[number] = (
                     f"{transcript.session_id}: {error.reason or error.code}: {error.message}"
                 )
             else:
-                outcome.played.append(Played(transcript, ref))
+                played[number] = Played(transcript, ref)
 
-        await in_parallel(transcripts, work, self.agents)
-        return outcome
+        await in_parallel(enumerate(transcripts), work, self.agents)
+        # In the order of the file, whoever was faster.
+        return Outcome(
+            [played[number] for number in sorted(played)],
+            [failed[number] for number in sorted(failed)],
+        )
 
     async def _play_one(
         self, transcript: Transcript, progress: Callable[[int], None]
     ) -> sojourn.SessionRef:
         measures = self.measures
-        with measures.call("CreateSession"):
-            created = await self.client.sessions.create(
-                transcript.session_id,
-                user=transcript.user,
-                labels={**self.labels, "outcome": transcript.status.value.lower()},
-                metadata={key: sojourn.RawJson(text) for key, text in transcript.extra.items()},
-                if_exists=self.if_exists,
-            )
-        session = await self.client.attach(created)
-        for batches in transcript.requests():
-            async with Measured(session.turn(), measures, "BeginTurn", "EndTurn") as turn:
-                for batch in batches:
-                    with measures.call("AppendMessages"):
-                        await turn.append_many(batch)
-                    progress(len(batch))
-        with measures.call("EndSession"):
-            await session.end(transcript.status, reason="replayed")
+        described = self.client.session(
+            transcript.session_id,
+            user=transcript.user,
+            labels={**self.labels, "outcome": transcript.status.value.lower()},
+            metadata={key: sojourn.RawJson(text) for key, text in transcript.extra.items()},
+            if_exists=self.if_exists,
+        )
+        async with Measured(described, measures, "CreateSession") as session:
+            for batches in transcript.requests():
+                async with Measured(session.turn(), measures, "BeginTurn", "EndTurn") as turn:
+                    for batch in batches:
+                        with measures.call("AppendMessages"):
+                            await turn.append_many(batch)
+                        progress(len(batch))
+            with measures.call("EndSession"):
+                await session.end(transcript.status, reason=END_REASON)
         return session.ref
-
-
-def split(values: list[T], size: int) -> Iterator[list[T]]:
-    """Return the values in pieces of at most this size."""
-    for start in range(0, len(values), size):
-        yield values[start : start + size]

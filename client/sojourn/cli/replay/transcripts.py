@@ -8,6 +8,7 @@ are stored beside it, so that other readers need not know the form.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ class Recorded:
 
     role: str
     content: str | None
-    """What is stored as the text: None also where a text cannot hold it, such as a list of parts."""
+    """What is stored as the text; None also where a text cannot hold it, as a list of parts."""
     raw: bytes
     """The whole JSON object, as it stands in the file."""
 
@@ -64,9 +65,7 @@ class Transcript:
         """
         starts = [at for at, one in enumerate(self.messages) if one.role == "user"]
         bounds = [0, *starts[1:], len(self.messages)]
-        pieces = [
-            self.messages[low:high] for low, high in zip(bounds, bounds[1:], strict=False)
-        ]
+        pieces = [self.messages[low:high] for low, high in itertools.pairwise(bounds)]
         return [piece for piece in pieces if piece]
 
     def requests(self) -> Iterator[tuple[list[sojourn.NewMessage], ...]]:

@@ -1,4 +1,4 @@
-# Generated from client/sojourn/_async/turn_handle.py by `make gen`. Edit the source, never this file.
+# Generated from client/sojourn/_async/live_turn.py by `make gen`. Edit the source, never this file.
 """A turn in one's hands: renews itself, fences its writes, and knows when it is lost."""
 
 from __future__ import annotations

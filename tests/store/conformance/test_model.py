@@ -1,0 +1,171 @@
+"""A state machine drives a store and the model with the same commands and compares."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from sojourn_server.domain.model import Change, ChangeCause
+from sojourn_server.store.base import Precede, Store, Tx
+from tests.store.backends import Backend, SqliteBackend
+from tests.store.conformance.commands import COMMANDS, look
+from tests.store.conformance.model import Model
+from tests.store.conftest import BACKENDS
+from tests.store.kit import ACTOR, APP, Boom, ManualClock
+
+SEEDS = st.integers(min_value=0, max_value=1 << 32)
+STEPS = st.lists(st.tuples(st.sampled_from(sorted(COMMANDS)), SEEDS), min_size=1, max_size=6)
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Units of random commands, of which some fail, some come first, some run at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.runner = asyncio.Runner()
+        self.model = Model()
+        self.backend: Backend = SqliteBackend(Path(self.folder.name), ManualClock())
+        self.store: Store = self.runner.run(self.backend.open())
+
+    def teardown(self) -> None:
+        self.runner.run(self.backend.close())
+        self.runner.close()
+        self.folder.cleanup()
+
+    async def _play(self, tx: Tx, steps: list[tuple[str, int]], model: Model) -> Model:
+        """The model after these commands, which the transaction carries out as well."""
+        after = model.copy()
+        for name, seed in steps:
+            await COMMANDS[name](tx, after, random.Random(seed))
+        return after.commit()
+
+    async def _unit(self, steps: list[tuple[str, int]]) -> None:
+        answer = await self.store.apply(APP, ACTOR, lambda tx: self._play(tx, steps, self.model))
+        assert answer.changed == (answer.value.head > self.model.head)
+        assert answer.revision == answer.value.head
+        self.model = answer.value
+
+    @rule(steps=STEPS)
+    def unit(self, steps: list[tuple[str, int]]) -> None:
+        self.runner.run(self._unit(steps))
+
+    @rule(several=st.lists(STEPS, min_size=2, max_size=4))
+    def units_at_once(self, several: list[list[tuple[str, int]]]) -> None:
+        """Units in one commit: each must see what the one before it has done."""
+
+        async def play(tx: Tx, steps: list[tuple[str, int]], number: int) -> None:
+            models[number + 1] = await self._play(tx, steps, models[number])
+
+        models = {0: self.model}
+        calls = [
+            self.store.apply(APP, ACTOR, lambda tx, s=steps, n=number: play(tx, s, n))  # type: ignore[misc]
+            for number, steps in enumerate(several)
+        ]
+
+        async def all_of_them() -> list[Any]:
+            return list(await asyncio.gather(*calls))
+
+        answers = self.runner.run(all_of_them())
+        for number, answer in enumerate(answers):
+            assert answer.revision == models[number + 1].head
+        self.model = models[len(several)]
+
+    @rule(steps=STEPS, beside=STEPS)
+    def unit_that_fails_beside_one_that_does_not(
+        self, steps: list[tuple[str, int]], beside: list[tuple[str, int]]
+    ) -> None:
+        async def fails(tx: Tx) -> None:
+            await self._play(tx, steps, self.model)
+            raise Boom
+
+        async def both() -> None:
+            failing, _ = await asyncio.gather(
+                self.store.apply(APP, ACTOR, fails), self._unit(beside), return_exceptions=True
+            )
+            assert isinstance(failing, Boom), failing
+
+        model = self.model
+        self.runner.run(both())
+        assert self.model is not model, "the neighbour was lost"
+
+    @rule(steps=STEPS, first=STEPS)
+    def unit_that_comes_after_another(
+        self, steps: list[tuple[str, int]], first: list[tuple[str, int]]
+    ) -> None:
+        models: list[Model] = []
+
+        async def precedes(tx: Tx) -> None:
+            after = await self._play(tx, first, self.model)
+            if after.head == self.model.head:
+                await tx.log(Change(cause=ChangeCause.UPDATED))
+                after.record(None, None)
+                after.commit()
+            models[:] = [after]
+
+        async def unit(tx: Tx) -> Model:
+            if await tx.head(APP) == self.model.head:
+                await self._play(tx, steps, self.model)
+                raise Precede(precedes)
+            return await self._play(tx, steps, models[0])
+
+        answer = self.runner.run(self.store.apply(APP, ACTOR, unit))
+        assert answer.revision == answer.value.head
+        self.model = answer.value
+
+    @rule(limit=st.sampled_from([1, 3, 100]))
+    def finish_purges(self, limit: int) -> None:
+        for _ in range(1_000):
+            if self.runner.run(self.store.purge(limit)):
+                break
+        else:
+            raise AssertionError("the purge never ends")
+        self.model.finish_purges()
+
+    @rule()
+    def close_and_open(self) -> None:
+        self.runner.run(self.store.close())
+        self.store = self.runner.run(self.backend.open())
+
+    @rule()
+    def crash(self) -> None:
+        crashed = self.store
+        self.store = self.runner.run(self.backend.after_crash(crashed))
+        self.runner.run(crashed.close())
+
+    @rule(seed=SEEDS)
+    def read(self, seed: int) -> None:
+        dice = random.Random(seed)
+        self.runner.run(self.store.read(lambda tx: look(tx, self.model, dice)))
+
+    @invariant()
+    def log_and_requests_agree(self) -> None:
+        log = self.runner.run(self.store.read(lambda tx: tx.changes(APP, 0, 10_000)))
+        assert [(c.revision, c.index, c.before, c.after) for c in log] == self.model.log
+        assert self.runner.run(self.store.read(lambda tx: tx.head(APP))) == self.model.head
+        for key, record in self.model.requests.items():
+            assert self.runner.run(self.store.read(lambda tx, k=key: tx.request(k))) == record  # type: ignore[misc]
+
+
+@pytest.mark.rule("S1", "S2", "S4", "S5", "S6", "S7", "S12", "S13", "S20", "S30", "S41")
+@pytest.mark.parametrize("backend", BACKENDS, indirect=False)
+@pytest.mark.timeout(600)
+def test_a_store_does_what_the_model_does(backend: str) -> None:
+    assert backend == "sqlite"
+    run_state_machine_as_test(
+        StoreMachine,
+        settings=settings(
+            max_examples=40,
+            stateful_step_count=25,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
