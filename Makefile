@@ -10,7 +10,8 @@ FILE ?=
 
 .DEFAULT_GOAL := all
 CHECKS := check-ruff check-format check-types check-imports check-buf check-stubs check-sync \
-	check-comments check-lengths check-docker check-api-docs check-docs
+	check-comments check-lengths check-docker check-api-docs check-docs \
+	check-cli-docs
 .PHONY: all help setup gen check $(CHECKS) test pytest demo bench faults lock clean
 
 all: test ## check and test everything
@@ -54,6 +55,7 @@ gen: setup ## generate the stubs, the contract's surface, its reference and the 
 	$(GEN_VENV)/bin/python -m tools.gen_api_docs
 	$(BIN)/python -m tools.gen_sync
 	$(BIN)/python -m tools.gen_docs
+	$(BIN)/python -m tools.gen_cli_docs
 
 # --- checks: each can be run alone; `make -j2 check` runs them side by side ----------------------
 
@@ -83,6 +85,9 @@ check-api-docs: setup
 
 check-docs: setup
 	$(BIN)/python -m tools.gen_docs --check
+
+check-cli-docs: setup
+	$(BIN)/python -m tools.gen_cli_docs --check
 
 check-sync: setup
 	$(BIN)/python -m tools.gen_sync --check

@@ -18,7 +18,7 @@ import grpc
 import grpc.aio
 
 from sojourn._status import Status
-from sojourn.errors import ClientClosedError
+from sojourn.errors import ClientClosedError, ConfigurationError, InternalError
 from sojourn.options import TLS, KeepaliveOptions
 from sojourn.v1.admin_service_pb2_grpc import AdminServiceStub
 from sojourn.v1.app_service_pb2_grpc import AppServiceStub
@@ -110,7 +110,7 @@ class SyncStubs:
 
 
 class AsyncChannel:
-    """One connection, opened at first use, in the event loop of that use."""
+    """One connection, opened at first use; it belongs to the event loop of that use."""
 
     def __init__(self, target: str, tls: TLS | None, keepalive: KeepaliveOptions) -> None:
         self._target = target
@@ -118,13 +118,25 @@ class AsyncChannel:
         self._keepalive = keepalive
         self._channel: grpc.aio.Channel | None = None
         self._stubs: AsyncStubs | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
     @property
     def stubs(self) -> AsyncStubs:
-        """The stubs; the first access opens the channel. Raises `ClientClosedError`."""
+        """The stubs; the first access opens the channel.
+
+        Raises `ClientClosedError`, and `ConfigurationError` in any other event loop than the first
+        or in none.
+        """
         if self._closed:
             raise ClientClosedError("the client is closed")
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError as error:
+            raise ConfigurationError("an async client needs a running event loop") from error
+        if self._loop not in {None, loop}:
+            raise ConfigurationError("the client belongs to another event loop: make one in each")
+        self._loop = loop
         if self._stubs is None:
             options = _options(self._keepalive, self._tls)
             self._channel = (
@@ -145,7 +157,9 @@ class AsyncChannel:
     ) -> Response:
         """Send one request and return the answer; raise `RpcError` or `ClientClosedError`."""
         try:
-            return await method(request, timeout=timeout, metadata=tuple(metadata))
+            answer: Response | None = await method(
+                request, timeout=timeout, metadata=tuple(metadata)
+            )
         except grpc.aio.UsageError as error:
             raise ClientClosedError("the client is closed") from error
         except asyncio.CancelledError as error:
@@ -154,6 +168,11 @@ class AsyncChannel:
             if self._closed and task is not None and not task.cancelling():
                 raise ClientClosedError("the client was closed during the call") from error
             raise
+        if answer is None:
+            # grpc.aio gives this, with a line in the log, for bytes that are no such message.
+            name = type(request).__name__.removesuffix("Request")
+            raise InternalError("the answer could not be read", method=name)
+        return answer
 
     async def close(self) -> None:
         """Close the connection; calls that are under way end with `ClientClosedError`."""

@@ -90,7 +90,9 @@ def create_sessions(
     request_id: str | None = None,
 ) -> session_service_pb2.BatchCreateSessionsRequest:
     """Build BatchCreateSessions."""
-    described = [describe.new_session(one, default_labels) for one in sessions]
+    described = [
+        describe.new_session(one, default_labels) for one in check.items("sessions", sessions)
+    ]
     if not 1 <= len(described) <= check.MAX_ITEMS:
         raise check.invalid("sessions", f"must be 1 to {check.MAX_ITEMS}")
     return session_service_pb2.BatchCreateSessionsRequest(
@@ -118,10 +120,10 @@ def get_session(
 
 
 def get_sessions(
-    app: str, sessions: Iterable[inputs.SessionLike], *, user: str = "", view: View = View.FULL
+    app: str, sessions: Iterable[inputs.SessionLike], *, user: str = "", view: View = View.BASIC
 ) -> list[session_service_pb2.BatchGetSessionsRequest]:
     """Build as many BatchGetSessions as it takes: 1,000 sessions each."""
-    refs = [describe.session_ref(app, one, user) for one in sessions]
+    refs = [describe.session_ref(app, one, user) for one in check.items("sessions", sessions)]
     if len({ref.app for ref in refs}) > 1:
         raise check.invalid("sessions", "must all be of one app")
     return [
@@ -134,6 +136,10 @@ def get_sessions(
 
 def list_sessions(app: str, fields: inputs.ListFields) -> session_service_pb2.ListSessionsRequest:
     """Build ListSessions without what differs from page to page."""
+    unknown = fields.keys() - inputs.ListFields.__annotations__.keys()
+    if unknown:
+        name = min(unknown)
+        raise check.invalid(name, "is nothing that a list can be asked for")
     user = fields.get("user")
     choice = describe.member("order", SessionOrder, fields.get("order", SessionOrder.CREATE_TIME))
     return session_service_pb2.ListSessionsRequest(
@@ -143,7 +149,7 @@ def list_sessions(app: str, fields: inputs.ListFields) -> session_service_pb2.Li
             fields.get("filter"), fields.get("status", Status.ACTIVE), fields.get("labels")
         ),
         order=session_pb2.SessionOrder.Value(f"SESSION_ORDER_{choice}"),
-        descending=fields.get("descending", False),
+        descending=check.flag("descending", fields.get("descending", False)),
     )
 
 
@@ -187,7 +193,7 @@ def update_session(
         precondition=describe.precondition(precondition),
         labels=check.labels({} if labels is None else labels),
         remove_labels=check.names("remove_labels", remove_labels),
-        replace_labels=replace_labels,
+        replace_labels=check.flag("replace_labels", replace_labels),
         metadata=check.metadata({} if metadata is None else metadata),
         remove_metadata=check.names("remove_metadata", remove_metadata),
         state=describe.state_patches(state, user_state, app_state),
@@ -234,7 +240,7 @@ def end_session(
         status=number,
         reason=check.free_text("reason", reason),
         result=check.json_text("result", result, maximum=check.MAX_STATE_VALUE),
-        cascade=cascade,
+        cascade=check.flag("cascade", cascade),
         request_id=_request_id(request_id),
     )
 
@@ -256,7 +262,7 @@ def reset_session(
         session=describe.session_ref(app, session, user),
         precondition=describe.precondition(precondition),
         scope=session_service_pb2.ResetScope.Value(f"RESET_SCOPE_{choice}"),
-        if_idle=if_idle,
+        if_idle=check.flag("if_idle", if_idle),
         reason=check.free_text("reason", reason),
         request_id=_request_id(request_id),
     )
@@ -275,7 +281,7 @@ def delete_session(
     return session_service_pb2.DeleteSessionRequest(
         session=describe.session_ref(app, session, user),
         precondition=describe.precondition(precondition),
-        force=force,
+        force=check.flag("force", force),
         request_id=_request_id(request_id),
     )
 
@@ -315,7 +321,7 @@ def begin_turn(
         lease=None if lease is None else to_duration(turn_lease(lease)),
         on_conflict=turn_service_pb2.OnConflict.Value(f"ON_CONFLICT_{choice}"),
         wait_timeout=None if wait is None else to_duration(wait_timeout(wait)),
-        create_if_missing=create_if_missing,
+        create_if_missing=check.flag("create_if_missing", create_if_missing),
         request_id=_request_id(request_id),
     )
 
@@ -368,17 +374,16 @@ def append_messages(
     request_id: str | None = None,
 ) -> history_service_pb2.AppendMessagesRequest:
     """Build AppendMessages."""
-    if len(messages) > check.MAX_ITEMS:
+    new = check.items("messages", messages)
+    if len(new) > check.MAX_ITEMS:
         raise check.invalid("messages", f"must be at most {check.MAX_ITEMS}")
     return history_service_pb2.AppendMessagesRequest(
         session=describe.session_ref(app, session, user),
         precondition=describe.precondition(precondition),
-        messages=[
-            describe.new_message(f"messages[{index}]", one) for index, one in enumerate(messages)
-        ],
+        messages=[describe.new_message(f"messages[{index}]", one) for index, one in enumerate(new)],
         state=describe.state_patches(state, user_state, app_state),
         metrics=describe.metrics_delta(metrics),
-        create_if_missing=create_if_missing,
+        create_if_missing=check.flag("create_if_missing", create_if_missing),
         request_id=_request_id(request_id),
     )
 

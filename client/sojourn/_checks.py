@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from unicodedata import category
 
 from sojourn._json import encode, encode_map
@@ -21,6 +21,8 @@ from sojourn.errors import (
     InvalidFieldError,
 )
 from sojourn.models import EPOCH
+
+T = TypeVar("T")
 
 MAX_APP = 128
 MAX_ID = 256
@@ -60,6 +62,37 @@ def too_large(field: str, limit: int) -> ContentTooLargeError:
     return ContentTooLargeError(
         f"{field}: more than {limit} bytes", metadata={"field": field, "limit_bytes": str(limit)}
     )
+
+
+def instance(field: str, value: object, kind: type[T]) -> T:
+    """Return the value if it is of this type."""
+    if not isinstance(value, kind):
+        raise wrong_type(field, f"a {kind.__name__}", value)
+    return value
+
+
+def mapping(field: str, value: Mapping[Any, T]) -> Mapping[Any, T]:
+    """Return the value if it is a mapping."""
+    if not isinstance(value, Mapping):
+        raise wrong_type(field, "a mapping", value)
+    return value
+
+
+def flag(field: str, value: object) -> bool:
+    """Return a bool."""
+    return instance(field, value, bool)
+
+
+def optional_flag(field: str, value: object) -> bool | None:
+    """Return a bool or None."""
+    return None if value is None else flag(field, value)
+
+
+def items(field: str, values: Iterable[T]) -> list[T]:
+    """Return a list of what is iterated; a str is no such thing here."""
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise wrong_type(field, "a list", values)
+    return list(values)
 
 
 def string(field: str, value: object) -> str:
@@ -163,9 +196,7 @@ def label_value(field: str, value: object) -> str:
 
 def labels(value: Mapping[str, str], field: str = "labels") -> dict[str, str]:
     """Return up to 64 labels."""
-    if not isinstance(value, Mapping):
-        raise wrong_type(field, "a mapping", value)
-    if len(value) > MAX_LABELS:
+    if len(mapping(field, value)) > MAX_LABELS:
         raise invalid(field, f"must have at most {MAX_LABELS} entries")
     return {
         label_key(field, key): label_value(f"{field}[{key!r}]", text) for key, text in value.items()
@@ -208,9 +239,7 @@ def json_text(field: str, value: Any, *, maximum: int) -> str:
 
 def names(field: str, values: Iterable[str], *, maximum: int = MAX_LABELS) -> list[str]:
     """Return a list of keys to remove."""
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise wrong_type(field, "a list of str", values)
-    keys = [map_key(field, key) for key in values]
+    keys = [map_key(field, key) for key in items(field, values)]
     if len(keys) > maximum:
         raise invalid(field, f"must have at most {maximum} entries")
     return keys
@@ -252,6 +281,8 @@ def duration(
 def nanoseconds(field: str, value: object) -> int:
     """Return an instant in nanoseconds since 1970, given so or as an aware datetime."""
     if isinstance(value, int) and not isinstance(value, bool):
+        if not -62_135_596_800 <= value // 10**9 < 253_402_300_800:
+            raise invalid(field, "must be from the year 1 to the year 9999")
         return value
     if not isinstance(value, datetime):
         raise wrong_type(field, "an aware datetime or nanoseconds since 1970", value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -37,7 +37,7 @@ def statuses(field: str, values: str | Iterable[str] | None) -> list[session_pb2
     """Return the statuses to select by; None, and the word "any", mean all."""
     if values is None or values == "any":
         return []
-    several = [values] if isinstance(values, str) else list(values)
+    several = [values] if isinstance(values, str) else check.items(field, values)
     return [
         session_pb2.SessionStatus.Value(f"SESSION_STATUS_{member(field, Status, one)}")
         for one in several
@@ -61,7 +61,7 @@ def session_ref(
             "session", "a session id, SessionKey, SessionRef or Session", session
         )
     for field, value in (("user", user), ("uid", uid)):
-        if value and getattr(named, field) not in {"", value}:
+        if check.string(field, value) and getattr(named, field) not in {"", value}:
             raise check.invalid(field, "is another one than the session names")
     session_id = check.name("session_id", named.session_id)
     wanted_uid = check.name("uid", named.uid or uid, maximum=36)
@@ -84,6 +84,7 @@ def precondition(value: inputs.Precondition | None) -> session_pb2.Precondition 
     """Return what must hold."""
     if value is None:
         return None
+    check.instance("precondition", value, inputs.Precondition)
     return session_pb2.Precondition(
         etag=check.opaque("precondition.etag", value.etag, maximum=128),
         generation=_count("precondition.generation", value.generation, minimum=1),
@@ -113,7 +114,7 @@ def state_patch(field: str, value: inputs.StateChange | None) -> session_pb2.Sta
     return session_pb2.StatePatch(
         set=written,
         remove=removed,
-        replace=patch.replace,
+        replace=check.flag(f"{field}.replace", patch.replace),
         expected_version=_count(f"{field}.expected_version", patch.expected_version),
     )
 
@@ -137,8 +138,8 @@ def metrics_delta(value: inputs.MetricsDelta | None) -> session_pb2.MetricsDelta
     """Return what to add to the counters."""
     if value is None:
         return None
-    if not isinstance(value.counters, Mapping):
-        raise check.wrong_type("metrics.counters", "a mapping", value.counters)
+    check.instance("metrics", value, inputs.MetricsDelta)
+    check.mapping("metrics.counters", value.counters)
     if len(value.counters) > check.MAX_LABELS:
         raise check.invalid("metrics.counters", f"must have at most {check.MAX_LABELS} entries")
     length = value.processing_time
@@ -163,8 +164,8 @@ def new_session(
     value: inputs.NewSession, default_labels: Mapping[str, str]
 ) -> session_service_pb2.NewSession:
     """Return a session to create; its own labels win over the default ones."""
-    if not isinstance(value.labels, Mapping):
-        raise check.wrong_type("labels", "a mapping", value.labels)
+    check.instance("sessions", value, inputs.NewSession)
+    check.mapping("labels", value.labels)
     return session_service_pb2.NewSession(
         user=check.name("user", value.user),
         session_id=check.name("session_id", value.session_id),
@@ -179,10 +180,11 @@ def new_session(
 
 
 def _ephemeral(value: inputs.NewSession) -> session_service_pb2.Ephemeral | None:
-    if value.owner_turn_token and value.owner_lease is not None:
+    token = check.string("owner_turn_token", value.owner_turn_token)
+    if token and value.owner_lease is not None:
         raise check.invalid("owner_lease", "cannot be set together with owner_turn_token")
-    if value.owner_turn_token:
-        return session_service_pb2.Ephemeral(turn_token=turn_token(value.owner_turn_token))
+    if token:
+        return session_service_pb2.Ephemeral(turn_token=turn_token(token))
     if value.owner_lease is not None:
         return session_service_pb2.Ephemeral(lease=owner_lease(value.owner_lease))
     return None
@@ -197,12 +199,10 @@ def owner_lease(value: inputs.Duration) -> Any:
 
 def new_message(field: str, value: inputs.NewMessage) -> message_pb2.NewMessage:
     """Return a message to append: content, payload and metadata together up to 1 MiB."""
-    if not isinstance(value, inputs.NewMessage):
-        raise check.wrong_type(field, "a NewMessage", value)
+    check.instance(field, value, inputs.NewMessage)
     if value.content is not None and "\x00" in check.string("content", value.content):
         raise check.invalid("content", "must not hold NUL")
-    if not isinstance(value.payload, bytes):
-        raise check.wrong_type("payload", "bytes", value.payload)
+    check.instance("payload", value.payload, bytes)
     texts = check.metadata(value.metadata)
     size = len(value.payload) + sum(len(text.encode()) for text in texts.values())
     if size + len((value.content or "").encode()) > check.MAX_MESSAGE:
@@ -228,21 +228,24 @@ def selectors(labels: inputs.Labels | None) -> list[session_pb2.LabelSelector]:
         return []
     if isinstance(labels, Mapping):
         chosen: list[inputs.LabelSelector] = [
-            inputs.LabelSelector.one_of(key, *([values] if isinstance(values, str) else values))
+            inputs.LabelSelector(
+                key,
+                LabelOperator.IN,
+                [values] if isinstance(values, str) else check.items("labels", values),
+            )
             for key, values in labels.items()
         ]
     else:
-        chosen = list(labels)
+        chosen = check.items("labels", labels)
     if len(chosen) > 16:
         raise check.invalid("labels", "must be at most 16 selectors")
     return [_selector(one) for one in chosen]
 
 
 def _selector(value: inputs.LabelSelector) -> session_pb2.LabelSelector:
-    if not isinstance(value, inputs.LabelSelector):
-        raise check.wrong_type("labels", "a mapping, or LabelSelectors", value)
+    check.instance("labels", value, inputs.LabelSelector)
     operator = member("labels.operator", LabelOperator, value.operator)
-    wanted: Sequence[str] = value.values
+    wanted = check.items("labels", value.values)
     if (operator in {"IN", "NOT_IN"}) != bool(wanted) or len(wanted) > 64:
         raise check.invalid(
             "labels", "IN and NOT_IN take 1 to 64 values, EXISTS and NOT_EXISTS none"
@@ -263,10 +266,9 @@ def session_filter(
 
     `status` counts unless the filter names statuses itself; `labels` come on top of the filter's.
     """
-    chosen = value or inputs.SessionFilter()
-    named = list(chosen.statuses)
-    if chosen.error_rate_above is not None and not 0 <= chosen.error_rate_above <= 1:
-        raise check.invalid("filter.error_rate_above", "must be from 0 to 1")
+    chosen = inputs.SessionFilter() if value is None else value
+    check.instance("filter", chosen, inputs.SessionFilter)
+    named = check.items("filter.statuses", chosen.statuses)
     return session_pb2.SessionFilter(
         statuses=statuses("filter.statuses", named) if named else statuses("status", status),
         labels=[*selectors(chosen.labels), *selectors(labels)],
@@ -274,9 +276,9 @@ def session_filter(
             "filter.session_id_prefix", chosen.session_id_prefix, maximum=check.MAX_ID
         ),
         parent_uid=check.name("filter.parent_uid", chosen.parent_uid, maximum=36),
-        has_parent=chosen.has_parent,
-        ephemeral=chosen.ephemeral,
-        has_turn=chosen.has_turn,
+        has_parent=check.optional_flag("filter.has_parent", chosen.has_parent),
+        ephemeral=check.optional_flag("filter.ephemeral", chosen.ephemeral),
+        has_turn=check.optional_flag("filter.has_turn", chosen.has_turn),
         create_time=_time_range("create_time", chosen.create_time),
         update_time=_time_range("update_time", chosen.update_time),
         end_time=_time_range("end_time", chosen.end_time),
@@ -285,10 +287,10 @@ def session_filter(
         idle_longer_than=_duration("filter.idle_longer_than", chosen.idle_longer_than),
         request_count_above=_count("filter.request_count_above", chosen.request_count_above),
         error_count_above=_count("filter.error_count_above", chosen.error_count_above),
-        error_rate_above=chosen.error_rate_above,
+        error_rate_above=_rate("filter.error_rate_above", chosen.error_rate_above),
         end_causes=[
             session_pb2.EndCause.Value(f"END_CAUSE_{member('filter.end_causes', EndCause, one)}")
-            for one in chosen.end_causes
+            for one in check.items("filter.end_causes", chosen.end_causes)
         ],
     )
 
@@ -296,6 +298,7 @@ def session_filter(
 def _time_range(field: str, value: inputs.TimeRange | None) -> session_pb2.TimeRange | None:
     if value is None:
         return None
+    check.instance(f"filter.{field}", value, inputs.TimeRange)
     start, end = value.not_before, value.before
     return session_pb2.TimeRange(
         not_before=None
@@ -305,6 +308,16 @@ def _time_range(field: str, value: inputs.TimeRange | None) -> session_pb2.TimeR
         if end is None
         else to_timestamp(check.nanoseconds(f"filter.{field}.before", end)),
     )
+
+
+def _rate(field: str, value: float | None) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise check.wrong_type(field, "a number", value)
+    if not 0 <= value <= 1:
+        raise check.invalid(field, "must be from 0 to 1")
+    return value
 
 
 def _duration(field: str, value: inputs.Duration | None) -> Any:

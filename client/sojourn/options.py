@@ -74,8 +74,8 @@ class RetryOptions:
     `max_backoff`; where the server names a pause, at least that. No pause goes past the deadline.
     """
 
-    max_attempts: int = 5
-    """How often a call is sent at most; 1: never again."""
+    max_attempts: int = 7
+    """How often a call is sent at most, 1: never again. Seven bridge a restart of some seconds."""
     initial_backoff: timedelta = timedelta(milliseconds=100)
     max_backoff: timedelta = timedelta(seconds=10)
     multiplier: float = 2.0

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncLocalServer", "LocalServer", "serve", "serve_sync"]
 
+# A test that is over wants no turn and no call to finish any more.
+STOP_GRACE = 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class AsyncLocalServer:
@@ -64,7 +67,7 @@ async def serve(**settings: Any) -> AsyncIterator[AsyncLocalServer]:
         try:
             yield AsyncLocalServer(running.target)
         finally:
-            await running.stop()
+            await running.stop(STOP_GRACE)
 
 
 @contextmanager
@@ -77,7 +80,7 @@ def serve_sync(**settings: Any) -> Iterator[LocalServer]:
             try:
                 yield LocalServer(running.target)
             finally:
-                thread.run(running.stop())
+                thread.run(running.stop(STOP_GRACE))
     finally:
         thread.close()
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import platform
+import socket
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable
@@ -36,6 +38,8 @@ from sojourn_server.store.sqlite.schema import migrations
 
 STOP_GRACE: Final = 1.0
 """How long the last answers may take to leave once no handler runs, in seconds."""
+LAST_CALLS: Final = 0.01
+"""How long grpc may take to tell callers that it stops, before the last are refused."""
 TURNS_POLL: Final = 0.1
 """How often a drain looks whether turns are over, in seconds."""
 EVICTION_GRACE: Final = 2.0
@@ -64,6 +68,7 @@ async def start(settings: Settings) -> RunningServer:
     """
     clock = WallClock()
     credentials = _credentials(settings)
+    await _check_address(settings.listen)
     store = SqliteStore(settings.sqlite_path, clock=clock, synchronous=settings.sqlite_synchronous)
     await store.open()
     async with contextlib.AsyncExitStack() as undo:
@@ -211,8 +216,12 @@ class RunningServer:
         if not await self._idle_within(max(0.0, begin + grace - time.monotonic())):
             _log.warning("breaking off calls", running=self._pipeline.running)
             self._pipeline.evict()
+        await self._pipeline.hold()
         # No handler runs any more: what the grace is for are answers on their way out.
-        await self._server.stop(STOP_GRACE)
+        stopped = asyncio.create_task(self._server.stop(STOP_GRACE))
+        await asyncio.sleep(LAST_CALLS)
+        self._pipeline.release()
+        await stopped
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(EVICTION_GRACE):
                 await self._pipeline.idle()
@@ -295,11 +304,38 @@ def _bind(server: grpc.aio.Server, listen: str, credentials: grpc.ServerCredenti
     except RuntimeError:
         port = 0
     if not port:
-        raise CannotListen(
-            f"cannot listen on {listen}: the address is in use, or is none of this machine's, "
-            "or its certificate cannot be used."
-        )
+        cause = "the address" if credentials is None else "the certificate, its key or the address"
+        raise CannotListen(f"cannot listen on {listen}: {cause} cannot be used.")
     return port
+
+
+async def _check_address(listen: str) -> None:
+    """Try the address by ourselves, for grpc does not say what is wrong with it.
+
+    Raises:
+        CannotListen: It is taken, or none of this machine's.
+    """
+    address = split_address(listen)
+    loop = asyncio.get_running_loop()
+    failed: OSError | None = None
+    usable = False
+    try:
+        found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        found, failed = [], error
+    for family, kind, protocol, _, place in found:
+        try:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(place)
+            usable = True
+        except OSError as error:
+            failed = error
+            if error.errno == errno.EADDRINUSE:
+                break
+    # A name may have an address that this machine lacks; one that is taken is a mistake.
+    if failed is not None and (not usable or failed.errno == errno.EADDRINUSE):
+        raise CannotListen(f"cannot listen on {listen}: {failed.strerror}.") from None
 
 
 def _credentials(settings: Settings) -> grpc.ServerCredentials | None:

@@ -27,8 +27,8 @@ _UNITS: Final[dict[str, Nanos]] = {
     "h": HOUR,
     "d": DAY,
 }
-_LENGTH: Final = re.compile(r"(?:\d+(?:ms|s|m|h|d))+")
-_PART: Final = re.compile(r"(\d+)(ms|s|m|h|d)")
+_LENGTH: Final = re.compile(r"(?:[0-9]+(?:ms|s|m|h|d))+")
+_PART: Final = re.compile(r"([0-9]+)(ms|s|m|h|d)")
 _LENGTH_MOST: Final[Nanos] = 3_650 * DAY
 _SQLITE: Final = "sqlite:///"
 

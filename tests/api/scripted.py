@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import grpc
 from google.protobuf.any_pb2 import Any as Packed
@@ -84,14 +85,14 @@ class _Handler(grpc.GenericRpcHandler):
     def __init__(self, script: Script) -> None:
         self._script = script
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         return grpc.unary_unary_rpc_method_handler(self._answer(handler_call_details.method))
 
     def _answer(self, path: str) -> Callable[[bytes, grpc.ServicerContext], bytes]:
         script = self._script
 
         def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
-            metadata = {key: value for key, value in context.invocation_metadata()}
+            metadata = dict(context.invocation_metadata())
             left = context.time_remaining() or 0.0
             script.seen.append(Seen(path.rpartition("/")[2], request, metadata, left))
             if script.hold is not None:

@@ -19,7 +19,7 @@ def sync_together(*calls: Callable[[], T]) -> list[T | BaseException]:
     def outcome(call: Callable[[], T]) -> T | BaseException:
         try:
             return call()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the outcome
             return error
 
     with ThreadPoolExecutor(max_workers=len(calls)) as pool:

@@ -12,13 +12,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 import grpc.aio
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
 
 from sojourn.v1 import (
     history_service_pb2,
@@ -38,13 +42,31 @@ APP = "faults"
 
 
 class ServerProcess:
-    """`sojourn-server` on one SQLite file, on a free port of the loopback."""
+    """`sojourn-server` on one SQLite file, on a port of the loopback.
 
-    def __init__(self, folder: Path, *flags: str) -> None:
+    Args:
+        folder: Where its files are.
+        flags: More flags.
+        port: The port; 0: a free one, another at each start.
+        environment: More variables.
+        module: What is run; it takes the server's flags.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *flags: str,
+        port: int = 0,
+        environment: Mapping[str, str] | None = None,
+        module: str = "sojourn_server",
+    ) -> None:
         self.folder = folder
         self.store = folder / "store" / "sojourn.db"
         self.store.parent.mkdir(exist_ok=True)
         self.flags = flags
+        self.port = port
+        self.environment = dict(environment or {})
+        self.module = module
         self.process: subprocess.Popen[bytes] | None = None
         self.target = ""
         self.started_in = 0.0
@@ -56,11 +78,12 @@ class ServerProcess:
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "sojourn_server"),
-                    *("--listen", "127.0.0.1:0", "--port-file", str(port_file)),
+                    *(sys.executable, "-m", self.module),
+                    *("--listen", f"127.0.0.1:{self.port}", "--port-file", str(port_file)),
                     *("--store", f"sqlite:///{self.store}"),
                     *self.flags,
                 ],
+                env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -115,6 +138,16 @@ class ServerProcess:
         return [file.name for file in files if needle in file.read_bytes()]
 
 
+def reason_of(error: grpc.aio.AioRpcError) -> str:
+    """The reason in an error's details; empty: no server of ours has answered."""
+    status = rpc_status.from_call(error)
+    for detail in status.details if status is not None else ():
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info):
+            return str(info.reason)
+    return ""
+
+
 @dataclass
 class Expected:
     """One session, as its writer knows it."""
@@ -134,34 +167,56 @@ class Writer:
     def __init__(self, name: str) -> None:
         self.name = name
         self.sessions: list[Expected] = []
-        self.acknowledged = 0
+        self.revisions: list[int] = []
+        """Of each acknowledged write, in the order of the answers."""
+        self.refusals: Counter[str] = Counter()
+        """Why writes were refused."""
         self._number = 0
+
+    @property
+    def acknowledged(self) -> int:
+        """How many writes were acknowledged."""
+        return len(self.revisions)
 
     async def run(self, channel: grpc.aio.Channel, stop: asyncio.Event) -> None:
         """Write until told to stop, or until the server is gone."""
-        sessions = session_service_pb2_grpc.SessionServiceStub(channel)
-        history = history_service_pb2_grpc.HistoryServiceStub(channel)
         with contextlib.suppress(grpc.aio.AioRpcError):
-            await self.settle(channel)
-            while not stop.is_set():
-                session = self._new_session()
-                assert session.pending_create is not None
-                await sessions.CreateSession(session.pending_create, timeout=20)
-                session.created, session.pending_create = True, None
-                self.acknowledged += 1
-                for _ in range(5):
-                    await self._append(history, session)
+            await self._write(channel, stop)
+
+    async def run_through(self, channel: grpc.aio.Channel, stop: asyncio.Event) -> None:
+        """Write until told to stop; what is refused is asked again, with the same request_id."""
+        while not stop.is_set():
+            try:
+                await self._write(channel, stop)
+            except grpc.aio.AioRpcError as error:
+                self.refusals[reason_of(error) or error.code().name] += 1
+                await asyncio.sleep(0.01)
+
+    async def _write(self, channel: grpc.aio.Channel, stop: asyncio.Event) -> None:
+        history = history_service_pb2_grpc.HistoryServiceStub(channel)
+        await self.settle(channel)
+        while not stop.is_set():
+            session = self._new_session()
+            await self._create(channel, session)
+            for _ in range(5):
+                await self._append(history, session)
 
     async def settle(self, channel: grpc.aio.Channel) -> None:
         """Repeat what was not acknowledged, with the same request_id."""
-        sessions = session_service_pb2_grpc.SessionServiceStub(channel)
         history = history_service_pb2_grpc.HistoryServiceStub(channel)
-        for session in self.sessions:
+        # Only the newest can have something open.
+        for session in self.sessions[-1:]:
             if session.pending_create is not None:
-                await sessions.CreateSession(session.pending_create, timeout=20)
-                session.created, session.pending_create = True, None
+                await self._create(channel, session)
             if session.pending is not None:
                 await self._send(history, session)
+
+    async def _create(self, channel: grpc.aio.Channel, session: Expected) -> None:
+        assert session.pending_create is not None
+        sessions = session_service_pb2_grpc.SessionServiceStub(channel)
+        answer = await sessions.CreateSession(session.pending_create, timeout=20)
+        session.created, session.pending_create = True, None
+        self.revisions.append(answer.revision)
 
     def _new_session(self) -> Expected:
         self._number += 1
@@ -185,10 +240,10 @@ class Writer:
 
     async def _send(self, history: HistoryStub, session: Expected) -> None:
         assert session.pending is not None
-        await history.AppendMessages(session.pending, timeout=20)
+        answer = await history.AppendMessages(session.pending, timeout=20)
         session.messages.append(session.pending.messages[0].content)
         session.pending = None
-        self.acknowledged += 1
+        self.revisions.append(answer.revision)
 
 
 def ref(session_id: str) -> session_pb2.SessionRef:
@@ -225,3 +280,11 @@ async def stored_session_ids(channel: grpc.aio.Channel) -> list[str]:
         if not page.next_page_token:
             return ids
         request.page_token = page.next_page_token
+
+
+async def health(channel: grpc.aio.Channel, service: str) -> bool:
+    """Whether a service is SERVING."""
+    answer = await health_pb2_grpc.HealthStub(channel).Check(
+        health_pb2.HealthCheckRequest(service=service), timeout=20
+    )
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

@@ -9,6 +9,7 @@ from sojourn_server.domain.commands import (
     IfExists,
     NewOwner,
     NewSession,
+    OnConflict,
     Precondition,
     StatePatch,
     StatePatches,
@@ -238,8 +239,6 @@ async def test_a_child_of_a_turn_ends_with_that_turn(world: World) -> None:
 
 
 async def test_a_child_of_a_turn_ends_when_the_turn_is_stolen_or_abandoned(world: World) -> None:
-    from sojourn_server.domain.commands import OnConflict
-
     parent = await world.create("p")
     owner = NewOwner(turn_token=await world.turn("p"))
     stolen = await world.create("stolen", parent_uid=parent.uid, owner=owner)
@@ -327,7 +326,7 @@ async def test_a_batch_below_many_overdue_parents_is_settled_first(world: World)
     wanted = [NewSession(user=USER, parent_uid=parent.uid) for parent in parents]
     answer = await world.sessions.create_many(world.call("BatchCreateSessions"), APP, wanted)
     assert len(answer.outcome.sessions) == 40
-    assert all((await world.stored(parent)).turn is None for parent in parents)
+    assert [(await world.stored(parent)).turn for parent in parents] == [None] * 40
 
 
 async def test_of_many_creations_of_one_id_at_once_one_succeeds(world: World) -> None:

@@ -24,6 +24,10 @@ class Backend(Protocol):
         """A store over this backend's data, opened; the only one unless said otherwise."""
         ...
 
+    async def reopen(self, store: Store) -> Store:
+        """A store over the data of another one, which is closed."""
+        ...
+
     async def after_crash(self, store: Store) -> Store:
         """A store over what would be left if `store` died this instant, opened."""
         ...
@@ -54,6 +58,11 @@ class SqliteBackend:
 
     async def open(self) -> Store:
         return await self._open(self._folder / "sojourn.db")
+
+    async def reopen(self, store: Store) -> Store:
+        assert isinstance(store, SqliteStore)
+        await store.close()
+        return await self._open(store.path)
 
     async def after_crash(self, store: Store) -> Store:
         assert isinstance(store, SqliteStore)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -22,10 +22,12 @@ from sojourn_server.store.base import (
     Applied,
     Candidates,
     LoggedChange,
+    MessageRange,
     ReadTx,
     RequestKey,
     RequestRecord,
     SessionRow,
+    SortBy,
     Store,
     Tx,
 )
@@ -106,6 +108,17 @@ def changed(session: Session, **fields: Any) -> Session:
     return msgspec.structs.replace(session, **fields)
 
 
+def sort_value(row: SessionRow, sort_by: SortBy) -> int | str:
+    """What a row is sorted by in a list."""
+    values: dict[SortBy, int | str] = {
+        SortBy.CREATE: row.create_order,
+        SortBy.SESSION_ID: row.session.session_id,
+        SortBy.UPDATE: row.session.update_time,
+        SortBy.ACTIVITY: row.session.activity_time,
+    }
+    return values[sort_by]
+
+
 async def insert(tx: Tx, session: Session, due: Nanos | None = None) -> SessionRow:
     """Add a session and log it."""
     row = await tx.insert_session(session, due)
@@ -161,6 +174,49 @@ async def list_ids(store: Store, **query: Any) -> list[str]:
     return [row.session.session_id for row in await store.read(lambda tx: tx.candidates(asked))]
 
 
+async def listed(store: Store, query: Candidates) -> list[SessionRow]:
+    """A candidate list."""
+    return list(await store.read(lambda tx: tx.candidates(query)))
+
+
+async def record_of(store: Store, key: RequestKey) -> RequestRecord | None:
+    """What is remembered of a request."""
+    return await store.read(lambda tx: tx.request(key))
+
+
+async def contents_of(store: Store, content_ids: Sequence[int]) -> list[bytes]:
+    return list(await store.read(lambda tx: tx.contents(content_ids)))
+
+
+async def put(store: Store, data: bytes) -> int:
+    """Keep content in a unit of its own."""
+    return (await apply(store, lambda tx: tx.put_content(data))).value
+
+
+async def replace(store: Store, content_id: int, data: bytes) -> Applied[int]:
+    """Replace content in a unit of its own."""
+    return await apply(store, lambda tx: tx.replace_content(content_id, data))
+
+
+async def delete(store: Store, row: SessionRow) -> None:
+    """Remove a session in a unit of its own."""
+    await apply(store, lambda tx: tx.delete_session(row))
+
+
+async def messages_of(store: Store, row: SessionRow, **which: Any) -> list[Message]:
+    """The messages of a session within bounds."""
+    asked = MessageRange(**which)
+    return list(await store.read(lambda tx: tx.messages(row, asked)))
+
+
+async def message_of_id(store: Store, row: SessionRow, message_id: str) -> Message | None:
+    return await store.read(lambda tx: tx.message_by_id(row, message_id))
+
+
+async def message_at(store: Store, row: SessionRow, sequence: int) -> Message | None:
+    return await store.read(lambda tx: tx.message_by_sequence(row, sequence))
+
+
 async def content_of(store: Store, content_id: int) -> bytes:
     return await store.read(lambda tx: tx.content(content_id))
 
@@ -189,8 +245,14 @@ async def session_with_messages(
     return (await apply(store, unit)).value
 
 
+async def finish_purges(store: Store, limit: int = 100) -> None:
+    """Purge until the store says that nothing is left."""
+    for _ in range(1_000):
+        if await store.purge(limit):
+            return
+    raise AssertionError("the purge never ends")
+
+
 async def read_all(tx: ReadTx, row: SessionRow) -> list[int]:
     """The sequences of all messages of a session."""
-    from sojourn_server.store.base import MessageRange
-
     return [each.sequence for each in await tx.messages(row, MessageRange(limit=100_000))]

@@ -10,8 +10,8 @@ from typing import Any, Unpack
 
 from sojourn import inputs, results
 from sojourn._acompat import AsyncTicker, async_finish
-from sojourn._async.services import AsyncServices
 from sojourn._async.live_turn import AsyncTurnHandle
+from sojourn._async.services import AsyncServices
 from sojourn.enums import OnConflict, ResetScope, Status, View
 from sojourn.errors import AbortedError, FailedPreconditionError, NotFoundError, SojournError
 from sojourn.models import Message, Session, SessionRef, State

@@ -102,7 +102,7 @@ class Sessions:
         last_messages: int | None = None,
         app: str | None = None,
     ) -> Session:
-        """Read a session, by id or by `uid`; ended ones too.
+        """Read a session, by id or by `uid`; ended ones too, and by default with its content.
 
         `last_messages` brings the newest N messages along, 0 to 1,000, all read at one revision.
         Raises `SessionNotFoundError`, `UidMismatchError`.
@@ -130,10 +130,13 @@ class Sessions:
         sessions: Iterable[inputs.SessionLike],
         *,
         user: str = "",
-        view: View = View.FULL,
+        view: View = View.BASIC,
         app: str | None = None,
     ) -> results.GetManyResult:
-        """Read any number of sessions of one app, and say which are not there."""
+        """Read any number of sessions of one app, and say which are not there.
+
+        As with lists, metadata and state come only with `view=View.FULL`.
+        """
         found: tuple[Session, ...] = ()
         not_found: tuple[SessionRef, ...] = ()
         for request in calls.get_sessions(self._caller.app(app), sessions, user=user, view=view):

@@ -7,6 +7,7 @@ log knows the call by. Never a traceback.
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Self
 
 import click
 
@@ -15,20 +16,23 @@ from sojourn.cli.settings import Settings
 
 
 class ExitCode(IntEnum):
-    """What the exit status means."""
+    """What the exit status means; `sentence` says it to people."""
 
-    DONE = 0
-    """Everything was done."""
-    REFUSED = 1
-    """The service refused it, or it failed there; the reason says why."""
-    USAGE = 2
-    """The command, an option, a value or an input file is wrong; nothing was changed by it."""
-    UNREACHABLE = 3
-    """No server answered, it cannot serve now, or it did not answer in time."""
-    MISMATCH = 4
-    """`replay` read something else back than what it wrote."""
-    INTERRUPTED = 130
-    """Ctrl-C."""
+    sentence: str
+
+    def __new__(cls, value: int, sentence: str) -> Self:
+        """Make a member of a number and its sentence."""
+        member = int.__new__(cls, value)
+        member._value_ = value
+        member.sentence = sentence
+        return member
+
+    DONE = 0, "done"
+    REFUSED = 1, "refused by the service, or it failed; the reason says why"
+    USAGE = 2, "a wrong command, option, value or input file"
+    UNREACHABLE = 3, "no server answered, or not in time, or it cannot serve now"
+    MISMATCH = 4, "replay read something else back than what it wrote"
+    INTERRUPTED = 130, "interrupted by Ctrl-C"
 
 
 class Failure(click.ClickException):

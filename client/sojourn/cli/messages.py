@@ -15,6 +15,12 @@ from sojourn.cli import parameters as given
 from sojourn.cli.output import print_json, print_json_lines, print_sentence
 from sojourn.cli.settings import Group, settings_of
 
+EXAMPLES = """\b
+For example:
+  sojourn messages append user-123 "Where is my order?"
+  sojourn messages list user-123 | sojourn messages append copy --json-lines --create
+"""
+
 INPUT = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 
 
@@ -23,7 +29,7 @@ def messages() -> None:
     """Append, read, pop and truncate the history of a session."""
 
 
-@messages.command()
+@messages.command(epilog=EXAMPLES)
 @given.session_argument
 @click.argument("text", required=False)
 @click.option("--role", default="user", show_default=True, help="Who speaks.")
@@ -59,15 +65,10 @@ def append(
     generation: int | None,
     request_id: str | None,
 ) -> None:
-    r"""Append a message whose TEXT is an argument, a file, or the standard input.
+    """Append a message whose TEXT is an argument, a file, or the standard input.
 
     A file's text is taken as it is, its last line break too. With --json-lines many messages are
     appended, up to 1,000 at once; each such batch is appended whole or not at all.
-
-    \b
-    For example:
-      sojourn messages append user-123 "Where is my order?"
-      sojourn messages list user-123 | sojourn messages append copy-of-123 --json-lines --create
     """
     settings = settings_of(context)
     if uid and session_id and text is None:
@@ -133,7 +134,10 @@ def _read(file: Path | None) -> bytes:
         raise click.UsageError(
             "Give the text as an argument, with --file, or on the standard input."
         )
-    return sys.stdin.buffer.read()
+    data = sys.stdin.buffer.read()
+    if not data:
+        raise click.UsageError('The standard input is empty; for an empty message, TEXT is "".')
+    return data
 
 
 def _text(data: bytes) -> str:

@@ -220,7 +220,7 @@ def request_id_option(function: F) -> F:
 
 def reference(session_id: str, user: str, uid: str) -> sojourn.SessionRef:
     """Return which session is meant."""
-    if not session_id and not uid:
+    if not session_id.strip() and not uid:
         raise click.UsageError("Which session? Name it by its SESSION_ID, or with --uid.")
     return sojourn.SessionRef(user=user, session_id=session_id, uid=uid)
 

@@ -25,6 +25,8 @@ def check(text: str) -> object:
     """Return the value of a JSON text; raise ValueError when it is none."""
     try:
         value, end = _DECODER.raw_decode(text, _skip(text, 0))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{error.msg.lower()} at character {error.pos + 1}") from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if _skip(text, end) != len(text):

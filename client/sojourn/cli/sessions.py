@@ -29,7 +29,7 @@ def _said(settings: Settings, record: encode.Record, sentence: str) -> None:
 
 
 @sessions.command()
-@click.argument("session_id", metavar="[SESSION_ID]", default="")
+@click.argument("session_id", metavar="[SESSION_ID]", required=False)
 @click.option("--user", default="", help="Whose it is. Without one it is the app's own.")
 @click.option(
     "-l", "--label", "labels", type=given.PAIR, multiple=True, help="A label; again for more."
@@ -52,7 +52,7 @@ def _said(settings: Settings, record: encode.Record, sentence: str) -> None:
 @click.pass_context
 def create(
     context: click.Context,
-    session_id: str,
+    session_id: str | None,
     user: str,
     labels: tuple[tuple[str, str], ...],
     metadata: dict[str, str] | None,
@@ -67,9 +67,12 @@ def create(
 ) -> None:
     """Create a session and print it. Without a SESSION_ID the server makes one."""
     settings = settings_of(context)
+    if session_id is not None and not session_id.strip():
+        # Most likely a variable of the shell that was never set.
+        raise click.UsageError("The SESSION_ID is empty; leave it out, and the server makes one.")
     with settings.connect() as client:
         session = client.sessions.create(
-            session_id or None,
+            session_id,
             user=user,
             labels=given.by_key(labels, "--label"),
             metadata=given.raw_values(metadata) or {},

@@ -45,7 +45,7 @@ class Settings:
             raise click.UsageError("Which app? Name it with --app NAME, or set SOJOURN_APP.")
         files = (self.tls_ca, self.tls_cert, self.tls_key)
         secure = self.tls or bool(self.tls_name) or any(files)
-        return {
+        found: dict[str, Any] = {
             "target": self.target,
             "app": self.app,
             "tls": sojourn.TLS.from_files(*files, server_name=self.tls_name) if secure else None,
@@ -53,6 +53,16 @@ class Settings:
             "deadline": timedelta(seconds=self.deadline),
             "actor": self.actor,
         }
+        try:
+            # Making a client opens no connection, but finds out what does not fit together.
+            sojourn.Client(**found).close()
+        except sojourn.errors.ConfigurationError:
+            if not self.api_key or secure:
+                raise
+            raise click.UsageError(
+                f"An API key is not sent unencrypted to {self.target}: add --tls or --tls-ca FILE."
+            ) from None
+        return found
 
     def connect(self) -> sojourn.Client:
         """Return a client; nothing is sent yet."""
@@ -122,6 +132,7 @@ def global_options(*, hidden: bool = False) -> list[click.Parameter]:
         ),
         option(
             "--deadline",
+            environment="SOJOURN_DEADLINE",
             type=click.FloatRange(0, min_open=True),
             metavar="SECONDS",
             help="How long a call may take, repeats counted.  [default: 30]",

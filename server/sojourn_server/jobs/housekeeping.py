@@ -12,6 +12,10 @@ from sojourn_server.store.base import Store
 PURGE_INTERVAL: Final = 1.0
 """How often the store is asked whether something is left to purge, in seconds."""
 
+PURGE_PAUSE: Final = 0.02
+"""The rest between two batches, in seconds: callers come first, and a reader that keeps
+the files from being scrubbed is not waited for in a tight loop."""
+
 FORGET_INTERVAL: Final = 60.0
 """How often old request records are removed, in seconds."""
 
@@ -20,7 +24,7 @@ async def purge(store: Store) -> None:
     """Erase what large removals left over, until cancelled."""
     while True:
         done = await store.purge(UNIT_ROWS)
-        await asyncio.sleep(PURGE_INTERVAL if done else 0)
+        await asyncio.sleep(PURGE_INTERVAL if done else PURGE_PAUSE)
 
 
 async def forget(store: Store, clock: Clock, keeping: Nanos) -> None:

@@ -181,7 +181,7 @@ def fill_session(target: session_pb2.Session, session: Session, now: Nanos) -> N
         now: The clock that times left count from.
     """
     fill_ids(target, session)
-    target.status = session.status.value  # type: ignore[assignment]
+    target.status = session.status  # type: ignore[assignment]
     if session.labels:
         target.labels.update(session.labels)
     fill(target.create_time, session.create_time)
@@ -191,10 +191,12 @@ def fill_session(target: session_pb2.Session, session: Session, now: Nanos) -> N
     fill(target.max_lifetime, session.max_lifetime)
     target.generation = session.generation
     target.etag = etag(session.uid, session.version)
-    target.message_count = session.message_count
-    target.message_bytes = session.message_bytes
-    target.last_sequence = session.last_sequence
-    target.state_version = session.state_version
+    if session.last_sequence:
+        target.message_count = session.message_count
+        target.message_bytes = session.message_bytes
+        target.last_sequence = session.last_sequence
+    if session.state_version:
+        target.state_version = session.state_version
     _fill_metrics(target.metrics, session.metrics)
     if session.parent_uid:
         target.parent_uid = session.parent_uid
@@ -219,17 +221,19 @@ def _fill_expiry(target: session_pb2.Session, session: Session, now: Nanos) -> N
     if session.end_time:
         fill(target.end_time, session.end_time)
     if session.end_cause is not None:
-        target.end_cause = session.end_cause.value  # type: ignore[assignment]
+        target.end_cause = session.end_cause  # type: ignore[assignment]
     deadline = expiry(session)
     if deadline is not None:
         fill(target.expire_time, deadline.time)
-        target.expire_cause = deadline.cause.value  # type: ignore[assignment]
+        target.expire_cause = deadline.cause  # type: ignore[assignment]
         fill(target.time_left, max(0, deadline.time - now))
 
 
 def _fill_metrics(target: session_pb2.Metrics, metrics: Metrics) -> None:
-    target.request_count = metrics.requests
-    target.error_count = metrics.errors
+    if metrics.requests:
+        target.request_count = metrics.requests
+    if metrics.errors:
+        target.error_count = metrics.errors
     fill(target.processing_time, metrics.processing_time)
     if metrics.counters:
         target.counters.update(metrics.counters)

@@ -45,6 +45,11 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Use = Callable[[Any, Call], Awaitable[Message]]
 """A servicer's method: it decodes, calls a use case and encodes."""
 
+SILENCE: Final = 0.05
+"""How long no call must have come for callers to count as silent, in seconds."""
+HOLD_MOST: Final = 0.5
+"""How long refusals are kept back for callers that do not fall silent, in seconds."""
+
 _START: Final = os.urandom(6).hex()
 _COUNT: Final = itertools.count()
 
@@ -75,6 +80,8 @@ class Pipeline:
         """Whether new work is refused while live turns may finish. Set once, by the drain."""
         self.draining = False
         """Whether all new calls are refused. Set once, by the drain."""
+        self._held: asyncio.Event | None = None
+        self._arrival = 0.0
 
     @property
     def running(self) -> int:
@@ -86,6 +93,27 @@ class Pipeline:
         while self._running:
             self._idle.clear()
             await self._idle.wait()
+
+    async def hold(self) -> None:
+        """Keep refusals back from now on, and wait until callers have fallen silent.
+
+        grpc answers CANCELLED, which nobody may retry, to every call that has arrived but
+        found no handler when a server stops. Whoever waits for a refusal sends no such
+        call; who gets it once the server has stopped listening goes elsewhere.
+        """
+        self._held = asyncio.Event()
+        until = time.monotonic() + HOLD_MOST
+        while True:
+            now = time.monotonic()
+            rest = min(self._arrival + SILENCE, until) - now
+            if rest <= 0:
+                return
+            await asyncio.sleep(rest)
+
+    def release(self) -> None:
+        """Send the refusals that were kept back."""
+        if self._held is not None:
+            self._held.set()
 
     def evict(self) -> None:
         """Break off every call that is being served: `UNAVAILABLE / DRAINING`."""
@@ -112,13 +140,15 @@ class Pipeline:
         async def serve(raw: bytes, context: Context) -> bytes:
             correlation_id = _correlation_id()
             logs.correlation.set(correlation_id)
-            begin = time.monotonic()
+            begin = self._arrival = time.monotonic()
             task = asyncio.current_task()
             assert task is not None
             self._running.add(task)
             outcome = "CANCELLED"
             try:
                 try:
+                    if self._held is not None:
+                        await self._held.wait()
                     request: Any = self._admit(raw, parse, new_work)
                     request_id = request.request_id if has_request_id else ""
                     call = Call(

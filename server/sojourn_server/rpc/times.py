@@ -51,8 +51,10 @@ def length(field: str, duration: Duration) -> Nanos:
 
 
 def fill(target: Timestamp | Duration, nanos: Nanos) -> None:
-    """Write an instant, or a length that is not negative, into a message's field."""
-    target.seconds, target.nanos = divmod(nanos, SECOND)
+    """Write an instant, or a length that is not negative, into an empty message."""
+    target.seconds, rest = divmod(nanos, SECOND)
+    if rest:
+        target.nanos = rest
 
 
 def _held(nanos: Nanos) -> Nanos:

@@ -23,11 +23,12 @@ from sojourn_server.domain.model import (
     ChangeDetail,
     Message,
     MessageBody,
+    Metrics,
     Session,
 )
 from sojourn_server.service import creation, reading, state
 from sojourn_server.service.answers import AppendOutcome
-from sojourn_server.service.updating import NO_DELTA, add_metrics, patch_state
+from sojourn_server.service.updating import add_metrics, patch_state
 from sojourn_server.service.work import Work
 from sojourn_server.store.base import SessionRow
 
@@ -80,8 +81,9 @@ async def append(
 
     logged: list[Change] = []
     session = before
-    if new or metrics != NO_DELTA:
-        logged.append(_appended(work, before, new, metrics))
+    counters = add_metrics(before.metrics, metrics)
+    if new or counters != before.metrics:
+        logged.append(_appended(work, before, new, counters))
         session = _after(logged)
     if patched := await patch_state(work, session, patches.session):
         logged.append(patched)
@@ -165,8 +167,7 @@ def _body(new: NewMessage) -> MessageBody:
     return MessageBody(content=new.content, payload=new.payload, metadata=new.metadata)
 
 
-def _appended(work: Work, session: Session, new: Sequence[Message], delta: MetricsDelta) -> Change:
-    metrics = add_metrics(session.metrics, delta)
+def _appended(work: Work, session: Session, new: Sequence[Message], metrics: Metrics) -> Change:
     if not new:
         after = msgspec.structs.replace(
             lifecycle.renewed(session, work.now), update_time=work.now, metrics=metrics

@@ -8,45 +8,59 @@ with; when the caller dies before it, the tree is smaller and still whole.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple
 
 from sojourn_server.domain.commands import Precondition, SessionRef
 from sojourn_server.domain.limits import CASCADE_MOST, UNIT_ROWS
-from sojourn_server.domain.model import DeletedWhy, EndCause, Status
+from sojourn_server.domain.model import EndCause, Status
 from sojourn_server.service import tree
 from sojourn_server.service.answers import Call
-from sojourn_server.service.units import Units
+from sojourn_server.service.units import Units, request_key
 from sojourn_server.service.work import Work, find
-from sojourn_server.store.base import ReadTx, RequestKey, SessionRow, Tx
+from sojourn_server.store.base import ReadTx, SessionRow, Tx
+
+
+class Taken(NamedTuple):
+    """What earlier batches have taken down."""
+
+    sessions: int = 0
+    messages: int = 0
+    left_over: bool = False
+    """Whether some of it is left to be purged."""
+
+
+NOTHING: Final = Taken()
 
 
 async def end_all_but_a_unit(
     units: Units, call: Call, ref: SessionRef, condition: Precondition, status: Status
-) -> int:
-    """End descendants of a large tree until the rest fits into one unit.
+) -> Taken:
+    """End descendants of a large tree until the rest fits into one unit."""
 
-    Returns:
-        How many ended.
-    """
-
-    async def act(work: Work, row: SessionRow) -> None:
+    async def act(work: Work, row: SessionRow) -> tuple[int, int]:
+        # There may be some below that came after the survey, or that it did not reach.
+        count = await tree.end_descendants(
+            work, row.session, status, EndCause.PARENT_ENDED, all_of_them=True
+        )
         await tree.end_one(work, row, status, EndCause.PARENT_ENDED)
+        return count + row.session.is_active, 0
 
     return await _shrink(units, call, ref, condition, act, ended_too=False)
 
 
 async def delete_all_but_a_unit(
     units: Units, call: Call, ref: SessionRef, condition: Precondition
-) -> int:
-    """Delete descendants of a large tree until the rest fits into one unit.
+) -> Taken:
+    """Delete descendants of a large tree until the rest fits into one unit."""
 
-    Returns:
-        How many were deleted.
-    """
-
-    async def act(work: Work, row: SessionRow) -> None:
-        await tree.delete_one(work, row, DeletedWhy.REQUEST, end_first=True)
+    async def act(work: Work, row: SessionRow) -> tuple[int, int]:
+        return await tree.delete_tree(work, row, end_first=True)
 
     return await _shrink(units, call, ref, condition, act, ended_too=True)
+
+
+Act = Callable[[Work, SessionRow], Awaitable[tuple[int, int]]]
+"""Takes down one session with all below it; how many sessions and messages that were."""
 
 
 async def _shrink(
@@ -54,26 +68,31 @@ async def _shrink(
     call: Call,
     ref: SessionRef,
     condition: Precondition,
-    act: Callable[[Work, SessionRow], Awaitable[None]],
+    act: Act,
     *,
     ended_too: bool,
-) -> int:
+) -> Taken:
     async def survey(tx: ReadTx) -> list[str]:
-        key = RequestKey(ref.app, call.principal, call.method, call.request_id)
-        if call.request_id and await tx.request(key) is not None:
+        if call.request_id and await tx.request(request_key(call, ref.app)) is not None:
             return []
         parent = (await find(tx, ref)).session
+        if not (ended_too or parent.is_active):
+            return []
         rows = await tree.descendants(
             tx, parent, ended_too=ended_too, all_of_them=True, limit=CASCADE_MOST
         )
         return [row.session.uid for row in rows]
 
-    done = 0
+    done = NOTHING
     while len(uids := await units.read(survey)) > UNIT_ROWS:
         # The deepest first: a child is never without its parent.
         batch = uids[-UNIT_ROWS:][::-1]
-        await _take(units, call, ref, condition, act, batch)
-        done += len(batch)
+        taken = await _take(units, call, ref, condition, act, batch, ended_too)
+        done = Taken(
+            done.sessions + taken.sessions,
+            done.messages + taken.messages,
+            done.left_over or taken.left_over,
+        )
     return done
 
 
@@ -82,20 +101,27 @@ async def _take(
     call: Call,
     ref: SessionRef,
     condition: Precondition,
-    act: Callable[[Work, SessionRow], Awaitable[None]],
+    act: Act,
     uids: list[str],
-) -> None:
+    ended_too: bool,
+) -> Taken:
     freed: set[str] = set()
 
-    async def unit(tx: Tx) -> None:
+    async def unit(tx: Tx) -> Taken:
         work = Work(tx, units.sealer, units.limits, units.defaults)
         parent = await work.current(ref)
+        if not (ended_too or parent.session.is_active):
+            return NOTHING  # The survey will find that out, and then the caller.
         work.check_conditions(parent.session, condition)
+        sessions = messages = 0
         for uid in uids:
             row = await tx.session_by_uid(ref.app, uid)
             if row is not None:
-                await act(work, row)
+                more = await act(work, row)
+                sessions, messages = sessions + more[0], messages + more[1]
         freed.update(work.freed)
+        return Taken(sessions, messages, work.left_over)
 
-    await units.store.apply(ref.app, call.actor, unit)
+    applied = await units.store.apply(ref.app, call.actor, unit)
     units.line.freed(freed)
+    return applied.value

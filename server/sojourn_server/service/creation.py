@@ -9,7 +9,6 @@ from sojourn_server.domain.commands import IfExists, NewOwner, NewSession, Sessi
 from sojourn_server.domain.errors import Reason, Refusal, invalid_field
 from sojourn_server.domain.ids import uuid7
 from sojourn_server.domain.lifecycle import due
-from sojourn_server.domain.limits import CASCADE_MOST
 from sojourn_server.domain.model import (
     NO_CONTENT,
     Change,
@@ -169,8 +168,6 @@ def _exists(session: Session) -> Refusal:
 
 async def _replace(work: Work, row: SessionRow) -> None:
     """Delete an ended session and its ephemeral children, to make room for a new one."""
-    rows = await tree.descendants(
-        work.tx, row.session, ended_too=True, all_of_them=False, limit=CASCADE_MOST
-    )
+    rows = await tree.descendants(work.tx, row.session, ended_too=True, all_of_them=False)
     for each in [*reversed(rows), row]:
         await tree.delete_one(work, each, DeletedWhy.REPLACED, end_first=False)

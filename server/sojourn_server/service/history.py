@@ -15,8 +15,8 @@ from sojourn_server.domain.commands import (
     StatePatches,
 )
 from sojourn_server.domain.errors import Reason, Refusal
-from sojourn_server.domain.limits import UNIT_ROWS
 from sojourn_server.domain.model import (
+    NO_CONTENT,
     Change,
     ChangeCause,
     ChangeDetail,
@@ -32,13 +32,14 @@ from sojourn_server.service.answers import (
     MessageRead,
     PopOutcome,
     Popped,
+    SessionSnapshot,
     TruncateOutcome,
 )
 from sojourn_server.service.appending import append, check_messages
 from sojourn_server.service.message_listing import MessageQuery, list_messages
-from sojourn_server.service.units import Held, Units
-from sojourn_server.service.work import Work, find
-from sojourn_server.store.base import MessageRange, ReadTx, SessionRow, Tx
+from sojourn_server.service.units import Held, Units, request_key
+from sojourn_server.service.work import Work
+from sojourn_server.store.base import MessageRange, ReadTx, RequestKey, SessionRow, Tx
 
 
 class History:
@@ -78,7 +79,7 @@ class History:
         """GetMessage."""
 
         async def query(tx: ReadTx) -> MessageRead:
-            row = await find(tx, ref)
+            row = await reading.find_settled(tx, ref)
             if message_id is not None:
                 named = {"message_id": message_id}
                 message = await tx.message_by_id(row, message_id)
@@ -90,39 +91,44 @@ class History:
             shots = await reading.with_bodies(tx, [message])
             return MessageRead(snapshot=shots[0], revision=await tx.head(ref.app))
 
-        return await self._units.read(query)
+        return await reading.read_settled(self._units, query)
 
     async def pop(
         self, call: Call, ref: SessionRef, precondition: Precondition, count: int
     ) -> Answer[Popped]:
         """PopMessages."""
-        popped: Popped | None = None
+        read: list[tuple[PopOutcome, Popped]] = []
 
         async def decide(work: Work) -> PopOutcome:
-            nonlocal popped
             row = await work.current(ref)
             work.check(row.session, precondition)
             newest = await work.tx.messages(row, MessageRange(descending=True, limit=count))
-            messages = tuple(reversed(reading.fitting(newest)))
-            shots = tuple(await reading.with_bodies(work.tx, messages))
+            taken = reading.session_size(SessionSnapshot(session=row.session))
+            shots = tuple(reversed(await reading.fitting(work.tx, newest, taken)))
+            messages = tuple(shot.message for shot in shots)
             if messages:
                 row = await _remove(work, row, messages)
             if not call.request_id:
                 for message in messages:
                     await work.tx.replace_content(message.body, b"")
-            popped = Popped(session=row.session, messages=shots, changed=bool(messages))
-            return PopOutcome(
+            outcome = PopOutcome(
                 session=row.session,
                 messages=messages,
                 changed=bool(messages),
                 session_pk=row.pk,
             )
+            popped = Popped(session=row.session, messages=shots, changed=bool(messages))
+            read[:] = [(outcome, popped)]
+            return outcome
 
         answer = await self._units.write(call, ref.app, PopOutcome, decide, held=_held)
-        if popped is None:
-            popped = await self._units.read(_Repeat(answer.outcome).read)
+        # A run that was taken back may have read something, too.
+        mine = [popped for outcome, popped in read if outcome is answer.outcome]
+        if not mine:
+            repeat = _Repeat(request_key(call, ref.app), answer.outcome)
+            mine = [await self._units.read(repeat.read)]
         return Answer(
-            outcome=popped,
+            outcome=mine[0],
             revision=answer.revision,
             scrubbed=answer.scrubbed,
             now=answer.now,
@@ -149,17 +155,30 @@ class _Repeat:
     """Reads again what an earlier pop answered, from what its request record holds.
 
     Once the session was reset or deleted, or its user erased, nothing is held any more
-    and the bodies come out empty: the messages' ids and sequences stay.
+    and the bodies come out empty: the messages' ids and sequences stay. What the record
+    no longer holds must not be looked up: its id may belong to other content by now.
     """
 
-    def __init__(self, outcome: PopOutcome) -> None:
+    def __init__(self, key: RequestKey, outcome: PopOutcome) -> None:
+        self._key = key
         self._outcome = outcome
 
     async def read(self, tx: ReadTx) -> Popped:
-        messages = await reading.with_bodies(tx, self._outcome.messages)
+        record = await tx.request(self._key)
+        held = () if record is None else record.held
+        messages = [
+            message
+            if message.body in held
+            else msgspec.structs.replace(message, body=NO_CONTENT)
+            for message in self._outcome.messages
+        ]
+        shots = await reading.with_bodies(tx, messages)
         return Popped(
             session=self._outcome.session,
-            messages=tuple(messages),
+            messages=tuple(
+                msgspec.structs.replace(shot, message=message)
+                for shot, message in zip(shots, self._outcome.messages, strict=True)
+            ),
             changed=self._outcome.changed,
         )
 
@@ -194,10 +213,8 @@ async def _truncate(work: Work, row: SessionRow, keep: int) -> TruncateOutcome:
         row = await work.keep(row, lifecycle.renewed(session, work.now))
         return TruncateOutcome(session=row.session, removed=0, changed=False)
     gone = keep + 1, last
-    done = await work.tx.purge_messages(row, *gone, UNIT_ROWS)
-    if not done:
+    if not await work.purge(row, *gone, count):
         # Out of sight at once; the rows follow in batches.
-        work.left_over = True
         hidden = (*session.removed_ranges, gone)
         session = msgspec.structs.replace(session, removed_ranges=hidden)
         row = await work.keep(row, session)

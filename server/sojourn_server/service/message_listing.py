@@ -16,7 +16,6 @@ from sojourn_server.service import reading
 from sojourn_server.service.answers import MessagePage
 from sojourn_server.service.paging import open_page, page_size
 from sojourn_server.service.units import Units
-from sojourn_server.service.work import find
 from sojourn_server.store.base import MessageRange, ReadTx, SessionRow
 
 NO_LIMIT: Final = -1
@@ -55,7 +54,7 @@ async def list_messages(units: Units, query: MessageQuery) -> MessagePage:
     sealer = units.sealer
 
     async def read(tx: ReadTx) -> MessagePage:
-        row = await find(tx, query.ref)
+        row = await reading.find_settled(tx, query.ref)
         request = digest(_identity(query, row.session))
         token = open_page(sealer, query.page_token, request)
         if token is not None and token.generation != row.session.generation:
@@ -76,7 +75,7 @@ async def list_messages(units: Units, query: MessageQuery) -> MessagePage:
                 limit=limit + 1,
             ),
         )
-        page = reading.fitting(found[:limit])
+        page = await reading.fitting(tx, found[:limit])
         remaining = NO_LIMIT
         if start.remaining != NO_LIMIT:
             remaining = start.remaining - len(page)
@@ -86,20 +85,20 @@ async def list_messages(units: Units, query: MessageQuery) -> MessagePage:
                 PagePosition(
                     request,
                     0,
-                    page[-1].sequence,
+                    page[-1].message.sequence,
                     0,
                     generation=row.session.generation,
                     remaining=remaining,
                 )
             )
         return MessagePage(
-            messages=tuple(await reading.with_bodies(tx, page)),
+            messages=tuple(page),
             next_page_token=next_token,
             generation=row.session.generation,
             revision=await tx.head(query.ref.app),
         )
 
-    return await units.read(read)
+    return await reading.read_settled(units, read)
 
 
 def _identity(query: MessageQuery, session: Session) -> bytes:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -23,8 +23,14 @@ from sojourn_server.service.units import Units
 from sojourn_server.service.work import find, is_overdue
 from sojourn_server.store.base import MessageRange, ReadTx, SessionRow
 
+# More bytes than the parts of a session or a message take in an answer beside their texts.
 _ENVELOPE: Final = 1_024
-"""More than the fields of fixed size of a session or a message take in an answer."""
+_MESSAGE_FRAME: Final = 96
+_TEXT_FRAME: Final = 8
+_PAIR_FRAME: Final = 2 * _TEXT_FRAME
+_COUNTER_FRAME: Final = 16
+
+T = TypeVar("T")
 
 _SETTLE_TRIES: Final = 3
 """Settling once is enough unless the session is written at the same instant."""
@@ -39,25 +45,50 @@ async def get(units: Units, ref: SessionRef, view: View, last_messages: int) -> 
         Refusal: `SESSION_NOT_FOUND` or `UID_MISMATCH`.
     """
 
-    async def query(tx: ReadTx) -> SessionRead | Session:
-        row = await find(tx, ref)
-        if is_overdue(row.session, tx.now):
-            return row.session
-        messages: tuple[MessageSnapshot, ...] = ()
+    async def query(tx: ReadTx) -> SessionRead:
+        row = await find_settled(tx, ref)
+        shot = await snapshot(tx, row.session, view)
+        messages: list[MessageSnapshot] = []
         if last_messages:
-            messages = await newest(tx, row, last_messages)
+            newest = await tx.messages(row, MessageRange(descending=True, limit=last_messages))
+            messages = await fitting(tx, newest, session_size(shot))
         return SessionRead(
-            snapshot=await snapshot(tx, row.session, view),
-            messages=messages,
+            snapshot=shot,
+            messages=tuple(reversed(messages)),
             revision=await tx.head(ref.app),
             now=tx.now,
         )
 
+    return await read_settled(units, query)
+
+
+class _Overdue(Exception):
+    """Something is due on the session that was to be read."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__("something is due")
+        self.session = session
+
+
+async def find_settled(tx: ReadTx, ref: SessionRef) -> SessionRow:
+    """The session of a reference, with nothing overdue: within `read_settled`.
+
+    Raises:
+        Refusal: `SESSION_NOT_FOUND` or `UID_MISMATCH`.
+    """
+    row = await find(tx, ref)
+    if is_overdue(row.session, tx.now):
+        raise _Overdue(row.session)
+    return row
+
+
+async def read_settled(units: Units, query: Callable[[ReadTx], Awaitable[T]]) -> T:
+    """Carry out a read of one session, after committing what is overdue on it."""
     for _ in range(_SETTLE_TRIES):
-        found = await units.read(query)
-        if isinstance(found, SessionRead):
-            return found
-        await units.settle(found.app, found.uid)
+        try:
+            return await units.read(query)
+        except _Overdue as overdue:
+            await units.settle(overdue.session.app, overdue.session.uid)
     raise Refusal(
         Reason.STORE_UNAVAILABLE, "the session could not be settled", retry_after=1_000_000
     )
@@ -110,12 +141,6 @@ async def snapshot(tx: ReadTx, session: Session, view: View) -> SessionSnapshot:
     return SessionSnapshot(session=session, content=content)
 
 
-async def newest(tx: ReadTx, row: SessionRow, count: int) -> tuple[MessageSnapshot, ...]:
-    """The newest messages, oldest first, cut at the answer's size from the older end."""
-    found = await tx.messages(row, MessageRange(descending=True, limit=count))
-    return tuple(reversed(await with_bodies(tx, fitting(found))))
-
-
 async def with_bodies(tx: ReadTx, messages: Sequence[Message]) -> list[MessageSnapshot]:
     """Messages with their content."""
     bodies = await tx.contents([message.body for message in messages])
@@ -130,20 +155,38 @@ def decode_body(data: bytes) -> MessageBody:
     return _decode_body(data) if data else MessageBody()
 
 
-def fitting(messages: Sequence[Message]) -> Sequence[Message]:
-    """As many of the messages, from the first on, as one answer may hold: at least one."""
-    size = 0
-    for index, message in enumerate(messages):
-        size += message_size(message)
-        if size > ANSWER_BYTES and index:
-            return messages[:index]
-    return messages
+async def fitting(
+    tx: ReadTx, messages: Sequence[Message], taken: int = 0
+) -> list[MessageSnapshot]:
+    """As many of the messages, from the first on, as one answer may hold: at least one.
+
+    Args:
+        tx: Where their content is.
+        messages: Which messages.
+        taken: Bytes of the answer that are taken already.
+    """
+    # The content alone tells which bodies are worth reading; their framing comes after.
+    most = _while_fitting((message.size for message in messages), taken)
+    shots = await with_bodies(tx, messages[:most])
+    return shots[: _while_fitting(map(message_size, shots), taken)]
 
 
-def message_size(message: Message) -> int:
+def _while_fitting(sizes: Iterable[int], taken: int) -> int:
+    """How many of these sizes, from the first on, one answer may hold: at least one."""
+    count = 0
+    for size in sizes:
+        taken += size
+        if taken > ANSWER_BYTES and count:
+            break
+        count += 1
+    return count
+
+
+def message_size(shot: MessageSnapshot) -> int:
     """At least as many bytes as the message takes in an answer."""
-    # Metadata keys are short and many at worst: 64 of them, 4 bytes of framing each.
-    return _ENVELOPE + message.size + 4 * (len(message.message_id) + len(message.role))
+    message = shot.message
+    names = _bytes(message.message_id) + _bytes(message.role) + len(message.content_type)
+    return _MESSAGE_FRAME + names + message.size + _PAIR_FRAME * len(shot.body.metadata)
 
 
 def session_size(shot: SessionSnapshot) -> int:
@@ -155,7 +198,12 @@ def session_size(shot: SessionSnapshot) -> int:
         texts.append(session.turn.holder)
     if content:
         texts += _texts(content)
-    return _ENVELOPE + sum(4 * len(text) + 8 for text in texts)
+    counters = _COUNTER_FRAME * len(session.metrics.counters)
+    return _ENVELOPE + counters + sum(_bytes(text) + _TEXT_FRAME for text in texts)
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _texts(content: SessionContent) -> list[str]:

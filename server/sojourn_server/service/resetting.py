@@ -5,7 +5,6 @@ from __future__ import annotations
 from sojourn_server.domain import documents, lifecycle
 from sojourn_server.domain.commands import ResetScope
 from sojourn_server.domain.errors import Reason, Refusal
-from sojourn_server.domain.limits import UNIT_ROWS
 from sojourn_server.domain.model import Session
 from sojourn_server.service import tree
 from sojourn_server.service.answers import ResetOutcome
@@ -61,9 +60,8 @@ async def reset(
 async def _erase_history(work: Work, row: SessionRow, before: Session) -> SessionRow:
     await work.tx.erase_held(row)
     last = before.last_sequence
-    if last and not await work.tx.purge_messages(row, 1, last, UNIT_ROWS):
+    if last and not await work.purge(row, 1, last, before.message_count):
         # Out of sight at once; the rows follow in batches.
-        work.left_over = True
         hidden = lifecycle.replace(row.session, removed_ranges=((1, last),))
         row = await work.keep(row, hidden)
     return row

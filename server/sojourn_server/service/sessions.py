@@ -20,7 +20,6 @@ from sojourn_server.domain.commands import (
 from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.domain.limits import UNIT_ROWS
 from sojourn_server.domain.model import (
-    DeletedWhy,
     EndCause,
     EndNote,
     Session,
@@ -134,7 +133,7 @@ class Sessions:
         if result:
             documents.check_json("result", result)
         note = state.encode_note(EndNote(reason=reason, result=result))
-        earlier = 0
+        earlier = cascades.Taken()
         if cascade:
             earlier = await cascades.end_all_but_a_unit(
                 self._units, call, ref, precondition, status
@@ -152,7 +151,7 @@ class Sessions:
             end_note = await work.tx.put_content(note)
             ending = lifecycle.ended(session, work.now, status, EndCause.REQUEST, end_note)
             row = await work.write(row, ending)
-            return EndOutcome(session=row.session, changed=True, descendants=earlier + count)
+            return EndOutcome(session=row.session, changed=True, descendants=earlier.sessions + count)
 
         return await self._units.write(call, ref.app, EndOutcome, decide)
 
@@ -172,33 +171,28 @@ class Sessions:
             work.check(row.session, precondition)
             return await resetting.reset(work, row, scope, if_idle=if_idle, reason=reason)
 
-        return await self._units.write(call, ref.app, ResetOutcome, decide)
+        return await self._units.write(call, ref.app, ResetOutcome, decide, erases=True)
 
     async def delete(
         self, call: Call, ref: SessionRef, precondition: Precondition, force: bool
     ) -> Answer[DeleteOutcome]:
         """DeleteSession."""
-        earlier = 0
+        earlier = cascades.Taken()
         if force:
             earlier = await cascades.delete_all_but_a_unit(self._units, call, ref, precondition)
 
         async def decide(work: Work) -> DeleteOutcome:
             row = await work.current(ref)
             work.check_conditions(row.session, precondition)
-            rows = await tree.descendants(
-                work.tx, row.session, ended_too=True, all_of_them=True, limit=UNIT_ROWS
+            if not force and (children := await tree.first_children(work.tx, row.session)):
+                raise _has_children(children)
+            sessions, messages = await tree.delete_tree(work, row, end_first=False)
+            work.left_over |= earlier.left_over
+            return DeleteOutcome(
+                sessions=earlier.sessions + sessions, messages=earlier.messages + messages
             )
-            if rows and not force:
-                raise _has_children(await tree.children(work.tx, row.session))
-            messages = 0
-            for descendant in reversed(rows):
-                messages += await tree.delete_one(
-                    work, descendant, DeletedWhy.REQUEST, end_first=True
-                )
-            messages += await tree.delete_one(work, row, DeletedWhy.REQUEST, end_first=False)
-            return DeleteOutcome(sessions=earlier + len(rows) + 1, messages=messages)
 
-        return await self._units.write(call, ref.app, DeleteOutcome, decide)
+        return await self._units.write(call, ref.app, DeleteOutcome, decide, erases=True)
 
 
 def _leased(session: Session, now: Nanos, lease: Nanos | None) -> Session:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
+from typing import Final
 
 from sojourn_server.domain import lifecycle
-from sojourn_server.domain.limits import CASCADE_MOST, UNIT_ROWS
+from sojourn_server.domain.limits import UNIT_ROWS
 from sojourn_server.domain.model import (
     Change,
     ChangeCause,
@@ -17,19 +19,19 @@ from sojourn_server.domain.model import (
     TurnOutcome,
 )
 from sojourn_server.service.work import Work
-from sojourn_server.store.base import Candidates, ReadTx, SessionRow
+from sojourn_server.store.base import Candidates, Position, ReadTx, SessionRow
+
+NO_LIMIT: Final = sys.maxsize
 
 
-async def children(
-    tx: ReadTx, parent: Session, *, status: Status | None = None, limit: int = UNIT_ROWS
-) -> list[SessionRow]:
-    """The children of a session, oldest first, at most `limit`."""
-    query = Candidates(app=parent.app, parent_uid=parent.uid, status=status, limit=limit)
+async def first_children(tx: ReadTx, parent: Session) -> list[SessionRow]:
+    """The children of a session, oldest first, at most `UNIT_ROWS`."""
+    query = Candidates(app=parent.app, parent_uid=parent.uid, limit=UNIT_ROWS)
     return list(await tx.candidates(query))
 
 
 async def descendants(
-    tx: ReadTx, parent: Session, *, ended_too: bool, all_of_them: bool, limit: int
+    tx: ReadTx, parent: Session, *, ended_too: bool, all_of_them: bool, limit: int = NO_LIMIT
 ) -> list[SessionRow]:
     """A session's descendants, parents before children, at most `limit`.
 
@@ -40,19 +42,38 @@ async def descendants(
         all_of_them: All, or only those that are ephemeral up to the parent.
         limit: How many at the most.
     """
-    status = None if ended_too else Status.ACTIVE
+    # An ephemeral session ends with its parent, so that there is nothing to end below one
+    # that has ended. Below any other there may be.
+    status = None if ended_too or all_of_them else Status.ACTIVE
     found: list[SessionRow] = []
     generation = [parent]
     while generation and len(found) < limit:
-        rows = [
-            row
-            for session in generation
-            for row in await children(tx, session, status=status, limit=limit - len(found))
-            if all_of_them or row.session.owner is not None
-        ]
-        found += rows[: limit - len(found)]
-        generation = [row.session for row in rows]
-    return found
+        below: list[Session] = []
+        for session in generation:
+            for row in await _every_child(tx, session, status):
+                if all_of_them or row.session.owner is not None:
+                    below.append(row.session)
+                    if ended_too or row.session.is_active:
+                        found.append(row)
+            if len(found) >= limit:
+                break
+        generation = below
+    return found[:limit]
+
+
+async def _every_child(tx: ReadTx, parent: Session, status: Status | None) -> list[SessionRow]:
+    """All children of a session, oldest first."""
+    found: list[SessionRow] = []
+    after: Position | None = None
+    while True:
+        query = Candidates(
+            app=parent.app, parent_uid=parent.uid, status=status, after=after, limit=UNIT_ROWS
+        )
+        rows = await tx.candidates(query)
+        found += rows
+        if len(rows) < UNIT_ROWS:
+            return found
+        after = Position(rows[-1].create_order, rows[-1].create_order)
 
 
 async def settle(work: Work, app: str, uid: str) -> None:
@@ -86,9 +107,7 @@ async def end_descendants(
     Returns:
         How many ended.
     """
-    rows = await descendants(
-        work.tx, parent, ended_too=False, all_of_them=all_of_them, limit=CASCADE_MOST
-    )
+    rows = await descendants(work.tx, parent, ended_too=False, all_of_them=all_of_them)
     for row in reversed(rows):
         await end_one(work, row, status, cause)
     return len(rows)
@@ -122,13 +141,27 @@ async def _end_dependents(work: Work, before: Session, changes: list[Change]) ->
 
 
 async def _end_owned(work: Work, parent: Session, turn: int, status: Status) -> None:
-    for row in await children(work.tx, parent, status=Status.ACTIVE, limit=CASCADE_MOST):
+    for row in await _every_child(work.tx, parent, Status.ACTIVE):
         owner = row.session.owner
         if owner is not None and owner.turn_number == turn:
             await end_descendants(
                 work, row.session, status, EndCause.PARENT_ENDED, all_of_them=False
             )
             await end_one(work, row, status, EndCause.OWNER_ENDED)
+
+
+async def delete_tree(work: Work, row: SessionRow, *, end_first: bool) -> tuple[int, int]:
+    """Remove a session's descendants, children first, and then itself.
+
+    Returns:
+        How many sessions went, and how many messages with them.
+    """
+    rows = await descendants(work.tx, row.session, ended_too=True, all_of_them=True)
+    messages = 0
+    for descendant in reversed(rows):
+        messages += await delete_one(work, descendant, DeletedWhy.REQUEST, end_first=True)
+    messages += await delete_one(work, row, DeletedWhy.REQUEST, end_first=end_first)
+    return len(rows) + 1, messages
 
 
 async def delete_one(work: Work, row: SessionRow, why: DeletedWhy, *, end_first: bool) -> int:
@@ -152,8 +185,7 @@ async def delete_one(work: Work, row: SessionRow, why: DeletedWhy, *, end_first:
         row = await work.write(row, [revoked])
     session = row.session
     if session.last_sequence:
-        done = await tx.purge_messages(row, 1, session.last_sequence, UNIT_ROWS)
-        work.left_over |= not done
+        await work.purge(row, 1, session.last_sequence, session.message_count)
     await tx.erase_held(row)
     for content in (
         session.metadata,

@@ -39,6 +39,15 @@ class TurnLine:
         self._lines.setdefault(uid, deque()).append(place.woken)
         return place
 
+    @property
+    def empty(self) -> bool:
+        """Whether nobody waits for any session."""
+        return not self._lines
+
+    def stands_for(self, uid: str) -> bool:
+        """Whether somebody waits for this session."""
+        return uid in self._lines
+
     def freed(self, uids: Iterable[str]) -> None:
         """Tell the first in each line that the turn may be free."""
         for uid in uids:
@@ -90,7 +99,6 @@ class Place:
         """
         if self._line.closed:
             raise draining()
-        self.woken.clear()
         first = self._line.is_first(self)
         try:
             async with asyncio.timeout(min(timeout, POLL) if first else timeout):
@@ -99,4 +107,6 @@ class Place:
             return self._line.is_first(self)
         if self._line.closed:
             raise draining()
+        # Cleared before the try, not after it: what is freed meanwhile is told again.
+        self.woken.clear()
         return True

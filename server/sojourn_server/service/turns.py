@@ -22,8 +22,9 @@ from sojourn_server.service.answers import (
     TouchOutcome,
 )
 from sojourn_server.service.live_turns import LiveTurns
-from sojourn_server.service.units import Units
-from sojourn_server.service.work import Work, open_turn, require_active, require_turn
+from sojourn_server.service.units import Units, request_key
+from sojourn_server.service.work import Work, find, open_turn, require_active, require_turn
+from sojourn_server.store.base import ReadTx
 
 MARGIN: Final = 0.05
 """How long before the caller's deadline a wait gives up, so that its answer arrives."""
@@ -86,16 +87,19 @@ class Turns:
             self.live.note(answer.outcome.session, answer.now)
             return answer
 
-        try:
-            return await attempt()
-        except TurnConflict as conflict:
-            if on_conflict is not OnConflict.WAIT:
-                raise
-            blocked = conflict
+        blocked: TurnConflict | None = None
+        uid = await self._waited_for(call, ref) if on_conflict is OnConflict.WAIT else ""
+        if not uid:
+            try:
+                return await attempt()
+            except TurnConflict as conflict:
+                if on_conflict is not OnConflict.WAIT:
+                    raise
+                blocked, uid = conflict, conflict.uid
         until = time.monotonic() + wait_timeout / SECOND
         if call.deadline is not None:
             until = min(until, call.deadline - MARGIN)
-        place = self._units.line.join(blocked.uid)
+        place = self._units.line.join(uid)
         try:
             while (left := until - time.monotonic()) > 0:
                 if await place.wait(left):
@@ -105,7 +109,27 @@ class Turns:
                         blocked = conflict
         finally:
             place.leave()
+        if blocked is None:
+            return await attempt()
         raise blocked
+
+    async def _waited_for(self, call: Call, ref: SessionRef) -> str:
+        """The uid of a session that others wait for already; empty when nobody does.
+
+        Empty, too, for a call that has its turn: its repeat need not stand in line.
+        """
+        line = self._units.line
+
+        async def query(tx: ReadTx) -> str:
+            if call.request_id and await tx.request(request_key(call, ref.app)) is not None:
+                return ""
+            try:
+                return (await find(tx, ref)).session.uid
+            except Refusal:
+                return ""
+
+        uid = "" if line.empty else await self._units.read(query)
+        return uid if line.stands_for(uid) else ""
 
     async def renew(
         self, call: Call, app: str, turn_token: str, lease: Nanos | None

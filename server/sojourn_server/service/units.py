@@ -32,6 +32,9 @@ T = TypeVar("T")
 SCRUB_PATIENCE: Final = 2.0
 """How long an answer waits for the purge of a large removal, in seconds."""
 
+SCRUB_PAUSE: Final = 0.005
+"""How long it lets others go first between two batches, in seconds."""
+
 
 class Held(msgspec.Struct, frozen=True):
     """Content that only a request record still holds."""
@@ -72,6 +75,7 @@ class Units:
         decide: Callable[[Work], Awaitable[T]],
         *,
         held: Callable[[T], Held] = _holds_nothing,
+        erases: bool = False,
     ) -> Answer[T]:
         """Carry out a mutating use case, once per request_id.
 
@@ -81,22 +85,26 @@ class Units:
             kind: The type of the outcome, for repeats.
             decide: Reads, decides and writes; returns the outcome.
             held: What content the request record must hold for repeats.
+            erases: Whether the answer says if all that was erased is scrubbed.
 
         Raises:
             Refusal: `REQUEST_ID_REUSED`, or whatever `decide` raised.
         """
         works: list[Work] = []
+        last: list[Work | None] = [None]
         instants: list[Nanos] = [0]
 
         async def unit(tx: Tx) -> T:
             instants[0] = tx.now
-            key = RequestKey(app, call.principal, call.method, call.request_id)
+            last[0] = None
+            key = request_key(call, app)
             if call.request_id:
                 record = await tx.request(key)
                 if record is not None:
                     return _repeated(tx, call, record, kind)
             work = Work(tx, self.sealer, self.limits, self.defaults)
             works.append(work)
+            last[0] = work
             outcome = await decide(work)
             if call.request_id:
                 keep = held(outcome)
@@ -118,7 +126,8 @@ class Units:
         finally:
             for work in works:
                 self.line.freed(work.freed)
-        left_over = bool(works) and works[-1].left_over
+        # A repeat does not know whether what it once erased is purged by now.
+        left_over = erases if last[0] is None else last[0].left_over
         return Answer(
             outcome=applied.value,
             revision=applied.revision,
@@ -160,8 +169,13 @@ class Units:
         while time.monotonic() < patience:
             if await self.store.purge(UNIT_ROWS):
                 return True
-            await asyncio.sleep(0)
+            await asyncio.sleep(SCRUB_PAUSE)
         return False
+
+
+def request_key(call: Call, app: str) -> RequestKey:
+    """Where the record of a call is kept."""
+    return RequestKey(app, call.principal, call.method, call.request_id)
 
 
 def _repeated(tx: Tx, call: Call, record: RequestRecord, kind: type[T]) -> T:

@@ -13,7 +13,7 @@ from sojourn_server.domain.commands import Precondition, SessionRef
 from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.domain.ids import uuid7
 from sojourn_server.domain.lifecycle import due
-from sojourn_server.domain.limits import Limits
+from sojourn_server.domain.limits import UNIT_ROWS, Limits
 from sojourn_server.domain.model import (
     App,
     AppStatus,
@@ -62,6 +62,7 @@ class Work:
         """Uids whose turn ended: somebody may be waiting for it."""
         self.left_over = False
         """Whether something is left to be purged after the commit."""
+        self._rows_left = UNIT_ROWS
 
     @property
     def now(self) -> Nanos:
@@ -177,6 +178,23 @@ class Work:
         for change in logged:
             await self.tx.log(change)
         return row
+
+    async def purge(self, row: SessionRow, low: int, high: int, count: int) -> bool:
+        """Remove messages: as many as a unit may, and the rest after the commit.
+
+        Args:
+            row: The session.
+            low: The first sequence.
+            high: The last sequence.
+            count: How many messages there are from the one to the other.
+
+        Returns:
+            True when none is left.
+        """
+        done = await self.tx.purge_messages(row, low, high, self._rows_left)
+        self._rows_left = max(0, self._rows_left - count)
+        self.left_over |= not done
+        return done
 
     async def keep(self, row: SessionRow, session: Session) -> SessionRow:
         """Store a session that changed in nothing the log tells of."""

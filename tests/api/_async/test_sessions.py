@@ -225,7 +225,7 @@ async def test_a_get_brings_the_newest_messages_along(client: AsyncClient) -> No
 async def test_many_sessions_are_read_and_the_absent_ones_named(client: AsyncClient) -> None:
     for session_id in ("a", "b"):
         await client.sessions.create(session_id, state={"id": session_id})
-    result = await client.sessions.get_many(["b", "nobody", "a"])
+    result = await client.sessions.get_many(["b", "nobody", "a"], view=View.FULL)
     assert [session.state["id"] for session in result.sessions] == ["b", "a"]
     assert [ref.session_id for ref in result.not_found] == ["nobody"]
 
@@ -235,7 +235,7 @@ async def test_more_than_one_answer_holds_are_read_completely(client: AsyncClien
     names = [f"s-{number}" for number in range(6)]
     for name in names:
         await client.sessions.create(name, state={"x": "a" * 250_000})
-    result = await client.sessions.get_many(names)
+    result = await client.sessions.get_many(names, view=View.FULL)
     assert [session.session_id for session in result.sessions] == names
     assert result.not_found == ()
 
@@ -384,7 +384,7 @@ async def test_an_idle_session_expires_by_itself(client: AsyncClient) -> None:
     assert caught.value.metadata["cause"] == "IDLE"
 
 
-async def wait_until_ended(client: AsyncClient, session_id: str):  # type: ignore[no-untyped-def]
+async def wait_until_ended(client: AsyncClient, session_id: str):
     while True:
         session = await client.sessions.get(session_id, view=View.BASIC)
         if not session.is_active:

@@ -224,7 +224,7 @@ def test_a_get_brings_the_newest_messages_along(client: Client) -> None:
 def test_many_sessions_are_read_and_the_absent_ones_named(client: Client) -> None:
     for session_id in ("a", "b"):
         client.sessions.create(session_id, state={"id": session_id})
-    result = client.sessions.get_many(["b", "nobody", "a"])
+    result = client.sessions.get_many(["b", "nobody", "a"], view=View.FULL)
     assert [session.state["id"] for session in result.sessions] == ["b", "a"]
     assert [ref.session_id for ref in result.not_found] == ["nobody"]
 
@@ -234,7 +234,7 @@ def test_more_than_one_answer_holds_are_read_completely(client: Client) -> None:
     names = [f"s-{number}" for number in range(6)]
     for name in names:
         client.sessions.create(name, state={"x": "a" * 250_000})
-    result = client.sessions.get_many(names)
+    result = client.sessions.get_many(names, view=View.FULL)
     assert [session.session_id for session in result.sessions] == names
     assert result.not_found == ()
 
@@ -383,7 +383,7 @@ def test_an_idle_session_expires_by_itself(client: Client) -> None:
     assert caught.value.metadata["cause"] == "IDLE"
 
 
-def wait_until_ended(client: Client, session_id: str):  # type: ignore[no-untyped-def]
+def wait_until_ended(client: Client, session_id: str):
     while True:
         session = client.sessions.get(session_id, view=View.BASIC)
         if not session.is_active:

@@ -23,7 +23,7 @@ from sojourn_server.store.base import (
     Tx,
 )
 from tests.store.conformance.model import Model
-from tests.store.kit import APP, a_message, a_request, a_session, changed
+from tests.store.kit import APP, a_message, a_request, a_session, changed, sort_value
 
 Command = Callable[[Tx, Model, random.Random], Awaitable[None]]
 
@@ -232,13 +232,7 @@ def some_query(model: Model, dice: random.Random) -> Candidates:
     after: Position | None = None
     row = some_row(model, dice)
     if row is not None and dice.random() < 0.5:
-        value: int | str = {
-            SortBy.CREATE: row.create_order,
-            SortBy.SESSION_ID: row.session.session_id,
-            SortBy.UPDATE: row.session.update_time,
-            SortBy.ACTIVITY: row.session.activity_time,
-        }[sort_by]
-        after = Position(value, row.create_order)
+        after = Position(sort_value(row, sort_by), row.create_order)
     return Candidates(
         app=APP,
         user=dice.choice([None, None, "ann", ""]),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 from sojourn_server.domain.model import Message, Session, Status
 from sojourn_server.store.base import (
     Candidates,
@@ -11,9 +9,8 @@ from sojourn_server.store.base import (
     RequestKey,
     RequestRecord,
     SessionRow,
-    SortBy,
 )
-from tests.store.kit import changed
+from tests.store.kit import changed, sort_value
 
 Entry = tuple[int, int, Session | None, Session | None]
 """Revision, index, before, after."""
@@ -121,13 +118,7 @@ class Model:
 
     def candidates(self, query: Candidates) -> list[SessionRow]:
         def place(row: SessionRow) -> tuple[int | str, int]:
-            value: int | str = {
-                SortBy.CREATE: row.create_order,
-                SortBy.SESSION_ID: row.session.session_id,
-                SortBy.UPDATE: row.session.update_time,
-                SortBy.ACTIVITY: row.session.activity_time,
-            }[query.sort_by]
-            return value, row.create_order
+            return sort_value(row, query.sort_by), row.create_order
 
         selected = [
             row
@@ -141,9 +132,7 @@ class Model:
         if query.after is not None:
             at = (query.after.value, query.after.create_order)
             ordered = [
-                row
-                for row in ordered
-                if (place(row) < at if query.descending else place(row) > at)  # type: ignore[operator]
+                row for row in ordered if (place(row) < at if query.descending else place(row) > at)
             ]
         return ordered[: query.limit]
 
@@ -162,6 +151,3 @@ def changed_record(record: RequestRecord, revision: int) -> RequestRecord:
         session_pk=record.session_pk,
         held=record.held,
     )
-
-
-numbers = itertools.count()

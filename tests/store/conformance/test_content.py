@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from operator import methodcaller
 
 import pytest
 
@@ -17,9 +18,14 @@ from tests.store.kit import (
     apply,
     changed,
     content_of,
+    contents_of,
     create,
+    finish_purges,
     log_of,
+    put,
     put_message,
+    record_of,
+    replace,
     update,
 )
 
@@ -30,7 +36,7 @@ LENGTHS = [1, 59, 60, 61, 92, 93, 124, 125, 188, 4_000, 4_096, 4_097, 65_536, 1_
 async def test_content_of_every_length_comes_back_exactly(store: Store) -> None:
     dice = random.Random(3)
     pieces = [dice.randbytes(length) for length in LENGTHS] + [b"\0", b"\0" * 500]
-    ids = [(await apply(store, lambda tx, p=piece: tx.put_content(p))).value for piece in pieces]  # type: ignore[misc]
+    ids = [await put(store, piece) for piece in pieces]
     assert len(set(ids)) == len(ids)
     for content_id, piece in zip(ids, pieces, strict=True):
         assert await content_of(store, content_id) == piece
@@ -57,7 +63,7 @@ async def test_several_pieces_come_in_the_order_asked(store: Store) -> None:
     for count in (0, 1, 5, 50):
         asked = [*ids[:count], NO_CONTENT, *reversed(ids[:count])]
         wanted = [b"%d" % n for n in range(count)]
-        got = list(await store.read(lambda tx, a=asked: tx.contents(a)))  # type: ignore[misc]
+        got = await contents_of(store, asked)
         assert got == [*wanted, b"", *reversed(wanted)]
 
 
@@ -66,7 +72,7 @@ async def test_replaced_content_is_the_new_one_whatever_its_length(store: Store)
     content_id = NO_CONTENT
     for length in [10, 20, 10, 5_000, 4_900, 0, 3, 100_000, 1]:
         data = random.Random(length).randbytes(length)
-        answer = await apply(store, lambda tx, c=content_id, d=data: tx.replace_content(c, d))  # type: ignore[misc]
+        answer = await replace(store, content_id, data)
         content_id = answer.value
         assert answer.scrubbed
         assert (content_id == NO_CONTENT) == (length == 0)
@@ -118,8 +124,7 @@ async def test_erasing_beside_readers_and_writers_is_scrubbed_in_the_end(store: 
         assert await content_of(store, content_id) == b"words %d" % number
         answer = await apply(store, lambda tx: tx.erase_content(content_id))
         if not answer.scrubbed:
-            while not await store.purge(10):
-                await asyncio.sleep(0)
+            await finish_purges(store)
 
     async def other(number: int) -> None:
         await create(store, a_session(f"s-{number}"))
@@ -180,7 +185,7 @@ async def test_what_records_hold_of_a_session_is_erased_and_the_records_stay(
     contents = list(await store.read(lambda tx: tx.contents([*ids, answer.value])))
     assert contents == [b"", b"", b"", b"popped 3", b""]
     for name, held in {"r-1": (), "r-2": (), "r-3": (ids[3],), "r-4": ()}.items():
-        record = await store.read(lambda tx, n=name: tx.request(a_request(n).key))  # type: ignore[misc]
+        record = await record_of(store, a_request(name).key)
         assert record is not None
         assert record.held == held
         assert record.outcome == b"outcome"
@@ -201,7 +206,7 @@ async def test_scope_states_of_the_app_of_users_and_of_nobody_are_apart(store: S
     await apply(store, unit)
     await store.apply("other", "me", lambda tx: tx.put_scope_state("other", "ann", ScopeState()))
     for user, state in scopes.items():
-        assert await store.read(lambda tx, u=user: tx.scope_state(APP, u)) == state  # type: ignore[misc]
+        assert await store.read(methodcaller("scope_state", APP, user)) == state
     newer = ScopeState(version=4)
     await apply(store, lambda tx: tx.put_scope_state(APP, "ann", newer))
     assert await store.read(lambda tx: tx.scope_state(APP, "ann")) == newer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from operator import methodcaller
 from typing import Any
 
 import pytest
@@ -17,8 +18,11 @@ from tests.store.kit import (
     changed,
     create,
     create_many,
+    delete,
     found,
     insert,
+    listed,
+    sort_value,
 )
 
 PARENTS = [a_session().uid for _ in range(2)]
@@ -48,15 +52,6 @@ def sessions() -> list[Session]:
     return made
 
 
-def value_of(row: SessionRow, sort_by: SortBy) -> int | str:
-    return {
-        SortBy.CREATE: row.create_order,
-        SortBy.SESSION_ID: row.session.session_id,
-        SortBy.UPDATE: row.session.update_time,
-        SortBy.ACTIVITY: row.session.activity_time,
-    }[sort_by]
-
-
 def selects(query: Candidates, session: Session) -> bool:
     """Whether the hints of a query select a session."""
     return (
@@ -72,7 +67,7 @@ def expected(query: Candidates, rows: list[SessionRow]) -> list[SessionRow]:
     """The whole list, as the sentence S12 defines it."""
     return sorted(
         (row for row in rows if selects(query, row.session)),
-        key=lambda row: (value_of(row, query.sort_by), row.create_order),
+        key=lambda row: (sort_value(row, query.sort_by), row.create_order),
         reverse=query.descending,
     )
 
@@ -97,18 +92,18 @@ async def test_a_list_is_complete_and_in_order_page_after_page(
     for hints in HINTS:
         whole = Candidates(app=APP, sort_by=sort_by, descending=descending, limit=1_000, **hints)
         wanted = expected(whole, rows)
-        assert list(await store.read(lambda tx, q=whole: tx.candidates(q))) == wanted  # type: ignore[misc]
+        assert await listed(store, whole) == wanted
         paged: list[SessionRow] = []
         after: Position | None = None
         for _ in range(len(wanted) + 1):
             query = Candidates(
                 app=APP, sort_by=sort_by, descending=descending, limit=7, after=after, **hints
             )
-            page = list(await store.read(lambda tx, q=query: tx.candidates(q)))  # type: ignore[misc]
+            page = await listed(store, query)
             paged += page
             if len(page) < 7:
                 break
-            after = Position(value_of(page[-1], sort_by), page[-1].create_order)
+            after = Position(sort_value(page[-1], sort_by), page[-1].create_order)
         assert paged == wanted, (sort_by, descending, hints)
 
 
@@ -119,16 +114,16 @@ async def test_a_list_may_begin_at_a_place_where_no_session_is(store: Store) -> 
     await apply(store, lambda tx: tx.delete_session(gone))
     left = [row for row in rows if row is not gone]
     for sort_by, descending in ORDERS:
-        at = (value_of(gone, sort_by), gone.create_order)
+        at = (sort_value(gone, sort_by), gone.create_order)
         query = Candidates(
             app=APP, sort_by=sort_by, descending=descending, limit=1_000, after=Position(*at)
         )
         wanted = [
             row
             for row in expected(query, left)
-            if ((value_of(row, sort_by), row.create_order) < at) is descending
+            if ((sort_value(row, sort_by), row.create_order) < at) is descending
         ]
-        assert list(await store.read(lambda tx, q=query: tx.candidates(q))) == wanted  # type: ignore[misc]
+        assert await listed(store, query) == wanted
 
 
 @pytest.mark.rule("S12")
@@ -141,7 +136,7 @@ async def test_in_create_order_no_session_is_missed_or_repeated_while_others_wri
         after: Position | None = None
         for page_number in range(100):
             query = Candidates(app=APP, limit=7, after=after, **hints)  # type: ignore[arg-type]
-            page = list(await store.read(lambda tx, q=query: tx.candidates(q)))  # type: ignore[misc]
+            page = await listed(store, query)
             seen += page
             if len(page) < 7:
                 break
@@ -149,7 +144,7 @@ async def test_in_create_order_no_session_is_missed_or_repeated_while_others_wri
             name = f"new-{len(hints)}-{page_number}-{hints}"
             await create(store, a_session(name))
             row = await found(store, name)
-            await apply(store, lambda tx, r=row: tx.delete_session(r))  # type: ignore[misc]
+            await delete(store, row)
         assert [row.pk for row in seen] == [row.pk for row in rows]
 
 
@@ -166,7 +161,7 @@ async def test_hints_that_select_nothing_give_an_empty_list(store: Store) -> Non
         {"limit": 0},
     ):
         query = Candidates(**{"app": APP, **hints})  # type: ignore[arg-type]
-        assert list(await store.read(lambda tx, q=query: tx.candidates(q))) == []  # type: ignore[misc]
+        assert await listed(store, query) == []
 
 
 @pytest.mark.rule("S13")
@@ -176,13 +171,13 @@ async def test_due_sessions_are_those_whose_time_has_come_the_longest_due_first(
     for name, due in {"c": 30, "a": 10, "never": None, "b": 20, "later": 40}.items():
         await create(store, a_session(name, app="due-" + name), due)
 
-    async def due(until: int, limit: int = 10) -> list[str]:
+    async def due_ids(until: int, limit: int = 10) -> list[str]:
         rows = await store.read(lambda tx: tx.due_sessions(until, limit))
         return [row.session.session_id for row in rows]
 
-    assert await due(9) == []
-    assert await due(30) == ["a", "b", "c"]
-    assert await due(30, 2) == ["a", "b"]
+    assert await due_ids(9) == []
+    assert await due_ids(30) == ["a", "b", "c"]
+    assert await due_ids(30, 2) == ["a", "b"]
     assert await store.read(lambda tx: tx.next_due()) == 10
 
 
@@ -207,9 +202,7 @@ async def test_what_is_due_moves_with_each_update(store: Store) -> None:
     row = await create(store, a_session(), 10)
     for due in (5, 50, None, 20):
         after = changed(row.session, activity_time=row.session.activity_time + 1)
-        row = (
-            await apply(store, lambda tx, r=row, a=after, d=due: tx.update_session(r, a, d))
-        ).value  # type: ignore[misc]
+        row = (await apply(store, methodcaller("update_session", row, after, due))).value
         assert await store.read(lambda tx: tx.next_due()) == due
 
 

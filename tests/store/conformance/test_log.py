@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
+from operator import methodcaller
 
 import pytest
 
@@ -32,6 +34,7 @@ from tests.store.kit import (
     log_of,
     put_message,
     read_all,
+    record_of,
     update,
 )
 
@@ -47,8 +50,7 @@ async def test_change_session_content_and_record_come_together(
         await tx.put_request(a_request(f"r-{number}", session_pk=row.pk))
 
     tasks = [
-        asyncio.create_task(apply(store, lambda tx, n=number: unit(tx, n)))  # type: ignore[misc]
-        for number in range(40)
+        asyncio.create_task(apply(store, partial(unit, number=number))) for number in range(40)
     ]
     for _ in range(4):
         await asyncio.sleep(0.002)
@@ -61,9 +63,9 @@ async def test_change_session_content_and_record_come_together(
             row = await found(survivor, change.after.session_id)
             assert row.session == change.after
             assert await content_of(survivor, row.session.state) == f"state {number}".encode()
-            assert await survivor.read(lambda tx, r=row: read_all(tx, r)) == [1]  # type: ignore[misc]
+            assert await survivor.read(partial(read_all, row=row)) == [1]
             key = a_request(f"r-{number}").key
-            record = await survivor.read(lambda tx, k=key: tx.request(k))  # type: ignore[misc]
+            record = await record_of(survivor, key)
             assert record is not None
             assert (record.revision, record.session_pk) == (change.revision, row.pk)
         assert await head(survivor) == len(log)
@@ -144,7 +146,7 @@ async def test_the_log_is_complete_in_steps_of_every_size_and_no_revision_is_cut
     ]
     after, read = 0, []
     for _ in range(len(whole) + 1):
-        step = await store.read(lambda tx, a=after: tx.changes(APP, a, limit))  # type: ignore[misc]
+        step = await store.read(methodcaller("changes", APP, after, limit))
         if not step:
             break
         read += list(step)
@@ -180,7 +182,7 @@ async def test_a_request_is_found_by_all_of_its_key_and_nothing_else(store: Stor
         RequestKey(key.app, key.principal, "EndSession", key.request_id),
         RequestKey(key.app, key.principal, key.method, "r-2"),
     ):
-        assert await store.read(lambda tx, k=other: tx.request(k)) is None  # type: ignore[misc]
+        assert await record_of(store, other) is None
 
 
 @pytest.mark.rule("S42")
@@ -203,7 +205,7 @@ async def test_a_record_has_the_revision_that_its_unit_was_answered_with(store: 
         ("repeats", repeats, 1),
     ):
         assert (await apply(store, unit)).revision == revision
-        record = await store.read(lambda tx, n=name: tx.request(a_request(n).key))  # type: ignore[misc]
+        record = await record_of(store, a_request(name).key)
         assert record is not None
         assert record.revision == revision
 
@@ -238,11 +240,7 @@ async def test_records_are_kept_until_they_are_older_than_asked(store: Store) ->
 
     async def left() -> list[int]:
         names = [10, 20, 30, 40]
-        return [
-            age
-            for age in names
-            if await store.read(lambda tx, a=age: tx.request(a_request(f"r-{a}").key))  # type: ignore[misc]
-        ]
+        return [age for age in names if await record_of(store, a_request(f"r-{age}").key)]
 
     assert await store.forget_requests(START - 40, 10) == 0
     assert await content_of(store, held) == b"popped"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import methodcaller
 from typing import Any
 
 import pytest
@@ -16,10 +17,13 @@ from tests.store.kit import (
     changed,
     content_of,
     create,
+    finish_purges,
     found,
     head,
     insert,
     log_of,
+    message_at,
+    message_of_id,
     put_message,
     read_all,
     session_with_messages,
@@ -68,14 +72,8 @@ async def test_messages_come_back_as_they_were(store: Store) -> None:
     row = (await apply(store, unit)).value
     assert list(await store.read(lambda tx: tx.messages(row, MessageRange()))) == messages
     for message in messages:
-        assert (
-            await store.read(lambda tx, m=message: tx.message_by_id(row, m.message_id))  # type: ignore[misc]
-            == message
-        )
-        assert (
-            await store.read(lambda tx, m=message: tx.message_by_sequence(row, m.sequence))  # type: ignore[misc]
-            == message
-        )
+        assert await message_of_id(store, row, message.message_id) == message
+        assert await message_at(store, row, message.sequence) == message
     assert await store.read(lambda tx: tx.message_by_id(row, "none")) is None
     assert await store.read(lambda tx: tx.message_by_sequence(row, 2)) is None
 
@@ -125,8 +123,8 @@ async def test_removed_ranges_are_not_seen_though_their_rows_are_there(store: St
     assert await sequences(store, row, after_sequence=1, before_sequence=4) == []
     assert await sequences(store, row, after_sequence=5, before_sequence=9) == [7, 8]
     for sequence, there in {1: False, 3: False, 4: True, 6: False, 10: False, 12: True}.items():
-        by_id = await store.read(lambda tx, s=sequence: tx.message_by_id(row, f"m-{s}"))  # type: ignore[misc]
-        by_number = await store.read(lambda tx, s=sequence: tx.message_by_sequence(row, s))  # type: ignore[misc]
+        by_id = await message_of_id(store, row, f"m-{sequence}")
+        by_number = await message_at(store, row, sequence)
         assert (by_id is not None) == (by_number is not None) == there
     assert await store.read(lambda tx: tx.message_totals(row, 1, 12)) == (6, 6 * 6 + 2)
     assert await store.read(lambda tx: tx.message_totals(row, 4, 5)) == (2, 12)
@@ -139,7 +137,7 @@ async def test_a_message_id_is_taken_once_in_a_session(store: Store) -> None:
     await session_with_messages(store, 3, "other")
     for taken in (a_message(9, message_id="m-2"), a_message(2, message_id="new")):
         with pytest.raises(KeyTaken):
-            await apply(store, lambda tx, m=taken: tx.insert_messages(row, [a_message(8), m]))  # type: ignore[misc]
+            await apply(store, methodcaller("insert_messages", row, [a_message(8), taken]))
     assert await sequences(store, row) == [1, 2, 3]
 
 
@@ -171,8 +169,7 @@ async def test_the_id_of_a_message_whose_purge_is_left_over_is_free_again(store:
     message = (await apply(store, unit)).value
     assert await store.read(lambda tx: tx.message_by_id(row, "m-5")) == message
     assert await sequences(store, row) == [7]
-    while not await store.purge(2):
-        pass
+    await finish_purges(store, 2)
     row = await found(store, "s-1")
     assert row.session.removed_ranges == ()
     assert await bodies(store, row) == [b"again"]
@@ -244,8 +241,7 @@ async def test_a_purge_outlives_its_session_and_a_crash(backend: Backend, store:
     assert (answer.value, answer.scrubbed) == (False, False)
     new = await session_with_messages(store, 3, body=b"x" * 500)
     survivor = await backend.after_crash(store)
-    while not await survivor.purge(3):
-        pass
+    await finish_purges(survivor, 3)
     assert list(await survivor.read(lambda tx: tx.contents(ids))) == [b""] * 10
     assert await survivor.read(lambda tx: read_all(tx, row)) == []
     assert len(await bodies(survivor, await found(survivor, "s-1"))) == 3

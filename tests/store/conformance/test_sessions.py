@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from operator import methodcaller
 
 import pytest
 
@@ -18,6 +19,7 @@ from tests.store.kit import (
     apply,
     changed,
     create,
+    delete,
     found,
     head,
     insert,
@@ -130,7 +132,7 @@ async def test_a_uid_of_another_app_or_none_at_all_is_not_found(store: Store) ->
         (APP, uid.upper().replace("-", "") if uid.upper() == uid else uid.upper()),
         (APP, uid.replace("-", "")),
     ]:
-        assert await store.read(lambda tx, a=app, u=asked: tx.session_by_uid(a, u)) is None  # type: ignore[misc]
+        assert await store.read(methodcaller("session_by_uid", app, asked)) is None
 
 
 @pytest.mark.rule("S10")
@@ -139,7 +141,7 @@ async def test_a_removed_key_is_free_again_and_its_number_is_not(store: Store) -
     for _ in range(5):
         row = await create(store, a_session("s-1", labels={"tier": "gold"}))
         seen.add(row.pk)
-        await apply(store, lambda tx, row=row: tx.delete_session(row))  # type: ignore[misc]
+        await delete(store, row)
         assert await list_ids(store, label=("tier", "gold")) == []
     assert len(seen) == 5
 
@@ -176,7 +178,7 @@ async def test_create_order_follows_the_commits(store: Store) -> None:
 async def test_create_order_ascends_even_when_nothing_is_logged(store: Store) -> None:
     orders = []
     for number in range(3):
-        answer = await apply(store, lambda tx, n=number: tx.insert_session(a_session(f"{n}"), None))  # type: ignore[misc]
+        answer = await apply(store, methodcaller("insert_session", a_session(f"{number}"), None))
         assert not answer.changed
         orders.append(answer.value.create_order)
         orders.append((await create(store, a_session(f"logged-{number}"))).create_order)
@@ -225,7 +227,7 @@ async def test_an_update_moves_what_has_changed(store: Store) -> None:
         {"labels": {"only": "label"}},
         {"parent_uid": "0190c1a0-0000-7000-8000-000000000001"},
     ],
-    ids=lambda fields: "+".join(fields),
+    ids="+".join,
 )
 async def test_each_kind_of_update_is_kept(store: Store, fields: dict[str, object]) -> None:
     row = await create(store, a_session())

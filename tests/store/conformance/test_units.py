@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 
 import pytest
 
@@ -146,8 +147,8 @@ async def test_what_was_answered_survives_a_crash(backend: Backend, store: Store
     for number in range(10):
         answers = await asyncio.gather(
             *(
-                apply(store, lambda tx, n=n: insert(tx, a_session(n)))
-                for n in [f"s-{number}-{each}" for each in range(5)]  # type: ignore[misc]
+                apply(store, functools.partial(insert, session=a_session(f"s-{number}-{each}")))
+                for each in range(5)
             )
         )
         survivor = await backend.after_crash(store)
@@ -391,7 +392,7 @@ async def test_several_units_can_come_first_one_by_one(store: Store) -> None:
         for number in range(5):
             session = a_session(f"s-{number}")
             if await tx.session_by_key(APP, "ann", session.session_id) is None:
-                raise Precede(lambda tx: insert(tx, session))
+                raise Precede(functools.partial(insert, session=session))
 
     assert (await apply(store, unit)).revision == 5
     assert [each.revision for each in await log_of(store)] == [1, 2, 3, 4, 5]

@@ -96,6 +96,7 @@ def test_a_sync_ticker_ticks_in_a_thread_and_stops() -> None:
 
 
 def test_a_loop_thread_runs_coroutines_and_ends() -> None:
+    before = set(threading.enumerate())
     thread = LoopThread()
 
     async def name() -> str:
@@ -108,4 +109,4 @@ def test_a_loop_thread_runs_coroutines_and_ends() -> None:
     with pytest.raises(ValueError, match="mine"):
         thread.run(fails())
     thread.close()
-    assert all(one.name != "sojourn-loop" for one in threading.enumerate())
+    assert set(threading.enumerate()) <= before

@@ -107,9 +107,9 @@ def test_unavailable_is_repeated_until_the_attempts_are_used_up() -> None:
         pause_before_retry(
             unavailable(), attempt=attempt, time_left=60, options=OPTIONS, draw=lambda: 1.0
         )
-        for attempt in range(1, 6)
+        for attempt in range(1, 8)
     ]
-    assert pauses == [0.1, 0.2, 0.4, 0.8, None]
+    assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, None]
 
 
 def test_no_pause_goes_past_the_deadline() -> None:

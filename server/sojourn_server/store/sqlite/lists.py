@@ -47,6 +47,10 @@ _ORDER: Final = {
     (SortBy.ACTIVITY, False): QUERIES.list_order_activity_up,
     (SortBy.ACTIVITY, True): QUERIES.list_order_activity_down,
 }
+_LABEL_ORDER: Final = {
+    False: QUERIES.list_order_label_up,
+    True: QUERIES.list_order_label_down,
+}
 _WHOLE_APP: Final = {
     SortBy.SESSION_ID: QUERIES.list_from_name,
     SortBy.UPDATE: QUERIES.list_from_update,
@@ -89,7 +93,10 @@ def _compose(shape: _Shape) -> str:
         parts.append(QUERIES.list_and_label)
     if shape.after and not by_creation:
         parts.append(_AFTER[shape.sort_by, shape.descending])
-    parts.append(_ORDER[shape.sort_by, shape.descending])
+    if "label" in answered:
+        parts.append(_LABEL_ORDER[shape.descending])
+    else:
+        parts.append(_ORDER[shape.sort_by, shape.descending])
     return " ".join(parts)
 
 

@@ -89,6 +89,8 @@ class Queries(NamedTuple):
     list_after_activity_down: str
     list_order_create_up: str
     list_order_create_down: str
+    list_order_label_up: str
+    list_order_label_down: str
     list_order_name_up: str
     list_order_name_down: str
     list_order_update_up: str

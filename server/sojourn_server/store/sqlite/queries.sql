@@ -339,6 +339,14 @@ ORDER BY s.pk LIMIT :limit
 -- Order: create order, the newest first.
 ORDER BY s.pk DESC LIMIT :limit
 
+-- name: list_order_label_up
+-- Order: create order, as the labels are kept.
+ORDER BY l.pk LIMIT :limit
+
+-- name: list_order_label_down
+-- Order: create order as the labels are kept, the newest first.
+ORDER BY l.pk DESC LIMIT :limit
+
 -- name: list_order_name_up
 -- Order: session_id.
 ORDER BY s.session_id, s.pk LIMIT :limit
