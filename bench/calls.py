@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import grpc.aio
 from google.protobuf import json_format
+from typing_extensions import override
 
 from sojourn.v1 import (
     history_service_pb2,
@@ -104,6 +105,7 @@ class Echo(Job):
         self._body = TEXT.encode()
         self._call = caller.channel.unary_unary("/bench.Echo/Echo")
 
+    @override
     async def call(self, who: int, index: int) -> None:
         """Echo."""
         await self._call(self._body, timeout=TIMEOUT)
@@ -114,6 +116,7 @@ class Reading(Job):
 
     _made: ClassVar[dict[str, list[session_pb2.SessionRef]]] = {}
 
+    @override
     async def prepare(self, callers: int, calls: int) -> None:
         """Make the sessions, once per worker."""
         if self.caller.name not in self._made:
@@ -136,6 +139,7 @@ class Reading(Job):
 class Get(Reading):
     """GetSession, BASIC."""
 
+    @override
     async def call(self, who: int, index: int) -> None:
         """Get."""
         request = session_service_pb2.GetSessionRequest(session=self.ref(who, index))
@@ -145,6 +149,7 @@ class Get(Reading):
 class GetFull(Reading):
     """GetSession, FULL, with the newest 20 messages: an agent loads its context."""
 
+    @override
     async def call(self, who: int, index: int) -> None:
         """Get."""
         request = session_service_pb2.GetSessionRequest(
@@ -158,6 +163,7 @@ class GetFull(Reading):
 class ListMessages(Reading):
     """ListMessages, the newest 20."""
 
+    @override
     async def call(self, who: int, index: int) -> None:
         """List."""
         request = history_service_pb2.ListMessagesRequest(
@@ -173,6 +179,7 @@ class ListMessages(Reading):
 class Create(Job):
     """CreateSession with two labels."""
 
+    @override
     async def call(self, who: int, index: int) -> None:
         """Create."""
         number = self.caller.fresh()
@@ -193,6 +200,7 @@ class Writing(Job):
         super().__init__(caller, args)
         self.own: list[session_pb2.SessionRef] = []
 
+    @override
     async def prepare(self, callers: int, calls: int) -> None:
         """Make the sessions, once."""
         self.own += await self.caller.create(callers - len(self.own))
@@ -201,6 +209,7 @@ class Writing(Job):
 class Update(Writing):
     """UpdateSession: a label and a key of the session's state."""
 
+    @override
     async def call(self, who: int, index: int) -> None:
         """Update."""
         number = self.caller.fresh()
@@ -218,6 +227,7 @@ class Update(Writing):
 class UpdateMetrics(Writing):
     """UpdateSession: counters only."""
 
+    @override
     async def call(self, who: int, index: int) -> None:
         """Update."""
         request = session_service_pb2.UpdateSessionRequest(
@@ -231,6 +241,7 @@ class UpdateMetrics(Writing):
 class Append(Writing):
     """AppendMessages, one message of 150 bytes."""
 
+    @override
     async def call(self, who: int, index: int) -> None:
         """Append."""
         request = history_service_pb2.AppendMessagesRequest(
@@ -248,6 +259,7 @@ class OnceEach(Job):
         super().__init__(caller, args)
         self.own: list[list[session_pb2.SessionRef]] = []
 
+    @override
     async def prepare(self, callers: int, calls: int) -> None:
         """Make the sessions, new ones every time."""
         made = await self.caller.create(callers * calls)
@@ -257,6 +269,7 @@ class OnceEach(Job):
 class BeginTurn(OnceEach):
     """BeginTurn."""
 
+    @override
     async def call(self, who: int, index: int) -> None:
         """Begin."""
         await self.begin(self.own[who][index])
@@ -277,6 +290,7 @@ class EndTurn(BeginTurn):
         super().__init__(caller, args)
         self._tokens: list[list[str]] = []
 
+    @override
     async def prepare(self, callers: int, calls: int) -> None:
         """Make the sessions and begin a turn on each."""
         await super().prepare(callers, calls)
@@ -285,6 +299,7 @@ class EndTurn(BeginTurn):
     async def _begin_all(self, mine: list[session_pb2.SessionRef]) -> list[str]:
         return [await self.begin(ref) for ref in mine]
 
+    @override
     async def call(self, who: int, index: int) -> None:
         """End."""
         request = turn_service_pb2.EndTurnRequest(
@@ -298,6 +313,7 @@ class EndTurn(BeginTurn):
 class EndSession(OnceEach):
     """EndSession."""
 
+    @override
     async def call(self, who: int, index: int) -> None:
         """End."""
         request = session_service_pb2.EndSessionRequest(
@@ -312,6 +328,7 @@ class EndSession(OnceEach):
 class Mixed(Writing):
     """GetSession and AppendMessages in turns: what other callers do while sessions expire."""
 
+    @override
     async def call(self, who: int, index: int) -> None:
         """Get, or append."""
         if index % 2:
@@ -327,7 +344,10 @@ class Mixed(Writing):
 
 
 class Asked(Job):
-    """A read whose request comes with the order, as JSON; `users`: of user 0 … users − 1 in turn."""
+    """A read whose request comes with the order, as JSON.
+
+    With `users` it asks for each of so many users in turn.
+    """
 
     _requests: ClassVar[dict[str, Any]] = {
         "ListSessions": session_service_pb2.ListSessionsRequest,
@@ -342,6 +362,7 @@ class Asked(Job):
         stub = caller.history if method == "ListMessages" else caller.sessions
         self._call: Callable[..., Awaitable[Any]] = getattr(stub, method)
 
+    @override
     async def call(self, who: int, index: int) -> None:
         """Ask."""
         users = self.args.get("users")

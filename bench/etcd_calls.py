@@ -6,6 +6,8 @@ import asyncio
 import importlib
 from typing import Any
 
+from typing_extensions import override
+
 from bench.calls import READ_SESSIONS, TEXT, TIMEOUT, Caller, Job
 
 
@@ -27,6 +29,7 @@ class Etcd(Job):
 class Put(Etcd):
     """Put under a new key: what CreateSession is to Sojourn."""
 
+    @override
     async def call(self, who: int, index: int) -> None:
         """Put."""
         await self.put(self.caller.fresh())
@@ -35,6 +38,7 @@ class Put(Etcd):
 class Get(Etcd):
     """Range over one key."""
 
+    @override
     async def prepare(self, callers: int, calls: int) -> None:
         """Put what is read."""
         await asyncio.gather(*(self.put(self._key(index)) for index in range(READ_SESSIONS)))
@@ -42,6 +46,7 @@ class Get(Etcd):
     def _key(self, index: int) -> str:
         return f"{self.caller.name}-{index % READ_SESSIONS}"
 
+    @override
     async def call(self, who: int, index: int) -> None:
         """Get."""
         request = self.messages.RangeRequest(key=self._key(who * 7 + index).encode())

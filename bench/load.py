@@ -70,9 +70,9 @@ class Load:
                 await job.call(who, index)
                 latencies.append((time.perf_counter_ns() - began) // 1_000)
 
-        began = time.perf_counter()
+        began = time.monotonic()
         await asyncio.gather(*(calls(who) for who in range(self._callers)))
-        return {"seconds": time.perf_counter() - began, "latencies": latencies}
+        return {"began": began, "ended": time.monotonic(), "latencies": latencies}
 
     async def _pace(self, interval: float) -> dict[str, Any]:
         """Call at a fixed rate; a late call does not put off the next one's due time."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,17 +52,17 @@ class Rig:
     def run(self) -> Sample:
         """Run the job that was prepared."""
         self.server.settle()
-        before, began = self.server.cpu(), time.perf_counter()
+        before = self.server.cpu()
         answers = self.workers.ask(do="run")
-        seconds = time.perf_counter() - began
         self.server.settle()
         cpu = self.server.cpu() - before
         latencies = [us for answer in answers for us in answer["latencies"]]
-        slowest = max(answer["seconds"] for answer in answers)
+        began = min(answer["began"] for answer in answers)
+        ended = max(answer["ended"] for answer in answers)
         return Sample(
             calls=len(latencies),
             cpu_us=cpu / len(latencies) * 1e6,
-            rate=len(latencies) / min(seconds, slowest),
+            rate=len(latencies) / (ended - began),
             p50_ms=quantile(latencies, 0.5) / 1e3,
             p99_ms=quantile(latencies, 0.99) / 1e3,
         )

@@ -97,17 +97,12 @@ def draw(results: Results, facts: Facts) -> str:
             "quiet",
         )
     )
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-10 0 {WIDTH + 20} {top + 4}" '
-            f'width="{WIDTH + 20}" height="{top + 4}" role="img" '
-            'aria-label="Figures of the benchmark, as bars">',
-            f"<style>{_STYLE}</style>",
-            *parts,
-            "</svg>",
-            "",
-        ]
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-10 0 {WIDTH + 20} {top + 4}" '
+        f'width="{WIDTH + 20}" height="{top + 4}" role="img" '
+        'aria-label="Figures of the benchmark, as bars">'
     )
+    return "\n".join([head, f"<style>{_STYLE}</style>", *parts, "</svg>", ""])
 
 
 def _panel(title: str, figures: Sequence[Figure], top: int) -> list[str]:
@@ -119,11 +114,12 @@ def _panel(title: str, figures: Sequence[Figure], top: int) -> list[str]:
     for row, figure in enumerate(figures):
         y = top + TITLE + row * ROW
         length = max(2.0, figure.value * scale)
-        parts += [
-            _text(LEFT - 10, y + BAR - 2, _SHORT.get(figure.name, figure.name), "", "end"),
+        bar = (
             f'<rect class="{figure.verdict or "plain"}" x="{LEFT}" y="{y}" '
-            f'width="{length:.1f}" height="{BAR}" rx="2"/>',
-        ]
+            f'width="{length:.1f}" height="{BAR}" rx="2"/>'
+        )
+        name = _SHORT.get(figure.name, figure.name)
+        parts += [_text(LEFT - 10, y + BAR - 2, name, "", "end"), bar]
         label = f"{figure.value:.{1 if figure.value >= 10 else 2}f}×"
         end = length
         if figure.target:

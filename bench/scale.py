@@ -111,7 +111,7 @@ def _fill(plan: Plan, store: Store, results: Results, say: Say) -> None:
         results.add(
             "scale",
             "fill",
-            f"BatchCreateSessions: the last slice of {store.sessions:,} sessions over the first, time",
+            f"filling {store.sessions:,}: time of the last slice over the first",
             [],
             value=rates[0] / rates[-1],
             facts={
