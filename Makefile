@@ -43,6 +43,7 @@ lock: ## resolve the dependencies again and write the locks (LOCK_FLAGS=--upgrad
 	$(COMPILE) --group build --constraints requirements.lock -o requirements-build.lock
 	$(COMPILE) pyproject.toml --extra server --extra cli --constraints requirements.lock \
 		-o requirements-server.lock
+	$(COMPILE) bench/peers.in -o requirements-bench-peers.lock
 
 LOCK_FLAGS ?=
 COMPILE = $(LOCK_VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
@@ -111,13 +112,13 @@ pytest: setup ## the tests alone (PYTEST_ARGS="tests/unit -x")
 faults: setup ## the tests that break things: kill -9, full disks, cut connections
 	$(BIN)/python -m pytest tests/faults $(PYTEST_ARGS)
 
-bench: setup ## measure
-	$(BIN)/python -m bench
+bench: setup ## measure (BENCH_ARGS="--quick --only echo get --out DIR --picture --profile get")
+	$(BIN)/python -m bench $(BENCH_ARGS)
 
 demo: setup ## play recorded sessions against a server (FILE=sessions.jsonl)
 	$(BIN)/python tools/demo.py $(FILE)
 
 clean: ## remove everything that make has made
-	rm -rf $(VENV) $(GEN_VENV) $(LOCK_VENV) build dist .mypy_cache .ruff_cache .pytest_cache \
-		.import_linter_cache .hypothesis
+	rm -rf $(VENV) $(GEN_VENV) $(LOCK_VENV) .venv-bench bench-results build dist \
+		.mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

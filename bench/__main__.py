@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import grpc
 from rich.console import Console
 from rich.table import Table
 
@@ -31,6 +33,9 @@ PICTURE = ROOT / "docs" / "bench.svg"
 PAGE = ROOT / "docs" / "explanation" / "performance.md"
 BUSY = 0.7
 """A load average above this says that others use the machine, too."""
+TOP = 30
+"""Lines of each table of a profile."""
+WHOLE_LOOP = 0.5
 NAMES = ("echo", *rpcs.RPCS, *SECTIONS)
 
 
@@ -48,7 +53,9 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--picture", action="store_true", help="renew the picture and the table in the docs"
     )
-    parser.add_argument("--profile", metavar="RPC", choices=list(rpcs.RPCS), help="profile one RPC")
+    parser.add_argument(
+        "--profile", metavar="RPC", choices=["echo", *rpcs.RPCS], help="profile one RPC"
+    )
     parsed = parser.parse_args(arguments)
     parsed.only = [name for each in parsed.only for name in each.split(",") if name]
     if unknown := sorted(set(parsed.only) - set(NAMES)):
@@ -64,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not sys.platform.startswith("linux"):
         print("the benchmark reads CPU time and memory as Linux tells them", file=sys.stderr)
         return 2
+    # So that servers and stores go when the run is told to.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     console = Console(width=None if sys.stdout.isatty() else 160)
     began = time.monotonic()
 
@@ -87,6 +96,7 @@ def _measure(
     plan = Plan(quick=options.quick, only=frozenset(options.only))
     facts, results = machine.facts(work), Results()
     facts["commit"] = _commit()
+    settings = {**asdict(plan), "only": sorted(plan.only), "rounds": plan.rounds}
     if plan.quick:
         say("quick: small stores and few rounds")
     _warn(facts, results)
@@ -103,12 +113,13 @@ def _measure(
             continue
         try:
             section(plan, work, results, say)
-        except Broken as error:
+        except (Broken, grpc.RpcError) as error:
             broken += 1
             results.skipped.append(f"{names[0]}: {error}")
+        # What is known is kept, whatever becomes of the rest.
+        report.write_json(options.out / "bench.json", results, facts, settings)
     facts["load_average_after"] = round(machine.load_average(), 2)
     report.print_table(console, results, facts, quick=plan.quick)
-    settings = {**asdict(plan), "only": sorted(plan.only), "rounds": plan.rounds}
     report.write_json(options.out / "bench.json", results, facts, settings)
     (options.out / "bench.svg").write_text(picture.draw(results, facts), encoding="utf-8")
     if options.picture and not broken:
@@ -129,19 +140,23 @@ def _warn(facts: dict[str, str | int | float], results: Results) -> None:
 
 def _profile(job: str, work: Path, out: Path, console: Console, say: Callable[[str], None]) -> int:
     try:
-        shares = profiling.profile(job, work, out, say)
+        found = profiling.profile(job, work, out, say)
     except Broken as error:
         print(error, file=sys.stderr)
         return 1
+    # The frames of the start are around everything, and say nothing.
+    below = [share for share in found.functions if share.total < WHOLE_LOOP]
+    heading = f"{job}, {found.cpu_us:.0f} µs and {found.switches:.1f} switches a call"
     for title, ordered in (
-        ("by own time", shares),
-        ("by total time", sorted(shares, key=lambda share: -share.total)),
+        ("CPU time by thread", found.threads),
+        ("interpreter held, by own time", found.functions),
+        ("interpreter held, by total time", sorted(below, key=lambda share: -share.total)),
     ):
-        table = Table(title=f"{job}, {title}", title_justify="left")
-        for heading in ("own", "total"):
-            table.add_column(heading, justify="right")
-        table.add_column("function")
-        for share in ordered[: profiling.TOP]:
+        table = Table(title=f"{heading}: {title}", title_justify="left")
+        for column in ("own", "total"):
+            table.add_column(column, justify="right")
+        table.add_column("where")
+        for share in ordered[:TOP]:
             table.add_row(f"{share.own:.1%}", f"{share.total:.1%}", share.name)
         console.print(table)
     console.print(f"the whole profile: {out / f'profile-{job}.txt'}")

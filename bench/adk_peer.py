@@ -10,6 +10,7 @@ caller and with several at once; the better of the two counts.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import sys
 import time
@@ -18,16 +19,23 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-warnings.filterwarnings("ignore")
 
-from google.adk.events import Event  # noqa: E402 - its imports warn
-from google.adk.sessions.base_session_service import GetSessionConfig  # noqa: E402
-from google.adk.sessions.database_session_service import DatabaseSessionService  # noqa: E402
-from google.adk.sessions.sqlite_session_service import SqliteSessionService  # noqa: E402
-from google.genai import types  # noqa: E402
+def _adk(module: str, name: str) -> Any:
+    """Something of ADK's, which is installed where this runs and nowhere else."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return getattr(importlib.import_module(module), name)
+
+
+_SESSIONS = "google.adk.sessions"
+Event = _adk("google.adk.events", "Event")
+GetSessionConfig = _adk(f"{_SESSIONS}.base_session_service", "GetSessionConfig")
+DatabaseSessionService = _adk(f"{_SESSIONS}.database_session_service", "DatabaseSessionService")
+SqliteSessionService = _adk(f"{_SESSIONS}.sqlite_session_service", "SqliteSessionService")
+types = _adk("google.genai", "types")
 
 APP = "bench"
-SESSIONS = 64
+SESSIONS = 32
 """How many sessions the appends and reads go round."""
 Call = Callable[[int], Awaitable[Any]]
 
@@ -143,6 +151,7 @@ def _say(answer: dict[str, Any]) -> None:
 
 def main() -> None:
     """Obey until the pipe closes."""
+    warnings.simplefilter("ignore")
     asyncio.run(_obey_all(Path(sys.argv[1]).resolve()))
 
 

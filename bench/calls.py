@@ -103,7 +103,7 @@ class Echo(Job):
     def __init__(self, caller: Caller, args: dict[str, Any]) -> None:
         super().__init__(caller, args)
         self._body = TEXT.encode()
-        self._call = caller.channel.unary_unary("/bench.Echo/Echo")
+        self._call: Any = caller.channel.unary_unary("/bench.Echo/Echo")
 
     @override
     async def call(self, who: int, index: int) -> None:

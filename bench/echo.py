@@ -19,7 +19,7 @@ async def _echo(request: bytes, context: object) -> bytes:
 
 async def _serve(port_file: Path) -> None:
     server = grpc.aio.server()
-    handler = grpc.unary_unary_rpc_method_handler(_echo)
+    handler: Any = grpc.unary_unary_rpc_method_handler(_echo)
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("bench.Echo", {"Echo": handler}),)
     )

@@ -17,9 +17,9 @@ from sojourn.v1 import session_pb2, session_service_pb2, session_service_pb2_grp
 
 APP = "expiring"
 CALLERS = 16
-INTERVAL = 0.08
-"""Between two calls of one caller, in seconds: 200 calls a second in all."""
-FILL_GUESS = 900.0
+INTERVAL = 0.01
+"""Between two calls of one process, in seconds: 200 calls a second in all."""
+FILL_GUESS = 1_200.0
 """How many sessions a second can be made on a slow machine: sets the instant."""
 CALM = 12.0
 """How long other callers are measured before the instant, in seconds."""

@@ -21,6 +21,7 @@ from bench.calls import JOBS, Caller, Job
 
 RUN_MOST = 600.0
 """The longest that one order may take, in seconds."""
+OUTSTANDING_MOST = 5_000
 
 
 class Load:
@@ -75,25 +76,28 @@ class Load:
         return {"began": began, "ended": time.monotonic(), "latencies": latencies}
 
     async def _pace(self, interval: float) -> dict[str, Any]:
-        """Call at a fixed rate; a late call does not put off the next one's due time."""
+        """Call at a fixed rate, whether or not earlier calls were answered, until told to stop."""
         job = self._ready
         assert job is not None
         self.stop.clear()
         done: list[tuple[float, int]] = []
-        began = time.monotonic()
+        running: set[asyncio.Task[None]] = set()
+        due, until, number = time.monotonic(), time.monotonic() + RUN_MOST, 0
 
-        async def calls(who: int) -> None:
-            due = began + interval * who / self._callers
-            index = 0
-            while not self.stop.is_set() and due < began + RUN_MOST:
-                await asyncio.sleep(max(0.0, due - time.monotonic()))
-                await job.call(who, index)
-                # Counted from when the call was due: a queue before the call is waiting, too.
-                done.append((due, round((time.monotonic() - due) * 1e6)))
-                due += interval
-                index += 1
+        async def call(due: float, number: int) -> None:
+            await job.call(number % self._callers, number // self._callers)
+            done.append((due, round((time.monotonic() - due) * 1e6)))
 
-        await asyncio.gather(*(calls(who) for who in range(self._callers)))
+        while not self.stop.is_set() and due < until:
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            if len(running) > OUTSTANDING_MOST:
+                raise RuntimeError("the server answers too slowly to be called at this rate")
+            task = asyncio.create_task(call(due, number))
+            running.add(task)
+            task.add_done_callback(running.discard)
+            due += interval
+            number += 1
+        await asyncio.gather(*running)
         return {"calls": done}
 
 

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 MIB = 1024 * 1024
 PACKAGES = ("sojourn", "grpcio", "protobuf", "uvloop", "aiosqlite", "msgspec", "protovalidate")
@@ -25,6 +26,46 @@ def cpu_seconds(pid: int) -> float:
     steps of 10 ms.
     """
     return time.clock_gettime((~pid << 3) | _SCHEDULER_CLOCK)
+
+
+class ThreadUse(NamedTuple):
+    """What a thread has used so far."""
+
+    name: str
+    seconds: float
+    kernel: float
+    """Of these, the seconds inside system calls; in steps of 10 ms."""
+    switches: int
+    """How often it gave up its processor, or lost it."""
+
+    def since(self, before: ThreadUse | None) -> ThreadUse:
+        """What it used since."""
+        if before is None:
+            return self
+        return ThreadUse(
+            self.name,
+            self.seconds - before.seconds,
+            self.kernel - before.kernel,
+            self.switches - before.switches,
+        )
+
+
+def threads(pid: int) -> dict[int, ThreadUse]:
+    """The living threads of a process, by their numbers."""
+    found: dict[int, ThreadUse] = {}
+    tick = os.sysconf("SC_CLK_TCK")
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            used = int((task / "schedstat").read_text().split()[0])
+            stat = (task / "stat").read_text().rpartition(")")[2].split()
+            status = (task / "status").read_text().splitlines()
+            name = (task / "comm").read_text().strip()
+        except OSError:
+            # It ended just now.
+            continue
+        switches = sum(int(line.split()[1]) for line in status if "ctxt_switches" in line)
+        found[int(task.name)] = ThreadUse(name, used / 1e9, int(stat[12]) / tick, switches)
+    return found
 
 
 @dataclass(frozen=True)

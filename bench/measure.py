@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.processes import Server, Workers
+from bench.processes import Broken, Server, Workers
 
 CALLERS = 64
 PROCESSES = 2
@@ -53,7 +53,12 @@ class Rig:
         """Run the job that was prepared."""
         self.server.settle()
         before = self.server.cpu()
-        answers = self.workers.ask(do="run")
+        try:
+            answers = self.workers.ask(do="run")
+        except Broken:
+            # Where the server is what failed, say so.
+            self.server.check()
+            raise
         self.server.settle()
         cpu = self.server.cpu() - before
         latencies = [us for answer in answers for us in answer["latencies"]]

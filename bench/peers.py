@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import statistics
 import subprocess
@@ -93,6 +94,9 @@ def _compare_adk(plan: Plan, rig: Rig, peer: Worker, results: Results, say: Say)
                 for mine, rate in zip(ours[call].samples, rates, strict=True)
                 if rate
             ]
+            if not ratios:
+                results.skipped.append(f"google-adk {title}: {what}: it failed, see its log")
+                continue
             results.add(
                 "google-adk",
                 f"adk {service} {call}",
@@ -123,7 +127,7 @@ def measure_etcd(plan: Plan, folder: Path, results: Results, say: Say) -> None:
         _start_etcd(binary, folder) as etcd,
         start_sojourn(folder, "beside-etcd") as sojourn,
         Workers(floor.target, folder, PROCESSES) as floor_workers,
-        Workers(etcd.target, folder, PROCESSES, {"PYTHONPATH": str(stubs)}) as etcd_workers,
+        Workers(etcd.target, folder, PROCESSES, _with_stubs(stubs)) as etcd_workers,
         Workers(sojourn.target, folder, PROCESSES) as workers,
     ):
         echo, peer = Rig(floor, floor_workers), Rig(etcd, etcd_workers)
@@ -180,6 +184,12 @@ def _make_stubs(folder: Path) -> Path | None:
         stdout=sys.stderr,
     )
     return stubs if done.returncode == 0 else None
+
+
+def _with_stubs(stubs: Path) -> dict[str, str]:
+    """The variable by which a worker finds the stubs."""
+    before = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": f"{stubs}{os.pathsep}{before}" if before else str(stubs)}
 
 
 def _start_etcd(binary: str, folder: Path) -> Server:

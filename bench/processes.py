@@ -89,8 +89,9 @@ class Server:
         Raises:
             Broken: It is not.
         """
-        if self._process is None or self._process.poll() is not None:
-            raise Broken(f"{self.name} ended by itself:\n{self.log()}")
+        status = None if self._process is None else self._process.poll()
+        if self._process is None or status is not None:
+            raise Broken(f"{self.name} ended by itself ({status}):\n{self.log()}")
 
     def log(self) -> str:
         """The end of what it wrote."""

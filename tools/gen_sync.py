@@ -56,7 +56,8 @@ WORDS: dict[str, str] = {
     "AsyncTicker": "SyncTicker",
     "async_finish": "sync_finish",
     "async_sleep": "sync_sleep",
-    # The pairs of the tests.
+    # The pairs of sojourn.testing and of the tests.
+    "AsyncLocalServer": "LocalServer",
     "async_together": "sync_together",
     # The pairs behind the two recipes.
     "async_retrying": "sync_retrying",

@@ -17,6 +17,7 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 import grpc
 import grpc.aio
 
+from sojourn._config import is_this_machine
 from sojourn._status import Status
 from sojourn.errors import ClientClosedError, ConfigurationError, InternalError
 from sojourn.options import TLS, KeepaliveOptions
@@ -61,7 +62,7 @@ def read_status(error: grpc.RpcError) -> Status:
 # --- channels ------------------------------------------------------------------------------------
 
 
-def _options(keepalive: KeepaliveOptions, tls: TLS | None) -> list[tuple[str, Any]]:
+def _options(target: str, keepalive: KeepaliveOptions, tls: TLS | None) -> list[tuple[str, Any]]:
     options: list[tuple[str, Any]] = [
         ("grpc.keepalive_time_ms", int(keepalive.interval.total_seconds() * 1000)),
         ("grpc.keepalive_timeout_ms", int(keepalive.timeout.total_seconds() * 1000)),
@@ -74,6 +75,9 @@ def _options(keepalive: KeepaliveOptions, tls: TLS | None) -> list[tuple[str, An
         ("grpc.min_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 5000),
     ]
+    if is_this_machine(target):
+        # Whatever https_proxy says: what stays on this machine is nobody else's.
+        options.append(("grpc.enable_http_proxy", 0))
     if tls is not None and tls.server_name:
         options.append(("grpc.ssl_target_name_override", tls.server_name))
     return options
@@ -138,7 +142,7 @@ class AsyncChannel:
             raise ConfigurationError("the client belongs to another event loop: make one in each")
         self._loop = loop
         if self._stubs is None:
-            options = _options(self._keepalive, self._tls)
+            options = _options(self._target, self._keepalive, self._tls)
             self._channel = (
                 grpc.aio.insecure_channel(self._target, options)
                 if self._tls is None
@@ -200,7 +204,7 @@ class SyncChannel:
             if self._closed:
                 raise ClientClosedError("the client is closed")
             if self._stubs is None:
-                options = _options(self._keepalive, self._tls)
+                options = _options(self._target, self._keepalive, self._tls)
                 self._channel = (
                     grpc.insecure_channel(self._target, options)
                     if self._tls is None
@@ -247,7 +251,7 @@ class AsyncTicker:
     def __init__(self, interval: float, action: AsyncFunction[[], bool]) -> None:
         self._interval = interval
         self._action = action
-        self._task = asyncio.create_task(self._run())
+        self._task = asyncio.create_task(self._run(), name="sojourn-ticker")
 
     async def _run(self) -> None:
         while True:

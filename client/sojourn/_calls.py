@@ -1,22 +1,23 @@
 """One builder per RPC: from the arguments of a call to the request that is sent. Pure.
 
+Those of the history are in `_message_calls`.
+
 A request id is made here, once per call and so outside every retry, when the caller brings none.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
 from sojourn import _checks as check
 from sojourn import _describe as describe
 from sojourn import inputs
-from sojourn._convert import to_duration, to_timestamp
+from sojourn._convert import to_duration
 from sojourn.enums import (
     IfExists,
-    MessageOrder,
     OnConflict,
     Outcome,
     ResetScope,
@@ -26,7 +27,6 @@ from sojourn.enums import (
 )
 from sojourn.v1 import (
     app_service_pb2,
-    history_service_pb2,
     session_pb2,
     session_service_pb2,
     turn_service_pb2,
@@ -52,7 +52,8 @@ def new_request_id() -> str:
     return uuid.uuid4().hex
 
 
-def _request_id(given: str | None) -> str:
+def request_id_of(given: str | None) -> str:
+    """Return the request id that the caller brings, checked, or a new one."""
     return new_request_id() if given is None else check.request_id(given)
 
 
@@ -78,7 +79,7 @@ def create_session(
         app=check.app_name(app),
         session=describe.new_session(session, default_labels),
         if_exists=session_service_pb2.IfExists.Value(f"IF_EXISTS_{choice}"),
-        request_id=_request_id(request_id),
+        request_id=request_id_of(request_id),
     )
 
 
@@ -96,7 +97,7 @@ def create_sessions(
     if not 1 <= len(described) <= check.MAX_ITEMS:
         raise check.invalid("sessions", f"must be 1 to {check.MAX_ITEMS}")
     return session_service_pb2.BatchCreateSessionsRequest(
-        app=check.app_name(app), sessions=described, request_id=_request_id(request_id)
+        app=check.app_name(app), sessions=described, request_id=request_id_of(request_id)
     )
 
 
@@ -200,7 +201,7 @@ def update_session(
         metrics=describe.metrics_delta(metrics),
         idle_timeout=None if idle is None else to_duration(idle),
         max_lifetime=None if lifetime is None else to_duration(lifetime),
-        request_id=_request_id(request_id),
+        request_id=request_id_of(request_id),
     )
 
 
@@ -241,7 +242,7 @@ def end_session(
         reason=check.free_text("reason", reason),
         result=check.json_text("result", result, maximum=check.MAX_STATE_VALUE),
         cascade=check.flag("cascade", cascade),
-        request_id=_request_id(request_id),
+        request_id=request_id_of(request_id),
     )
 
 
@@ -264,7 +265,7 @@ def reset_session(
         scope=session_service_pb2.ResetScope.Value(f"RESET_SCOPE_{choice}"),
         if_idle=check.flag("if_idle", if_idle),
         reason=check.free_text("reason", reason),
-        request_id=_request_id(request_id),
+        request_id=request_id_of(request_id),
     )
 
 
@@ -282,7 +283,7 @@ def delete_session(
         session=describe.session_ref(app, session, user),
         precondition=describe.precondition(precondition),
         force=check.flag("force", force),
-        request_id=_request_id(request_id),
+        request_id=request_id_of(request_id),
     )
 
 
@@ -322,7 +323,7 @@ def begin_turn(
         on_conflict=turn_service_pb2.OnConflict.Value(f"ON_CONFLICT_{choice}"),
         wait_timeout=None if wait is None else to_duration(wait_timeout(wait)),
         create_if_missing=check.flag("create_if_missing", create_if_missing),
-        request_id=_request_id(request_id),
+        request_id=request_id_of(request_id),
     )
 
 
@@ -352,138 +353,7 @@ def end_turn(
         turn_token=describe.turn_token(turn_token),
         outcome=turn_service_pb2.EndTurnRequest.Outcome.Value(f"OUTCOME_{choice}"),
         error=check.free_text("error", error),
-        request_id=_request_id(request_id),
-    )
-
-
-# --- history -------------------------------------------------------------------------------------
-
-
-def append_messages(
-    app: str,
-    session: inputs.SessionLike,
-    messages: Sequence[inputs.NewMessage],
-    *,
-    user: str = "",
-    state: inputs.StateChange | None = None,
-    user_state: inputs.StateChange | None = None,
-    app_state: inputs.StateChange | None = None,
-    metrics: inputs.MetricsDelta | None = None,
-    create_if_missing: bool = False,
-    precondition: inputs.Precondition | None = None,
-    request_id: str | None = None,
-) -> history_service_pb2.AppendMessagesRequest:
-    """Build AppendMessages."""
-    new = check.items("messages", messages)
-    if len(new) > check.MAX_ITEMS:
-        raise check.invalid("messages", f"must be at most {check.MAX_ITEMS}")
-    return history_service_pb2.AppendMessagesRequest(
-        session=describe.session_ref(app, session, user),
-        precondition=describe.precondition(precondition),
-        messages=[describe.new_message(f"messages[{index}]", one) for index, one in enumerate(new)],
-        state=describe.state_patches(state, user_state, app_state),
-        metrics=describe.metrics_delta(metrics),
-        create_if_missing=check.flag("create_if_missing", create_if_missing),
-        request_id=_request_id(request_id),
-    )
-
-
-def list_messages(
-    app: str,
-    session: inputs.SessionLike,
-    *,
-    user: str = "",
-    last: int | None = None,
-    after_sequence: int | None = None,
-    before_sequence: int | None = None,
-    event_time_not_before: object = None,
-    order: MessageOrder = MessageOrder.OLDEST_FIRST,
-) -> history_service_pb2.ListMessagesRequest:
-    """Build ListMessages without what differs from page to page."""
-    for field, value in (("after_sequence", after_sequence), ("before_sequence", before_sequence)):
-        if value is not None:
-            check.integer(field, value)
-    if last is not None:
-        check.integer("last", last, maximum=100_000)
-    choice = describe.member("order", MessageOrder, order)
-    instant = event_time_not_before
-    return history_service_pb2.ListMessagesRequest(
-        session=describe.session_ref(app, session, user),
-        after_sequence=after_sequence,
-        before_sequence=before_sequence,
-        event_time_not_before=None
-        if instant is None
-        else to_timestamp(check.nanoseconds("event_time_not_before", instant)),
-        last=last,
-        order=history_service_pb2.MessageOrder.Value(f"MESSAGE_ORDER_{choice}"),
-    )
-
-
-def messages_page(
-    request: history_service_pb2.ListMessagesRequest, ask: PageAsk
-) -> history_service_pb2.ListMessagesRequest:
-    """Build ListMessages for one page."""
-    page = history_service_pb2.ListMessagesRequest()
-    page.CopyFrom(request)
-    page.page_token = check.opaque("page_token", ask.token, maximum=1024)
-    page.page_size = ask.size
-    return page
-
-
-def get_message(
-    app: str,
-    session: inputs.SessionLike,
-    *,
-    user: str = "",
-    message_id: str | None = None,
-    sequence: int | None = None,
-) -> history_service_pb2.GetMessageRequest:
-    """Build GetMessage."""
-    if (message_id is None) == (sequence is None):
-        raise check.invalid("message_id", "message_id or sequence must be set, and not both")
-    ref = describe.session_ref(app, session, user)
-    if sequence is not None:
-        return history_service_pb2.GetMessageRequest(
-            session=ref, sequence=check.integer("sequence", sequence, minimum=1)
-        )
-    return history_service_pb2.GetMessageRequest(
-        session=ref, message_id=check.name("message_id", message_id, required=True)
-    )
-
-
-def pop_messages(
-    app: str,
-    session: inputs.SessionLike,
-    *,
-    user: str = "",
-    count: int = 1,
-    precondition: inputs.Precondition | None = None,
-    request_id: str | None = None,
-) -> history_service_pb2.PopMessagesRequest:
-    """Build PopMessages."""
-    return history_service_pb2.PopMessagesRequest(
-        session=describe.session_ref(app, session, user),
-        precondition=describe.precondition(precondition),
-        count=check.integer("count", count, minimum=1, maximum=check.MAX_ITEMS),
-        request_id=_request_id(request_id),
-    )
-
-
-def truncate_messages(
-    app: str,
-    session: inputs.SessionLike,
-    *,
-    keep_through_sequence: int,
-    user: str = "",
-    precondition: inputs.Precondition | None = None,
-    request_id: str | None = None,
-) -> history_service_pb2.TruncateMessagesRequest:
-    """Build TruncateMessages."""
-    return history_service_pb2.TruncateMessagesRequest(
-        session=describe.session_ref(app, session, user),
-        precondition=describe.precondition(precondition),
-        keep_through_sequence=check.integer("keep_through_sequence", keep_through_sequence),
-        request_id=_request_id(request_id),
+        request_id=request_id_of(request_id),
     )
 
 
@@ -505,5 +375,5 @@ def update_state(
         app=check.app_name(app),
         user=None if user is None else check.name("user", user),
         patch=describe.state_patch("state", patch),
-        request_id=_request_id(request_id),
+        request_id=request_id_of(request_id),
     )

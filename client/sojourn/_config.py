@@ -39,7 +39,7 @@ class Config:
         if self.deadline <= timedelta(0):
             raise ConfigurationError("the deadline must be positive")
         object.__setattr__(self, "default_labels", check.labels(self.default_labels))
-        check.name("actor", self.actor)
+        object.__setattr__(self, "actor", check.name("actor", self.actor))
 
     def metadata(self) -> tuple[tuple[str, str | bytes], ...]:
         """Return what is sent beside every request."""

@@ -65,8 +65,8 @@ def decode(text: str) -> Any:
 def encode(value: Any, field: str) -> str:
     """Return the JSON text of a Python value, without spaces and with all letters as they are.
 
-    Dicts with keys other than str, NaN, infinities and values that JSON does not know are refused:
-    they would not come back as they went. Tuples come back as lists.
+    Dicts with keys other than str, NaN, infinities, halves of surrogates and values that JSON does
+    not know are refused: they would not come back as they went. Tuples come back as lists.
     """
     if isinstance(value, RawJson):
         if not isinstance(value.text, str):
@@ -75,11 +75,7 @@ def encode(value: Any, field: str) -> str:
     try:
         _refuse_other_keys(value, field)
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            # Half of a surrogate pair is valid in JSON only as an escape.
-            text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+        text.encode()
     except TypeError as error:
         raise _wrong_type(field, str(error)) from error
     except (ValueError, RecursionError) as error:

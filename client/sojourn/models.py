@@ -227,9 +227,9 @@ class Session:
     """When the session was last reset; None if it never was."""
     revision: int
     """The revision of the app's log at which all this was true."""
-    content: SessionContent | None = None
+    content: SessionContent | None = field(default=None, repr=False)
     """What only the view FULL carries; None in the view BASIC."""
-    last_messages: tuple[Message, ...] | None = None
+    last_messages: tuple[Message, ...] | None = field(default=None, repr=False)
     """The newest messages, oldest first; None when the read did not ask for them."""
 
     @property

@@ -41,7 +41,8 @@ def tracked(function: F | None = None, /, **fields: Unpack[TurnFields]) -> F | C
     The turn is counted and timed, and an exception counts as its error and is raised again. A
     function that is declared `async` takes a `AsyncSessionHandle`, any other a `SessionHandle`;
     exactly one argument must be such a handle, else `ArgumentTypeError`. The fields are those of
-    `turns.begin`: `@sojourn.tracked(holder="pod-1")`.
+    `turns.begin`: `@sojourn.tracked(holder="pod-1")`. A session has one turn at a time, so a
+    tracked function that calls another one with the same session gets `TurnConflictError`.
     """
 
     def decorate(wrapped: F) -> F:

@@ -72,7 +72,10 @@ async def serve(**settings: Any) -> AsyncIterator[AsyncLocalServer]:
 
 @contextmanager
 def serve_sync(**settings: Any) -> Iterator[LocalServer]:
-    """Run a server as `serve` does, in a thread with an event loop of its own."""
+    """Run a server as `serve` does, in a thread with an event loop of its own: for sync clients.
+
+    grpc wants one event loop in a process, so async clients had better meet `serve`.
+    """
     thread = LoopThread()
     try:
         with tempfile.TemporaryDirectory(prefix="sojourn-") as folder:

@@ -120,30 +120,32 @@ async def _run(settings: Settings) -> int:
     Returns:
         The exit code.
     """
-    server = await start(settings)
     loop = asyncio.get_running_loop()
-    told = asyncio.Event()
-    forced = False
+    told, told_again = asyncio.Event(), asyncio.Event()
 
     def tell() -> None:
-        nonlocal forced
-        if told.is_set():
-            forced = True
-            server.hurry()
-        told.set()
+        (told_again if told.is_set() else told).set()
 
+    # Before the start: a signal that comes with the port file must find them.
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, tell)
+    server = await start(settings)
     await told.wait()
-    await server.stop()
-    return FORCED if forced else 0
+    stopping = asyncio.create_task(server.stop())
+    hurrying = asyncio.create_task(told_again.wait())
+    await asyncio.wait({stopping, hurrying}, return_when=asyncio.FIRST_COMPLETED)
+    if told_again.is_set():
+        server.hurry()
+    hurrying.cancel()
+    await stopping
+    return FORCED if told_again.is_set() else 0
 
 
 @click.command()
 @click.option("--target", help="host:port of the server; by default the one that listens here.")
 @click.option("--tls-ca", type=click.Path(path_type=Path), help="Who signed the server's name.")
 @click.option("--tls-name", help="The name in the server's certificate.")
-@click.option("--timeout", default=3.0, show_default=True, help="How long to wait, in seconds.")
+@click.option("--timeout", default=2.0, show_default=True, help="How long to wait, in seconds.")
 @click.option("--service", default="", help="Ask for one service: `sojourn.write`.")
 @click.pass_context
 def health(

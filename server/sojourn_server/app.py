@@ -64,7 +64,7 @@ async def start(settings: Settings) -> RunningServer:
     Raises:
         StoreUnusable: The store cannot be opened.
         CannotListen: The address is taken or is none of this machine's.
-        SettingsError: A file that a setting names cannot be read.
+        SettingsError: A file that a setting names cannot be read or written.
     """
     clock = WallClock()
     credentials = _credentials(settings)
@@ -193,7 +193,7 @@ class RunningServer:
 
         Args:
             grace: How long turns and running calls may take, in seconds; None: the
-                setting `drain_timeout`. What still runs then is answered DRAINING.
+                setting `drain_timeout`. What still runs then is broken off.
         """
         if self._stopping is None:
             seconds = self._settings.drain_timeout / SECOND if grace is None else grace
@@ -361,7 +361,14 @@ def _read(name: str, path: Path | None) -> bytes | None:
 
 
 def _write_port(path: Path, port: int) -> None:
-    """Write the port so that no reader ever sees half of it."""
+    """Write the port so that no reader ever sees half of it.
+
+    Raises:
+        SettingsError: The file cannot be written.
+    """
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(f"{port}\n", encoding="ascii")
-    fresh.replace(path)
+    try:
+        fresh.write_text(f"{port}\n", encoding="ascii")
+        fresh.replace(path)
+    except OSError as error:
+        raise SettingsError(f"port_file: {path} cannot be written ({error.strerror}).") from None

@@ -44,6 +44,8 @@ class Script:
     answers: list[Failure | Message | None] = field(default_factory=list)
     always: Failure | Message | None = None
     hold: threading.Event | None = None
+    behind: str = ""
+    """A real server that gets every call first; its answer counts where the script has none."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def next_answer(self) -> Failure | Message | None:
@@ -81,6 +83,13 @@ def reasoned(
     return Failure(code, trailers=trailers)
 
 
+def _ask(target: str, path: str, request: bytes) -> bytes:
+    with grpc.insecure_channel(target) as channel:
+        call: Any = channel.unary_unary(path)
+        answer: bytes = call(request, timeout=5)
+        return answer
+
+
 class _Handler(grpc.GenericRpcHandler):
     def __init__(self, script: Script) -> None:
         self._script = script
@@ -98,10 +107,11 @@ class _Handler(grpc.GenericRpcHandler):
             if script.hold is not None:
                 script.hold.wait(10)
             planned = script.next_answer()
+            real = _ask(script.behind, path, request) if script.behind else b""
             if isinstance(planned, Failure):
                 context.set_trailing_metadata(tuple(planned.trailers))
                 context.abort(planned.code, planned.message)
-            return b"" if planned is None else planned.SerializeToString()
+            return real if planned is None else planned.SerializeToString()
 
         return answer
 

@@ -93,7 +93,9 @@ def test_any_difference_is_found(
     damage(record)
     file = tmp_path / sample.name
     file.write_text(json.dumps(record, ensure_ascii=False), encoding="utf-8")
-    done = shell.run("replay", str(file), "--verify-only", status=4, app=shell.app)
+    done = shell.run("replay", str(file), "--verify-only", "--delete", status=4)
+    assert json.loads(done.stdout)["deleted"] is None
+    assert len(shell.lines("sessions", "list", "--all")) == 1
     assert any(said in text for text in json.loads(done.stdout)["verified"]["mismatches"])
 
 

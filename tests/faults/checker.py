@@ -116,10 +116,12 @@ def logged_revisions(server: ServerProcess) -> list[int]:
     return [row[0] for row in rows]
 
 
-async def until(holds: Callable[[], Awaitable[bool]], what: str, patience: float = 20.0) -> None:
+async def until(
+    holds: Callable[[], Awaitable[bool]], what: str | Callable[[], str], patience: float = 20.0
+) -> None:
     """Wait until something holds; it must, in the end."""
     loop = asyncio.get_running_loop()
     end = loop.time() + patience
     while not await holds():
-        assert loop.time() < end, f"still not: {what}"
+        assert loop.time() < end, f"still not: {what if isinstance(what, str) else what()}"
         await asyncio.sleep(0.05)

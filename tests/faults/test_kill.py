@@ -28,6 +28,5 @@ async def test_no_acknowledged_write_is_lost_or_doubled_by_kill_9(tmp_path: Path
     counts.report(
         "kill -9",
         KILLS,
-        f"{acknowledged(writers):,} acknowledged, 0 lost, 0 doubled; "
-        f"slowest start {slowest:.2f} s",
+        f"{acknowledged(writers):,} acknowledged, 0 lost, 0 doubled; slowest start {slowest:.2f} s",
     )

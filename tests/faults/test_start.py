@@ -19,6 +19,8 @@ import pytest
 from tests.faults.harness import ServerProcess
 
 BAD_SETTINGS, STORE_UNUSABLE, CANNOT_LISTEN = 2, 3, 4
+SYSTEM = Path("/sys")
+"""A folder in which not even root may make a file."""
 PEOPLE = os.getuid() != 0
 """Whether file permissions hold for whoever runs the tests."""
 
@@ -91,6 +93,11 @@ def test_a_folder_that_may_not_be_written(tmp_path: Path):
     folder = tmp_path / "locked"
     folder.mkdir(mode=0o500)
     assert_refused(run_on(folder / "s.db"), STORE_UNUSABLE, "locked")
+
+
+@pytest.mark.skipif(not SYSTEM.is_dir(), reason="only Linux has it")
+def test_a_folder_that_nobody_may_write():
+    assert_refused(run_on(SYSTEM / "s.db"), STORE_UNUSABLE, str(SYSTEM))
 
 
 def test_a_folder_in_the_place_of_the_file(tmp_path: Path):
@@ -176,6 +183,12 @@ def test_a_store_of_an_unknown_kind():
 def test_a_certificate_that_is_not_there(tmp_path: Path):
     missing = tmp_path / "cert.pem"
     ended = run_on(tmp_path / "s.db", "--tls-cert", str(missing), "--tls-key", str(missing))
+    assert_refused(ended, BAD_SETTINGS, str(missing))
+
+
+def test_a_port_file_that_cannot_be_written(tmp_path: Path):
+    missing = tmp_path / "nowhere" / "port"
+    ended = run_on(tmp_path / "s.db", "--port-file", str(missing))
     assert_refused(ended, BAD_SETTINGS, str(missing))
 
 

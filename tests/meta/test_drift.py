@@ -137,6 +137,8 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A root with one async source of one module, and a table that fits it."""
     monkeypatch.setattr(gen_sync, "SOURCES", {"client/_async": 1})
     monkeypatch.setattr(gen_sync, "WORDS", {"_async": "_sync", "AsyncClient": "Client"})
+    taking_out = {phrase: to for phrase, to in gen_sync.PHRASES.items() if not to}
+    monkeypatch.setattr(gen_sync, "PHRASES", taking_out)
     source = tmp_path / "client" / "_async"
     source.mkdir(parents=True)
     (source / "client.py").write_text(ASYNC_CLIENT, encoding="utf-8")

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from sojourn_server.store.sqlite import SqliteStore
-from tests.service.kit import FakeClock, World, check_content, check_log
+from tests.service.kit import FakeClock, World
+from tests.service.truth import check_content, check_log
 
 
 @pytest.fixture

@@ -1,20 +1,11 @@
-"""What the service's tests share: a world with one store, one clock and all use cases.
-
-After each test the world is held to what must be true of every store whatever was done
-to it: the log replays to exactly the sessions there are, and every piece of content is
-held by one row, or overwritten.
-"""
+"""What the service's tests share: a world with one store, one clock and all use cases."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from sojourn_server.domain.clock import HOUR, SECOND, Nanos
@@ -37,10 +28,8 @@ from sojourn_server.domain.commands import (
 from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.domain.limits import Limits
 from sojourn_server.domain.model import (
-    ScopeState,
     Session,
     Status,
-    Turn,
     TurnOutcome,
 )
 from sojourn_server.domain.tokens import Sealer, etag
@@ -67,9 +56,8 @@ from sojourn_server.service.answers import (
 from sojourn_server.service.listing import ListQuery
 from sojourn_server.service.message_listing import MessageQuery
 from sojourn_server.service.work import Defaults
-from sojourn_server.store.base import Candidates, LoggedChange, SessionRow, SortBy
+from sojourn_server.store.base import Candidates, LoggedChange, ReadTx, SessionRow, SortBy
 from sojourn_server.store.sqlite import SqliteStore
-from sojourn_server.store.sqlite.rows import held_of
 
 APP = "support"
 USER = "ann"
@@ -181,7 +169,7 @@ class World:
         """The session as it is stored, with nothing settled on the way."""
         ref = self.ref(session, **which)
 
-        async def query(tx: Any) -> SessionRow | None:
+        async def query(tx: ReadTx) -> SessionRow | None:
             if ref.session_id:
                 return await tx.session_by_key(ref.app, ref.user, ref.session_id)
             return await tx.session_by_uid(ref.app, ref.uid)
@@ -200,9 +188,7 @@ class World:
         **changes: Any,
     ) -> Answer[UpdateOutcome]:
         call = self.call("UpdateSession", request_id, payload)
-        return await self.sessions.update(
-            call, self.ref(session), condition, Changes(**changes)
-        )
+        return await self.sessions.update(call, self.ref(session), condition, Changes(**changes))
 
     async def touch(
         self, session: str | Session, lease: Nanos | None = None
@@ -401,100 +387,16 @@ class World:
         return [row.session for row in await self.store.read(lambda tx: tx.candidates(query))]
 
 
-# --- what is true of every store ---------------------------------------------------------------
+KEPT = [1, 2, 3, 4, *range(9, 21)]
+"""The sequences of `twenty`."""
 
 
-def without_touches(session: Session | None) -> Session | None:
-    """A session without what moves in it unlogged: activity, leases, the store's own notes."""
-    if session is None:
-        return None
-    turn, owner = session.turn, session.owner
-    return msgspec.structs.replace(
-        session,
-        activity_time=0,
-        removed_ranges=(),
-        turn=turn and msgspec.structs.replace(turn, lease=0, lease_time=0),
-        owner=owner and msgspec.structs.replace(owner, lease=0, lease_time=0),
+async def twenty(world: World) -> None:
+    """Messages 1 to 20 without 5 to 8; odd ones have an event time."""
+    await world.create("s-1")
+    await world.append("s-1", [message(f"m-{n}", event_time=n) for n in range(1, 9)])
+    await world.truncate("s-1", 4)
+    await world.append(
+        "s-1",
+        [message(f"m-{n}", f"text {n}", event_time=n if n % 2 else None) for n in range(9, 21)],
     )
-
-
-def check_log(log: Sequence[LoggedChange], head: int, sessions: Sequence[Session]) -> None:
-    """The log is dense and unbroken, and ends with exactly the sessions there are."""
-    revisions = sorted({change.revision for change in log})
-    assert revisions == list(range(1, head + 1))
-    places = [(change.revision, change.index) for change in log]
-    assert places == sorted(set(places))
-    for revision, nonces in _by_revision(log).items():
-        assert len(set(nonces)) == 1, f"revision {revision} has several nonces"
-    counts = Counter(change.revision for change in log)
-    assert all(change.index < counts[change.revision] for change in log)
-    mirror: dict[str, Session | None] = {}
-    for change in log:
-        if not change.uid:
-            assert change.before is None
-            assert change.after is None
-            continue
-        known = mirror.get(change.uid)
-        assert without_touches(change.before) == known, f"{change.cause!r} of {change.uid}"
-        assert change.before is not None or change.after is not None
-        if change.after is not None:
-            assert change.after.uid == change.uid
-            assert change.after.update_time == change.time
-        mirror[change.uid] = without_touches(change.after)
-    left = {uid: session for uid, session in mirror.items() if session is not None}
-    assert left == {session.uid: without_touches(session) for session in sessions}
-
-
-def _by_revision(log: Sequence[LoggedChange]) -> dict[int, list[int]]:
-    found: dict[int, list[int]] = {}
-    for change in log:
-        found.setdefault(change.revision, []).append(change.nonce)
-    return found
-
-
-def check_content(path: Path) -> None:
-    """Every piece of content is held once, by a row that lives, or is overwritten and free."""
-    with sqlite3.connect(path) as database:
-        held: list[int] = []
-        for (record,) in database.execute("SELECT record FROM session"):
-            session = msgspec.msgpack.decode(record, type=Session)
-            held += [
-                session.metadata,
-                session.state,
-                session.end_note,
-                session.turn_error,
-                session.reset_reason,
-            ]
-        held += [body for (body,) in database.execute("SELECT body FROM message")]
-        for (record,) in database.execute("SELECT record FROM scope_state"):
-            held.append(msgspec.msgpack.decode(record, type=ScopeState).values)
-        for (blob,) in database.execute("SELECT held FROM request WHERE held IS NOT NULL"):
-            held += held_of(blob)
-        free = [row for (row,) in database.execute("SELECT content_id FROM content_free")]
-        pieces = dict(database.execute("SELECT content_id, data FROM content"))
-    database.close()
-    held = [content_id for content_id in held if content_id]
-    assert len(held) == len(set(held)), "two rows hold one piece of content"
-    assert len(free) == len(set(free))
-    assert not set(held) & set(free), "a row holds content that is overwritten"
-    assert set(held) | set(free) == pieces.keys(), "content that nobody holds is not overwritten"
-    for content_id in free:
-        assert not any(pieces[content_id]), "free content is not overwritten"
-
-
-__all__ = [
-    "APP",
-    "LEASE",
-    "START",
-    "USER",
-    "FakeClock",
-    "Turn",
-    "World",
-    "check_content",
-    "check_log",
-    "message",
-    "patches",
-    "refused",
-    "tag",
-    "without_touches",
-]

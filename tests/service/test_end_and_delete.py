@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from sojourn_server.domain.clock import HOUR, SECOND
-from sojourn_server.domain.commands import NewOwner, NewSession, Precondition, SessionRef
+from sojourn_server.domain.commands import (
+    NewOwner,
+    NewSession,
+    OnConflict,
+    Precondition,
+    SessionRef,
+)
 from sojourn_server.domain.errors import Reason
 from sojourn_server.domain.model import (
     ChangeCause,
@@ -18,7 +24,7 @@ from sojourn_server.domain.model import (
     Status,
     TurnOutcome,
 )
-from sojourn_server.service import cascades, sessions, tree, work
+from sojourn_server.service import cascades, sessions, tree, turn_line, work
 from tests.service.kit import APP, USER, World, message, refused
 
 DONE, FAILED, EXPIRED = Status.COMPLETED, Status.FAILED, Status.EXPIRED
@@ -378,6 +384,25 @@ async def test_children_that_come_while_a_large_tree_is_taken_down_go_with_it(
     else:
         await world.end("p", cascade=True)
         assert await statuses(world, [*children, *late]) == {DONE}
+
+
+@pytest.mark.usefixtures("small_units")
+@pytest.mark.parametrize("force_delete", [False, True])
+async def test_those_who_wait_for_a_session_of_a_large_tree_are_told_of_its_end(
+    world: World, force_delete: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn_line, "POLL", 5.0)
+    parent = await world.create("p")
+    *_, child = await grow(world, parent, 12)
+    await world.turn(child)
+    waiting = asyncio.create_task(world.begin(child, OnConflict.WAIT))
+    await asyncio.sleep(0.05)
+    if force_delete:
+        await world.delete("p", force=True)
+    else:
+        await world.end("p", cascade=True)
+    with refused(Reason.SESSION_NOT_FOUND if force_delete else Reason.SESSION_ENDED):
+        await asyncio.wait_for(waiting, 4)
 
 
 @pytest.mark.usefixtures("small_units")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
+import msgspec
 import pytest
 
 from sojourn_server.domain.clock import HOUR, SECOND
@@ -24,6 +26,7 @@ from sojourn_server.domain.model import (
     TurnOutcome,
 )
 from sojourn_server.service import turn_line
+from sojourn_server.service.answers import Call
 from tests.service.kit import LEASE, START, World, message, refused
 
 WAIT, STEAL = OnConflict.WAIT, OnConflict.STEAL
@@ -138,9 +141,7 @@ async def test_a_second_turn_is_refused_while_one_is_live(world: World) -> None:
 
 async def test_of_many_begins_at_once_one_gets_the_turn(world: World) -> None:
     await world.create("s-1")
-    answers = await asyncio.gather(
-        *(world.begin("s-1") for _ in range(30)), return_exceptions=True
-    )
+    answers = await asyncio.gather(*(world.begin("s-1") for _ in range(30)), return_exceptions=True)
     assert sum(not isinstance(answer, BaseException) for answer in answers) == 1
     assert (await world.get("s-1")).turns_begun == 1
 
@@ -367,7 +368,7 @@ async def test_a_hint_that_comes_while_the_first_in_line_is_trying_is_not_lost(
     write = world.units.write
     ends = 0
 
-    async def slowly(call, *args, **kwargs):  # type: ignore[no-untyped-def]
+    async def slowly(call: Call, *args: Any, **kwargs: Any) -> Any:
         nonlocal ends
         try:
             return await write(call, *args, **kwargs)
@@ -453,8 +454,6 @@ async def test_a_wait_ends_before_the_callers_deadline(world: World) -> None:
     await world.create("s-1")
     await world.turn("s-1")
     call = world.call("BeginTurn")
-    import msgspec
-
     call = msgspec.structs.replace(call, deadline=time.monotonic() + 0.2)
     begin = time.monotonic()
     with refused(Reason.TURN_CONFLICT):
@@ -475,9 +474,7 @@ async def test_the_token_of_a_turn_is_the_same_when_its_begin_is_repeated(world:
     await world.create("s-1")
     one = (await world.begin("s-1", request_id="r-1")).outcome
     other = (await world.begin("s-1", request_id="r-1")).outcome
-    assert world.turns.token(one.session, one.turn) == world.turns.token(
-        other.session, other.turn
-    )
+    assert world.turns.token(one.session, one.turn) == world.turns.token(other.session, other.turn)
     assert NewMessage(role="user").message_id == ""
 
 

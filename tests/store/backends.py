@@ -44,14 +44,15 @@ class Backend(Protocol):
 class SqliteBackend:
     """Stores in files of one directory."""
 
-    def __init__(self, folder: Path, clock: Clock) -> None:
+    def __init__(self, folder: Path, clock: Clock, synchronous: str = "FULL") -> None:
         self._folder = folder
+        self._synchronous = synchronous
         self._clock = clock
         self._opened: list[SqliteStore] = []
         self._crashes = 0
 
     async def _open(self, path: Path) -> Store:
-        store = SqliteStore(path, clock=self._clock)
+        store = SqliteStore(path, clock=self._clock, synchronous=self._synchronous)
         await store.open()
         self._opened.append(store)
         return store

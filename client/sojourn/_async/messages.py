@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sojourn import _calls as calls
 from sojourn import _convert as convert
+from sojourn import _message_calls as calls
 from sojourn import inputs, results
 from sojourn._async.caller import AsyncCaller
 from sojourn._async.pager import AsyncPager
+from sojourn._calls import PageAsk
 from sojourn.enums import MessageOrder
 from sojourn.models import Message, Page
 
@@ -163,7 +164,7 @@ class AsyncMessages:
             order=order,
         )
 
-        async def fetch(ask: calls.PageAsk) -> Page[Message]:
+        async def fetch(ask: PageAsk) -> Page[Message]:
             stub = self._caller.stubs.history.ListMessages
             answer = await self._caller.call(stub, calls.messages_page(request, ask))
             return Page(

@@ -55,7 +55,7 @@ class AsyncPager(Generic[T]):
 
         Walks over the pages before it, so a high number costs more; following `next_page_token`
         costs the same on every page. Past the end the items are empty. `total_size` says how many
-        items there are in all where the list can count them.
+        items there are in all, where the list can count them, which costs a scan.
         """
         check.integer("number", number, minimum=1)
         check.integer("limit", limit, minimum=1, maximum=check.MAX_ITEMS)

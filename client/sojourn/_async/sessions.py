@@ -103,7 +103,8 @@ class AsyncSessions:
     ) -> Session:
         """Read a session, by id or by `uid`; ended ones too, and by default with its content.
 
-        `last_messages` brings the newest N messages along, 0 to 1,000, all read at one revision.
+        `last_messages` brings the newest N messages along, 0 to 1,000, all read at one revision;
+        they are cut at 1 MiB from the older end, and `messages.list` reads on before them.
         Raises `SessionNotFoundError`, `UidMismatchError`.
         """
         request = calls.get_session(

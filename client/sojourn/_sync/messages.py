@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sojourn import _calls as calls
 from sojourn import _convert as convert
+from sojourn import _message_calls as calls
 from sojourn import inputs, results
+from sojourn._calls import PageAsk
 from sojourn._sync.caller import Caller
 from sojourn._sync.pager import Pager
 from sojourn.enums import MessageOrder
@@ -164,7 +165,7 @@ class Messages:
             order=order,
         )
 
-        def fetch(ask: calls.PageAsk) -> Page[Message]:
+        def fetch(ask: PageAsk) -> Page[Message]:
             stub = self._caller.stubs.history.ListMessages
             answer = self._caller.call(stub, calls.messages_page(request, ask))
             return Page(

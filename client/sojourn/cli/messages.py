@@ -74,6 +74,8 @@ def append(
     if uid and session_id and text is None:
         # With --uid the only argument is the text.
         session_id, text = "", session_id
+    if text is not None and file is not None:
+        raise click.UsageError("Give the text as an argument or with --file, not both.")
     ref = given.reference(session_id, user, uid)
     batches: Iterator[list[sojourn.NewMessage]]
     if json_lines:
@@ -93,8 +95,6 @@ def append(
             message_id=message_id,
         )
         batches = iter([[message]])
-    if text is not None and file is not None:
-        raise click.UsageError("Give the text as an argument or with --file, not both.")
     with settings.connect() as client:
         for batch in batches:
             done = client.messages.append(

@@ -196,7 +196,7 @@ def selectors(
 
 
 def session_argument(function: F) -> F:
-    """Add the argument and the options that say which session is meant, as `session`."""
+    """Add the argument and the options that say which session is meant; see `reference`."""
     # The last decorator stands first in the help.
     function = click.option("--uid", default="", help="By its server-made id.")(function)
     function = click.option("--user", default="", help="Whose it is, if it is a user's.")(function)

@@ -12,16 +12,22 @@ from sojourn.cli.output import Column, print_facts, print_json, print_table
 from sojourn.cli.settings import Settings
 from sojourn.cli.times import format_duration
 
+# All that is long may fold, so that it fits into 80 characters.
 COLUMNS = [
     Column("SESSION", lambda one: one["session_id"], fold=True),
-    Column("USER", lambda one: one["user"] or None),
+    Column("USER", lambda one: one["user"] or None, fold=True),
     Column("STATUS", lambda one: one["status"]),
-    Column("MESSAGES", lambda one: one["message_count"], right=True),
-    Column("REQUESTS", lambda one: one["metrics"]["request_count"], right=True),
-    Column("ERRORS", lambda one: one["metrics"]["error_count"], right=True),
-    Column("LAST ACTIVITY", lambda one: short_time(one["activity_time"])),
-    Column("LABELS", lambda one: one["labels"] or None, fold=True),
+    Column("MSGS", lambda one: one["message_count"], right=True),
+    Column("REQS", lambda one: one["metrics"]["request_count"], right=True),
+    Column("ERRS", lambda one: one["metrics"]["error_count"], right=True),
+    Column("LAST ACTIVITY", lambda one: short_time(one["activity_time"]), fold=True),
+    Column("LABELS", lambda one: _labels(one["labels"]), fold=True),
 ]
+
+
+def _labels(labels: dict[str, str]) -> str | None:
+    """Return labels, one a line."""
+    return "\n".join(f"{key}={value}" for key, value in labels.items()) or None
 
 
 def name_of(session: sojourn.Session) -> str:

@@ -147,6 +147,15 @@ def label_hint(which: SessionFilter) -> tuple[str, str] | None:
     return None
 
 
+def hints_say_all(which: SessionFilter) -> bool:
+    """Whether the hints and the parent ask all that the filter asks."""
+    return (
+        set(predicates(which)) <= {"statuses", "labels", "parent_uid"}
+        and len(which.statuses) <= 1
+        and (not which.labels or (len(which.labels) == 1 and label_hint(which) is not None))
+    )
+
+
 def status_hint(which: SessionFilter) -> Status | None:
     """The status that every selected session has, for an index; or None."""
     return which.statuses[0] if len(which.statuses) == 1 else None

@@ -13,7 +13,7 @@ from typing import Final
 from grpc_health.v1 import health, health_pb2
 
 from sojourn_server import logs
-from sojourn_server.store.base import Store
+from sojourn_server.store.base import Store, StoreDown, StoreFull
 
 WRITE: Final = "sojourn.write"
 """The name under which health speaks of writes."""
@@ -40,16 +40,17 @@ class Health:
         self._store = store
         self._readers = ("", *services)
         self._known: dict[str, bool] = {}
+        self._draining = False
         self.servicer = health.aio.HealthServicer()
         """To be added to the server."""
 
     async def probe(self) -> None:
         """Look at the store once."""
-        readable = await _holds(self._store.check_readable)
-        writable = readable and await _holds(self._store.check_writable)
+        read_fault = await _fault_of(self._store.check_readable)
+        write_fault = read_fault or await _fault_of(self._store.check_writable)
         for name in self._readers:
-            await self._set(name, readable)
-        await self._set(WRITE, writable)
+            await self._set(name, read_fault)
+        await self._set(WRITE, write_fault)
 
     async def run(self) -> None:
         """Probe for ever."""
@@ -59,27 +60,32 @@ class Health:
 
     async def drain(self) -> None:
         """Say NOT_SERVING from now on, whatever later probes find."""
+        self._draining = True
         for name in (*self._readers, WRITE):
-            await self._set(name, False)
+            await self._set(name, "draining")
         await self.servicer.enter_graceful_shutdown()
 
-    async def _set(self, name: str, holds: bool) -> None:
+    async def _set(self, name: str, fault: str) -> None:
+        """Say whether a name serves; it does without a fault."""
+        serving = not fault
         known = self._known.get(name)
-        if known is holds:
+        if known is serving:
             return
-        self._known[name] = holds
-        # Being well at the start is no news.
-        if name in ("", WRITE) and not (known is None and holds):
-            _log.info("health changed", service=name, serving=holds)
-        await self.servicer.set(name, _SERVING if holds else _NOT_SERVING)
+        self._known[name] = serving
+        # Being well at the start is no news, and a drain speaks for itself.
+        if name in ("", WRITE) and not self._draining and not (known is None and serving):
+            say = _log.info if serving else _log.warning
+            say("health changed", service=name, serving=serving, why=fault)
+        await self.servicer.set(name, _SERVING if serving else _NOT_SERVING)
 
 
-async def _holds(check: Callable[[], Awaitable[None]]) -> bool:
-    """Whether a check passes, in time."""
+async def _fault_of(check: Callable[[], Awaitable[None]]) -> str:
+    """Why a check does not pass in time; empty when it does."""
     try:
         async with asyncio.timeout(PATIENCE):
             await check()
+    except (StoreFull, StoreDown) as error:
+        return str(error) or type(error).__name__
     except Exception as error:  # noqa: BLE001 - whatever it is, the store is not well
-        _log.debug("probe failed", **logs.fault(error))
-        return False
-    return True
+        return type(error).__name__
+    return ""

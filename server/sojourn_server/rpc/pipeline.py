@@ -21,6 +21,7 @@ from google.protobuf.message import DecodeError, Message
 from grpc_status import rpc_status
 
 from sojourn_server import logs
+from sojourn_server.domain.clock import SECOND
 from sojourn_server.domain.errors import Reason, Refusal, draining, invalid_field
 from sojourn_server.domain.tokens import Sealer
 from sojourn_server.rpc.errors import (
@@ -116,7 +117,7 @@ class Pipeline:
             self._held.set()
 
     def evict(self) -> None:
-        """Break off every call that is being served: `UNAVAILABLE / DRAINING`."""
+        """Break off every call that is being served; whether it took effect is unknown."""
         for task in self._running:
             self._evicted.add(task)
             task.cancel()
@@ -217,7 +218,12 @@ class Pipeline:
             CancelledError: grpc cancelled it: the caller is gone, and nobody listens.
         """
         if task in self._evicted:
-            return draining()
+            # Not DRAINING, which promises that nothing has happened.
+            return Refusal(
+                Reason.STORE_UNAVAILABLE,
+                "the server stopped before the call was done; it may or may not have happened",
+                retry_after=SECOND,
+            )
         if task.cancelling():
             raise error
         # Something that we awaited was cancelled. grpc would send no status at all, and

@@ -85,14 +85,15 @@ async def _shrink(
 
     done = NOTHING
     while len(uids := await units.read(survey)) > UNIT_ROWS:
-        # The deepest first: a child is never without its parent.
-        batch = uids[-UNIT_ROWS:][::-1]
-        taken = await _take(units, call, ref, condition, act, batch, ended_too)
-        done = Taken(
-            done.sessions + taken.sessions,
-            done.messages + taken.messages,
-            done.left_over or taken.left_over,
-        )
+        for end in range(len(uids), UNIT_ROWS, -UNIT_ROWS):
+            # The deepest first: a child is never without its parent.
+            batch = uids[max(0, end - UNIT_ROWS) : end][::-1]
+            taken = await _take(units, call, ref, condition, act, batch, ended_too)
+            done = Taken(
+                done.sessions + taken.sessions,
+                done.messages + taken.messages,
+                done.left_over or taken.left_over,
+            )
     return done
 
 

@@ -13,6 +13,7 @@ from sojourn_server.domain.commands import (
     Precondition,
     SessionRef,
     StatePatches,
+    View,
 )
 from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.domain.model import (
@@ -103,7 +104,7 @@ class History:
             row = await work.current(ref)
             work.check(row.session, precondition)
             newest = await work.tx.messages(row, MessageRange(descending=True, limit=count))
-            taken = reading.session_size(SessionSnapshot(session=row.session))
+            taken = reading.session_size(SessionSnapshot(session=row.session), View.BASIC)
             shots = tuple(reversed(await reading.fitting(work.tx, newest, taken)))
             messages = tuple(shot.message for shot in shots)
             if messages:
@@ -167,9 +168,7 @@ class _Repeat:
         record = await tx.request(self._key)
         held = () if record is None else record.held
         messages = [
-            message
-            if message.body in held
-            else msgspec.structs.replace(message, body=NO_CONTENT)
+            message if message.body in held else msgspec.structs.replace(message, body=NO_CONTENT)
             for message in self._outcome.messages
         ]
         shots = await reading.with_bodies(tx, messages)

@@ -31,8 +31,10 @@ class LiveTurns:
     def note(self, session: Session, now: Nanos) -> None:
         """Remember a session with a turn; forget the oldest whose leases have passed."""
         if session.turn is not None:
-            self._leases.pop(session.uid, None)
-            self._leases[session.uid] = _Lease(session.app, session.turn.lease_time)
+            known = self._leases.pop(session.uid, None)
+            # The repeat of a begin tells of the lease as it was then.
+            time = max(session.turn.lease_time, known.time if known else 0)
+            self._leases[session.uid] = _Lease(session.app, time)
         while self._leases:
             uid = next(iter(self._leases))
             if self._leases[uid].time > now:
@@ -45,15 +47,17 @@ class LiveTurns:
 
     async def count(self) -> int:
         """How many of them are live, as the store knows them."""
+        # A copy: the read may run in another thread, while turns come and go in this one.
+        leases = dict(self._leases)
 
         async def live(tx: ReadTx) -> list[str]:
             found = []
-            for uid, lease in self._leases.items():
+            for uid, lease in leases.items():
                 row = await tx.session_by_uid(lease.app, uid)
                 if row is not None and has_live_turn(row.session, tx.now):
                     found.append(uid)
             return found
 
-        if not self._leases:
+        if not leases:
             return 0
         return len(await self._units.read(live))

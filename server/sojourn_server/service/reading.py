@@ -24,7 +24,8 @@ from sojourn_server.service.work import find, is_overdue
 from sojourn_server.store.base import MessageRange, ReadTx, SessionRow
 
 # More bytes than the parts of a session or a message take in an answer beside their texts.
-_ENVELOPE: Final = 1_024
+_SESSION_FRAME: Final = 640
+_NAME_FRAME: Final = 64
 _MESSAGE_FRAME: Final = 96
 _TEXT_FRAME: Final = 8
 _PAIR_FRAME: Final = 2 * _TEXT_FRAME
@@ -51,7 +52,7 @@ async def get(units: Units, ref: SessionRef, view: View, last_messages: int) -> 
         messages: list[MessageSnapshot] = []
         if last_messages:
             newest = await tx.messages(row, MessageRange(descending=True, limit=last_messages))
-            messages = await fitting(tx, newest, session_size(shot))
+            messages = await fitting(tx, newest, session_size(shot, view))
         return SessionRead(
             snapshot=shot,
             messages=tuple(reversed(messages)),
@@ -106,12 +107,12 @@ async def get_many(units: Units, app: str, refs: Sequence[SessionRef], view: Vie
             session = await _find_or_none(tx, ref)
             if session is None:
                 missing.append(ref)
-                size += _ENVELOPE
+                size += _NAME_FRAME + sum(map(_bytes, (ref.app, ref.user, ref.session_id)))
             else:
                 if is_overdue(session, tx.now):
                     overdue.append(session)
                 shot = await snapshot(tx, session, view)
-                size += session_size(shot)
+                size += session_size(shot, view)
                 if size > ANSWER_BYTES and covered:
                     break
                 found.append(shot)
@@ -155,9 +156,7 @@ def decode_body(data: bytes) -> MessageBody:
     return _decode_body(data) if data else MessageBody()
 
 
-async def fitting(
-    tx: ReadTx, messages: Sequence[Message], taken: int = 0
-) -> list[MessageSnapshot]:
+async def fitting(tx: ReadTx, messages: Sequence[Message], taken: int = 0) -> list[MessageSnapshot]:
     """As many of the messages, from the first on, as one answer may hold: at least one.
 
     Args:
@@ -189,17 +188,20 @@ def message_size(shot: MessageSnapshot) -> int:
     return _MESSAGE_FRAME + names + message.size + _PAIR_FRAME * len(shot.body.metadata)
 
 
-def session_size(shot: SessionSnapshot) -> int:
+def session_size(shot: SessionSnapshot, view: View) -> int:
     """At least as many bytes as the session takes in an answer."""
     session, content = shot.session, shot.content
+    names = _bytes(session.app) + _bytes(session.user) + _bytes(session.session_id)
+    if view is View.IDS:
+        return _NAME_FRAME + names
     texts = [*session.labels, *session.labels.values(), *session.metrics.counters]
-    texts += [session.app, session.user, session.session_id]
     if session.turn:
         texts.append(session.turn.holder)
     if content:
         texts += _texts(content)
     counters = _COUNTER_FRAME * len(session.metrics.counters)
-    return _ENVELOPE + counters + sum(_bytes(text) + _TEXT_FRAME for text in texts)
+    text_bytes = sum(_bytes(text) + _TEXT_FRAME for text in texts)
+    return _SESSION_FRAME + names + counters + text_bytes
 
 
 def _bytes(text: str) -> int:

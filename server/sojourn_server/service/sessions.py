@@ -151,7 +151,8 @@ class Sessions:
             end_note = await work.tx.put_content(note)
             ending = lifecycle.ended(session, work.now, status, EndCause.REQUEST, end_note)
             row = await work.write(row, ending)
-            return EndOutcome(session=row.session, changed=True, descendants=earlier.sessions + count)
+            count += earlier.sessions
+            return EndOutcome(session=row.session, changed=True, descendants=count)
 
         return await self._units.write(call, ref.app, EndOutcome, decide)
 

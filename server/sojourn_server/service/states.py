@@ -34,7 +34,8 @@ class States:
         check_patch("app" if user is None else "user", patch)
 
         async def decide(work: Work) -> StateOutcome:
-            await work.require_app(app)
+            if patch.set or await work.tx.app(app) is not None:
+                await work.require_app(app, draining_too=True)
             version, changed = await state.patch_scope(work, app, user, patch)
             return StateOutcome(version=version, changed=changed)
 

@@ -137,8 +137,12 @@ class Work:
         """
         return open_turn(self.sealer, app, token)
 
-    async def require_app(self, app: str) -> None:
+    async def require_app(self, app: str, *, draining_too: bool = False) -> None:
         """See to it that the app exists and takes new sessions.
+
+        Args:
+            app: Its name.
+            draining_too: Whether an app that is being drained will do as well.
 
         Raises:
             Refusal: `APP_DELETED`, `APP_DRAINING` or `APP_UNKNOWN`.
@@ -158,7 +162,7 @@ class Work:
             await self.tx.log(Change(cause=ChangeCause.APP_CREATED))
         elif found.status is AppStatus.DELETED:
             raise Refusal(Reason.APP_DELETED, "the app was deleted", {"app": app})
-        elif found.status is AppStatus.DRAINING:
+        elif found.status is AppStatus.DRAINING and not draining_too:
             raise Refusal(Reason.APP_DRAINING, "the app is being drained", {"app": app})
 
     async def write(self, row: SessionRow, changes: Iterable[Change]) -> SessionRow:

@@ -287,7 +287,10 @@ class ReadTx(Protocol):
         ...
 
     async def changes(self, app: str, after_revision: int, limit: int) -> Sequence[LoggedChange]:
-        """Up to `limit` changes with a higher revision (S41)."""
+        """About `limit` changes with a higher revision (S41).
+
+        A revision is never cut: the last one comes whole, even beyond the limit.
+        """
         ...
 
 
@@ -309,7 +312,12 @@ class Tx(ReadTx, Protocol):
     async def update_session(
         self, row: SessionRow, session: Session, due: Nanos | None
     ) -> SessionRow:
-        """Replace a session; `row` is how the unit last read or wrote it."""
+        """Replace a session; `row` is how the unit last read or wrote it.
+
+        Raises:
+            KeyTaken: Another session has its new key.
+            LookupError: The session is gone.
+        """
         ...
 
     async def delete_session(self, row: SessionRow) -> None:
@@ -317,7 +325,14 @@ class Tx(ReadTx, Protocol):
         ...
 
     async def insert_messages(self, row: SessionRow, messages: Sequence[Message]) -> None:
-        """Add messages to a session; their bodies are put already."""
+        """Add messages to a session; their bodies are put already.
+
+        The id of a message in a removed range is free again.
+
+        Raises:
+            KeyTaken: The session holds one with this id or sequence (S21); the unit
+                must fail.
+        """
         ...
 
     async def remove_messages(self, row: SessionRow, messages: Sequence[Message]) -> None:
@@ -327,8 +342,8 @@ class Tx(ReadTx, Protocol):
     async def purge_messages(self, row: SessionRow, low: int, high: int, limit: int) -> bool:
         """Remove messages and erase their bodies, sequences `low` to `high`.
 
-        At most `limit` of them now; the rest is left for `Store.purge`, by way of a
-        note that outlives the session's row and a crash.
+        At most `limit` of them now, and fewer when they are large; the rest is left for
+        `Store.purge`, by way of a note that outlives the session's row and a crash.
 
         Returns:
             True when none is left.

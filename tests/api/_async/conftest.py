@@ -1,35 +1,34 @@
-"""One real server for all tests of this folder; each test has an app of its own."""
+"""A real server and a client of it, or a server that does what the test tells it to."""
 
-import uuid
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-import sojourn
 from sojourn import AsyncClient, testing
+from sojourn.testing import AsyncLocalServer
 from tests.api.scripted import Script, scripted_server
 
 # Expiries are looked for every 20 ms, so that tests need not wait for them.
 SOON = 20_000_000
 
 
-@pytest.fixture(scope="session")
-def target() -> Iterator[str]:
-    """Where the server is."""
-    with testing.serve_sync(expiry_interval=SOON, sqlite_synchronous="OFF") as server:
-        yield server.target
+@pytest.fixture
+async def server() -> AsyncIterator[AsyncLocalServer]:
+    """A real server. One for each test, so that grpc sees one event loop at a time."""
+    async with testing.serve(expiry_interval=SOON, sqlite_synchronous="OFF") as server:
+        yield server
 
 
 @pytest.fixture
 def app() -> str:
-    """An app that no other test uses."""
-    return f"app-{uuid.uuid4().hex[:12]}"
+    """The client's app."""
+    return "support"
 
 
 @pytest.fixture
-async def client(target: str, app: str) -> AsyncIterator[AsyncClient]:
+async def client(server: AsyncLocalServer, app: str) -> AsyncIterator[AsyncClient]:
     """A client of the real server."""
-    async with sojourn.connect(target, app=app, deadline=10) as client:
+    async with server.client(app=app, deadline=10) as client:
         yield client
 
 

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-import grpc
 import pytest
 
 import sojourn
 from sojourn import AsyncClient, NewMessage, errors, testing
+from sojourn._acompat import RpcError, read_status
+from sojourn._status import to_error
 from sojourn.v1 import history_service_pb2, message_pb2, session_pb2, session_service_pb2
 
 
@@ -53,13 +54,14 @@ async def test_a_raw_json_text_is_kept_letter_by_letter(client: AsyncClient, tex
     assert (await client.sessions.get("s")).state_json == {"x": text}
 
 
-async def test_bytes_that_are_no_request_are_malformed(target: str) -> None:
-
-    with grpc.insecure_channel(target) as channel:
-        call: Any = channel.unary_unary("/sojourn.v1.SessionService/GetSession")
-        with pytest.raises(grpc.RpcError) as caught:
-            call(b"\xff\xff\xff", timeout=5)
-    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+async def test_bytes_that_are_no_request_are_malformed(client: AsyncClient) -> None:
+    assert client.stubs.sessions is not None
+    channel: Any = client._channel
+    method = channel._channel.unary_unary("/sojourn.v1.SessionService/GetSession")
+    with pytest.raises(RpcError) as caught:
+        await channel.invoke(method, b"\xff\xff\xff", timeout=5, metadata=())
+    error = to_error(read_status(caught.value), method="GetSession")
+    assert type(error) is errors.MalformedRequestError
 
 
 async def test_what_this_release_does_not_have_says_so(client: AsyncClient, app: str) -> None:

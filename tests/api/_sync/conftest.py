@@ -1,36 +1,35 @@
 # Generated from tests/api/_async/conftest.py by `make gen`. Edit the source, never this file.
-"""One real server for all tests of this folder; each test has an app of its own."""
+"""A real server and a client of it, or a server that does what the test tells it to."""
 
-import uuid
 from collections.abc import Iterator
 
 import pytest
 
-import sojourn
 from sojourn import Client, testing
+from sojourn.testing import LocalServer
 from tests.api.scripted import Script, scripted_server
 
 # Expiries are looked for every 20 ms, so that tests need not wait for them.
 SOON = 20_000_000
 
 
-@pytest.fixture(scope="session")
-def target() -> Iterator[str]:
-    """Where the server is."""
+@pytest.fixture
+def server() -> Iterator[LocalServer]:
+    """A real server. One for each test, so that grpc sees one event loop at a time."""
     with testing.serve_sync(expiry_interval=SOON, sqlite_synchronous="OFF") as server:
-        yield server.target
+        yield server
 
 
 @pytest.fixture
 def app() -> str:
-    """An app that no other test uses."""
-    return f"app-{uuid.uuid4().hex[:12]}"
+    """The client's app."""
+    return "support"
 
 
 @pytest.fixture
-def client(target: str, app: str) -> Iterator[Client]:
+def client(server: LocalServer, app: str) -> Iterator[Client]:
     """A client of the real server."""
-    with sojourn.connect_sync(target, app=app, deadline=10) as client:
+    with server.client(app=app, deadline=10) as client:
         yield client
 
 

@@ -91,14 +91,14 @@ def test_the_deadline_bounds_all_attempts_together(script: Script) -> None:
         max_backoff=timedelta(milliseconds=50),
     )
     script.always = AWAY
-    with sojourn.connect_sync(script.target, app="a", retry=slow, deadline=0.3) as client:
+    with sojourn.connect_sync(script.target, app="a", retry=slow, deadline=0.6) as client:
         begin = time.monotonic()
         with pytest.raises(errors.UnavailableError):
             client.sessions.get("s")
-        assert time.monotonic() - begin < 1.0
+        assert time.monotonic() - begin < 3.0
     assert len(script.seen) >= 3
     remaining = [one.time_remaining for one in script.seen]
-    assert all(left <= 0.35 for left in remaining)
+    assert all(left <= 0.7 for left in remaining)
     assert remaining[-1] < remaining[0]
 
 

@@ -133,8 +133,10 @@ def test_where_nobody_listens_the_server_is_unavailable() -> None:
     assert caught.value.reason == ""
 
 
-def test_a_target_that_means_nothing_is_unavailable() -> None:
+def test_a_target_that_means_nothing_is_one_of_our_errors() -> None:
     once = RetryOptions(max_attempts=1)
-    with sojourn.connect_sync("no-such-host.invalid:1", app="a", retry=once) as client:
-        with pytest.raises(errors.UnavailableError):
+    target = "no-such-host.invalid:1"
+    with sojourn.connect_sync(target, app="a", retry=once, deadline=5) as client:
+        # How soon the name is known to be none depends on the machine's resolver.
+        with pytest.raises((errors.UnavailableError, errors.DeadlineExceededError)):
             client.sessions.get("s")

@@ -135,7 +135,7 @@ async def test_in_create_order_no_session_is_missed_or_repeated_while_others_wri
         seen: list[SessionRow] = []
         after: Position | None = None
         for page_number in range(100):
-            query = Candidates(app=APP, limit=7, after=after, **hints)  # type: ignore[arg-type]
+            query = Candidates(app=APP, limit=7, after=after, **hints)
             page = await listed(store, query)
             seen += page
             if len(page) < 7:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+_MARK = re.compile(rb"<secret-(\d{6})")
 
 
 def secret(number: int, length: int) -> bytes:
@@ -24,10 +27,6 @@ def marks_in(folder: Path) -> dict[int, set[str]]:
     """Which secrets are in which files."""
     found: dict[int, set[str]] = {}
     for name, data in raw_bytes(folder).items():
-        at = data.find(b"<secret-")
-        while at >= 0:
-            digits = data[at + 8 : at + 14]
-            if digits.isdigit():
-                found.setdefault(int(digits), set()).add(name)
-            at = data.find(b"<secret-", at + 1)
+        for digits in set(_MARK.findall(data)):
+            found.setdefault(int(digits), set()).add(name)
     return found

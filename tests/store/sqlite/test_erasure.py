@@ -7,6 +7,7 @@ import random
 import signal
 import sqlite3
 from collections.abc import AsyncIterator
+from functools import partial
 from operator import methodcaller
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from tests.store.kit import (
     finish_purges,
     found,
     insert,
+    messages_of,
     put_message,
     replace,
 )
@@ -172,6 +174,25 @@ async def test_what_is_left_over_is_gone_when_the_purge_says_so(
 
 
 @pytest.mark.rule("S31")
+async def test_a_purge_of_large_messages_pauses_before_its_limit(
+    store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sojourn_server.store.sqlite.write_tx._ERASED_AT_ONCE", 1_000)
+    row = await create(store, a_session())
+    for number in range(1, 10):
+        await apply(store, partial(put_message, row=row, sequence=number, body=secret(number, 500)))
+    answer = await apply(store, lambda tx: tx.purge_messages(row, 1, 9, 100))
+    assert (answer.value, answer.scrubbed) == (False, False)
+    assert set(marks_in(tmp_path)) > set(range(4, 10))
+    steps = 0
+    while not await store.purge(100):
+        steps += 1
+    assert steps >= 2
+    assert marks_in(tmp_path) == {}
+    assert await messages_of(store, row) == []
+
+
+@pytest.mark.rule("S31")
 async def test_an_answer_is_not_called_scrubbed_while_a_reader_holds_the_old_state(
     store: SqliteStore, tmp_path: Path
 ) -> None:
@@ -206,6 +227,17 @@ async def test_replaced_content_goes_with_the_next_scrub(
     row = await create(store, a_session())
     assert (await apply(store, lambda tx: tx.purge_messages(row, 1, 10, 10))).scrubbed
     assert marks_in(tmp_path) == {}
+
+
+@pytest.mark.rule("S31")
+async def test_content_replaced_in_its_own_row_goes_with_the_next_scrub(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    content_id = (await replace(store, 0, secret(1, 300))).value
+    assert (await replace(store, content_id, secret(2, 310))).value == content_id
+    assert set(marks_in(tmp_path)) == {1, 2}
+    assert await store.purge(10)
+    assert set(marks_in(tmp_path)) == {2}
 
 
 @pytest.mark.rule("S31")

@@ -30,6 +30,7 @@ from sojourn import (
     TimeRange,
     View,
     _calls,
+    _message_calls,
 )
 from sojourn.errors import InvalidFieldError, SojournError
 from sojourn.inputs import ListFields
@@ -121,7 +122,7 @@ EVERY_BUILDER: dict[str, Callable[[], Message]] = {
     ),
     "RenewTurn": lambda: _calls.renew_turn("a", "t", lease=5),
     "EndTurn": lambda: _calls.end_turn("a", "t", error="why"),
-    "AppendMessages": lambda: _calls.append_messages(
+    "AppendMessages": lambda: _message_calls.append_messages(
         "a",
         "s",
         [
@@ -134,8 +135,8 @@ EVERY_BUILDER: dict[str, Callable[[], Message]] = {
         metrics=MetricsDelta(requests=1),
         create_if_missing=True,
     ),
-    "ListMessages": lambda: _calls.messages_page(
-        _calls.list_messages(
+    "ListMessages": lambda: _message_calls.messages_page(
+        _message_calls.list_messages(
             "a",
             "s",
             last=5,
@@ -145,9 +146,9 @@ EVERY_BUILDER: dict[str, Callable[[], Message]] = {
         ),
         _calls.PageAsk("token", 10),
     ),
-    "GetMessage": lambda: _calls.get_message("a", "s", sequence=1),
-    "PopMessages": lambda: _calls.pop_messages("a", "s", count=2),
-    "TruncateMessages": lambda: _calls.truncate_messages("a", "s", keep_through_sequence=0),
+    "GetMessage": lambda: _message_calls.get_message("a", "s", sequence=1),
+    "PopMessages": lambda: _message_calls.pop_messages("a", "s", count=2),
+    "TruncateMessages": lambda: _message_calls.truncate_messages("a", "s", keep_through_sequence=0),
     "GetState": lambda: _calls.get_state("a", ""),
     "UpdateState": lambda: _calls.update_state("a", None, {"x": 1}),
 }
@@ -198,7 +199,7 @@ def test_zero_timeouts_are_sent_and_absent_ones_are_not() -> None:
 
 
 def test_empty_content_and_no_content_are_two_things() -> None:
-    request = _calls.append_messages("a", "s", [NewMessage("user", ""), NewMessage("user")])
+    request = _message_calls.append_messages("a", "s", [NewMessage("user", ""), NewMessage("user")])
     assert [one.HasField("content") for one in request.messages] == [True, False]
 
 
@@ -243,10 +244,10 @@ def test_no_user_is_every_user_and_the_empty_one_is_the_app_s_own() -> None:
         lambda: _calls.get_session("a", "s", last_messages=1001),
         lambda: _calls.get_sessions("a", ["s", SessionKey("b", "", "s")]),
         lambda: _calls.get_session("a", SessionKey("a", "ann", "s"), user="bob"),
-        lambda: _calls.get_message("a", "s"),
-        lambda: _calls.get_message("a", "s", message_id="m", sequence=1),
-        lambda: _calls.pop_messages("a", "s", count=0),
-        lambda: _calls.append_messages("a", "s", [NewMessage("user")] * 1001),
+        lambda: _message_calls.get_message("a", "s"),
+        lambda: _message_calls.get_message("a", "s", message_id="m", sequence=1),
+        lambda: _message_calls.pop_messages("a", "s", count=0),
+        lambda: _message_calls.append_messages("a", "s", [NewMessage("user")] * 1001),
         lambda: _calls.update_session("a", "s", state=StatePatch({"x": 1}, remove=["x"])),
         lambda: _calls.list_sessions("a", {"filter": SessionFilter(error_rate_above=1.5)}),
         lambda: _calls.list_sessions("a", {"labels": [LabelSelector("k")] * 17}),
@@ -273,9 +274,10 @@ def test_a_session_that_was_read_is_named_by_its_uid_too() -> None:
 
 BUILDERS = [
     value
-    for name, value in vars(_calls).items()
+    for module in (_calls, _message_calls)
+    for name, value in vars(module).items()
     if inspect.isfunction(value)
-    and value.__module__ == _calls.__name__
+    and value.__module__ == module.__name__
     and value.__annotations__["return"].endswith(("Request", "Request]"))
     and not name.endswith("_page")
 ]
@@ -326,7 +328,7 @@ def test_nonsense_in_any_description_is_one_of_our_errors() -> None:
     refused = 0
     described: list[tuple[Any, Callable[[Any], object]]] = [
         (NewSession, lambda one: _calls.create_session("a", one, default_labels={})),
-        (NewMessage, lambda one: _calls.append_messages("a", "s", [one])),
+        (NewMessage, lambda one: _message_calls.append_messages("a", "s", [one])),
         (MetricsDelta, lambda one: _calls.update_session("a", "s", metrics=one)),
         (StatePatch, lambda one: _calls.update_state("a", "u", one)),
         (Precondition, lambda one: _calls.delete_session("a", "s", precondition=one)),

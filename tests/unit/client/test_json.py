@@ -12,7 +12,6 @@ from sojourn import JsonMap, RawJson
 from sojourn._json import decode, encode, encode_map
 from sojourn.errors import ArgumentTypeError, InvalidFieldError, JsonValueError
 
-# Halves of surrogates have an example below; two of them in a row would come back as one letter.
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 json_values = st.recursive(
     st.none()
@@ -53,7 +52,6 @@ def test_every_json_value_comes_back_with_its_types(value: Any) -> None:
         (True, "true"),
         ("ä€😀", '"ä€😀"'),
         ("\x00", '"\\u0000"'),
-        ("\ud83d", '"\\ud83d"'),
         ({"b": 1, "a": [1, 1.0]}, '{"b":1,"a":[1,1.0]}'),
         ((1, 2), "[1,2]"),
         (RawJson("1.00"), "1.00"),
@@ -65,10 +63,10 @@ def test_a_value_becomes_this_text(value: Any, text: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [float("nan"), float("inf"), [float("-inf")], 10**5000],
-    ids=["nan", "infinity", "nested", "5000 digits"],
+    [float("nan"), float("inf"), [float("-inf")], 10**5000, "\ud83d", {"\ud83d": 1}],
+    ids=["nan", "infinity", "nested", "5000 digits", "half a surrogate", "half as key"],
 )
-def test_a_number_that_json_cannot_hold_is_an_invalid_field(value: Any) -> None:
+def test_a_value_that_json_cannot_hold_is_an_invalid_field(value: Any) -> None:
     with pytest.raises(InvalidFieldError) as caught:
         encode(value, "state['x']")
     assert caught.value.field_violations[0].field == "state['x']"

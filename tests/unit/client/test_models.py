@@ -92,6 +92,12 @@ def test_what_was_not_read_is_not_taken_for_empty(name: str) -> None:
         getattr(basic(), name)
 
 
+def test_content_is_in_no_repr_so_that_logs_do_not_copy_it() -> None:
+    session = _convert.session(source(), 7, full=True, messages=())
+    assert "why" not in repr(session)
+    assert "score" not in repr(session)
+
+
 def test_no_result_is_none() -> None:
     plain = session_pb2.Session(key=session_pb2.SessionKey(app="a", session_id="s"))
     assert _convert.session(plain, 1, full=True).end_result is None

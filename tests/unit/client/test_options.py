@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import sojourn
-from sojourn import TLS, ApiKey, KeepaliveOptions
+from sojourn import TLS, ApiKey, KeepaliveOptions, testing
 from sojourn._config import Config, is_this_machine
 from sojourn.errors import ConfigurationError, InvalidFieldError
 
@@ -102,3 +102,11 @@ def test_defaults_are_checked_when_connecting() -> None:
 def test_pings_that_the_server_would_not_stand_are_refused() -> None:
     with pytest.raises(ConfigurationError):
         KeepaliveOptions(interval=timedelta(seconds=1))
+
+
+def test_what_stays_on_this_machine_goes_through_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.delenv("no_grpc_proxy", raising=False)
+    with testing.serve_sync() as server, server.client(app="a") as client:
+        client.sessions.create("s")

@@ -176,6 +176,4 @@ def test_a_patch_does_what_a_dict_would(
         expected.pop(key, None)
     after = patched(patch, old)
     assert after.document == expected
-    assert after.keys == tuple(
-        sorted(key for key in "abcd" if old.get(key) != expected.get(key))
-    )
+    assert after.keys == tuple(sorted(key for key in "abcd" if old.get(key) != expected.get(key)))

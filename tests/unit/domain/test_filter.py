@@ -277,7 +277,7 @@ sessions = st.builds(
 
 
 @given(session_filters, sessions, instants)
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_the_evaluator_agrees_with_a_naive_reading_of_the_contract(
     which: SessionFilter, session: Session, now: int
 ) -> None:
@@ -285,7 +285,7 @@ def test_the_evaluator_agrees_with_a_naive_reading_of_the_contract(
 
 
 @given(session_filters, sessions)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_a_single_predicate_alone_agrees_with_the_naive_reading(
     which: SessionFilter, session: Session
 ) -> None:
@@ -295,7 +295,7 @@ def test_a_single_predicate_alone_agrees_with_the_naive_reading(
 
 
 @given(session_filters, sessions)
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_a_hint_never_excludes_a_session_that_the_filter_selects(
     which: SessionFilter, session: Session
 ) -> None:
@@ -304,6 +304,35 @@ def test_a_hint_never_excludes_a_session_that_the_filter_selects(
     status, label = filters.status_hint(which), filters.label_hint(which)
     assert status is None or session.status is status
     assert label is None or session.labels.get(label[0]) == label[1]
+
+
+@given(session_filters, sessions)
+@settings(max_examples=250, deadline=None)
+def test_where_hints_say_all_they_select_exactly_what_the_filter_selects(
+    which: SessionFilter, session: Session
+) -> None:
+    if not filters.hints_say_all(which):
+        return
+    status, label = filters.status_hint(which), filters.label_hint(which)
+    selected = (
+        (status is None or session.status is status)
+        and (label is None or session.labels.get(label[0]) == label[1])
+        and which.parent_uid in ("", session.parent_uid)
+    )
+    assert filters.matcher(which, START)(session) == selected
+
+
+def test_hints_say_all_of_simple_filters_only() -> None:
+    one = LabelSelector("env", IN, ("x",))
+    for which, said in (
+        (SessionFilter(), True),
+        (SessionFilter(statuses=(Status.ACTIVE,), labels=(one,), parent_uid=UID), True),
+        (SessionFilter(statuses=(Status.ACTIVE, Status.FAILED)), False),
+        (SessionFilter(labels=(one, one)), False),
+        (selector(NOT_IN, "x"), False),
+        (SessionFilter(has_parent=False), False),
+    ):
+        assert filters.hints_say_all(which) is said
 
 
 def test_hints_are_given_where_they_are_exact() -> None:

@@ -219,7 +219,7 @@ def any_session(draw: st.DrawFn) -> Session:
 
 
 @given(any_session(), offsets)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_settling_leaves_nothing_due_and_each_change_begins_where_the_last_one_ended(
     session: Session, offset: int
 ) -> None:
@@ -241,7 +241,7 @@ def test_settling_leaves_nothing_due_and_each_change_begins_where_the_last_one_e
 
 
 @given(any_session(), offsets, offsets)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_settling_late_comes_to_the_same_as_settling_at_every_instant(
     session: Session, first: int, second: int
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sojourn.v1 import history_service_pb2, message_pb2, session_pb2
+from sojourn.v1 import error_reason_pb2, history_service_pb2, message_pb2, session_pb2
 from sojourn_server.domain import limits
 from sojourn_server.domain.errors import Reason, Violation, invalid_field, too_large
 from sojourn_server.domain.limits import Limits
@@ -30,9 +30,10 @@ def test_numbers_of_the_domain_are_those_of_the_contract() -> None:
 
 
 def test_every_reason_of_the_contract_is_one_of_the_domain() -> None:
-    from sojourn.v1 import error_reason_pb2
-
-    wire = {name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()}
+    wire = {
+        name.removeprefix("ERROR_REASON_")
+        for name in error_reason_pb2.ErrorReason.DESCRIPTOR.values_by_name
+    }
     assert {reason.value for reason in Reason} == wire - {"UNSPECIFIED"}
 
 

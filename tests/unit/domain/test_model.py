@@ -31,9 +31,7 @@ STORED: dict[type[msgspec.Struct], str] = {
     ),
     model.EndNote: "reason result",
     model.MessageBody: "content payload metadata",
-    model.Message: (
-        "message_id sequence role content_type event_time create_time size body"
-    ),
+    model.Message: ("message_id sequence role content_type event_time create_time size body"),
     model.ScopeState: "version values",
     model.App: "app status create_time feed_id labels",
     model.ChangeDetail: (

@@ -33,7 +33,7 @@ BODIES: list[Any] = [
     TurnClaim("support", UID, 3),
     ResumePoint("feed", 12, 2**64 - 1, b"s" * 16),
 ]
-REASONS = {
+REASONS: dict[Any, Reason] = {
     PagePosition: Reason.PAGE_TOKEN_INVALID,
     TurnClaim: Reason.TURN_TOKEN_INVALID,
     ResumePoint: Reason.RESUME_TOKEN_INVALID,
@@ -91,9 +91,7 @@ def test_a_token_that_is_cut_or_longer_is_refused(body: Any) -> None:
 
 @given(st.text(max_size=80), st.sampled_from(list(REASONS)))
 @settings(max_examples=300, deadline=None)
-def test_any_text_at_all_is_refused_with_the_documented_reason(
-    text: str, kind: type[Any]
-) -> None:
+def test_any_text_at_all_is_refused_with_the_documented_reason(text: str, kind: type[Any]) -> None:
     refused(SEALER, text, kind)
 
 

@@ -34,7 +34,7 @@ from sojourn.cli.settings import Command, settings_of
     "--verify-only", is_flag=True, help="Play nothing; compare with what was played before."
 )
 @click.option("--replace", is_flag=True, help="Replace sessions of the same ids that have ended.")
-@click.option("--delete", is_flag=True, help="Delete the sessions at the end.")
+@click.option("--delete", is_flag=True, help="Delete the sessions, unless something differs.")
 @click.pass_context
 def replay(
     context: click.Context,

@@ -62,7 +62,8 @@ async def run(connection: Mapping[str, Any], transcripts: list[Transcript], plan
             with bar("reading back", sum(len(one.transcript.messages) for one in played)) as step:
                 report.verdict = await checker.check(played, step)
             report.check_seconds = time.perf_counter() - begin
-        if plan.delete:
+        # What differs is left for whoever wants to look at it.
+        if plan.delete and not report.mismatches:
             report.deleted = await _delete(client, played, plan, measures)
     return report
 

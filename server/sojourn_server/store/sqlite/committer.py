@@ -128,7 +128,6 @@ class Committer:
 
     def forget(self) -> None:
         """Trust nothing that is in memory: the transaction that made it is lost."""
-        self._apps.clear()
         self._stale = True
 
     def commit(self, connection: sqlite3.Connection, batch: Sequence[Work]) -> int:

@@ -80,7 +80,12 @@ async def _connect(path: Path) -> Connection:
     inner = aiosqlite.connect(path, isolation_level=None, cached_statements=_STATEMENTS)
     # A server that fails before it closes its store must still be able to exit.
     inner._thread.daemon = True  # noqa: SLF001
-    return Connection(await inner)
+    try:
+        return Connection(await inner)
+    except BaseException:
+        # Its thread still has a word for this loop, which must be there to hear it.
+        await asyncio.shield(asyncio.to_thread(inner._thread.join))  # noqa: SLF001
+        raise
 
 
 async def _prepared(path: Path, prepare: Callable[[sqlite3.Connection], Any]) -> Connection:

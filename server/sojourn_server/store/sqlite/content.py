@@ -132,14 +132,15 @@ class Slab:
         run(QUERIES.content_insert, (content_id, padded))
         return content_id
 
-    def erase(self, run: Run, content_id: ContentId) -> None:
-        """Write zeros over one piece and let its row be used again."""
+    def erase(self, run: Run, content_id: ContentId) -> int:
+        """Write zeros over one piece and let its row be used again; how many bytes."""
         size_class = content_id & _CLASS_MASK
         run(QUERIES.content_zero, (SIZES[size_class], content_id))
         run(QUERIES.content_free_insert, (size_class, content_id))
         self._free.add(size_class)
         self.bytes_put += SIZES[size_class]
         self.unscrubbed = True
+        return SIZES[size_class]
 
     def replace(self, run: Run, content_id: ContentId, data: bytes) -> ContentId:
         """Keep bytes where others were, in the same row when the class is the same."""

@@ -47,6 +47,8 @@ from sojourn_server.store.sqlite.rows import (
 )
 
 _NONCE_BYTES: Final = 8
+_ERASED_AT_ONCE: Final = 8 * 1024 * 1024
+"""Bytes after which a purge pauses: the writer serves others in between."""
 
 
 class SqliteTx(SqliteReadTx):
@@ -293,25 +295,31 @@ class SqliteTx(SqliteReadTx):
         return done
 
     def _purge(self, session_pk: int, low: int, high: int, limit: int) -> tuple[int, bool]:
-        """Erase up to `limit` messages of a range.
+        """Erase up to `limit` messages of a range, or as many as `_ERASED_AT_ONCE` allows.
 
         Returns:
             How many, and whether none is left.
         """
         rows = self._all(QUERIES.message_bodies, (session_pk, low, high, limit))
+        count = size = 0
         for _, body in rows:
-            self._erase(body)
-        if rows:
-            self._write(QUERIES.messages_delete, (session_pk, low, rows[-1][0]))
-        if len(rows) < limit:
-            return len(rows), True
-        return len(rows), not self._all(QUERIES.message_bodies, (session_pk, low, high, 1))
+            size += self._erase(body)
+            count += 1
+            if size >= _ERASED_AT_ONCE:
+                break
+        if count:
+            self._write(QUERIES.messages_delete, (session_pk, low, rows[count - 1][0]))
+        if count < min(len(rows), limit):
+            return count, False
+        if count < limit:
+            return count, True
+        return count, not self._all(QUERIES.message_bodies, (session_pk, low, high, 1))
 
     # --- content ---
 
-    def _erase(self, content_id: ContentId) -> None:
-        if content_id != NO_CONTENT:
-            self._slab.erase(self._write, content_id)
+    def _erase(self, content_id: ContentId) -> int:
+        """Write zeros over one piece; how many."""
+        return 0 if content_id == NO_CONTENT else self._slab.erase(self._write, content_id)
 
     async def put_content(self, data: bytes) -> ContentId:
         """See `Tx`."""
@@ -398,11 +406,11 @@ class SqliteTx(SqliteReadTx):
                 return False
             purge_id, session_pk, low, high = note
             count, done = self._purge(session_pk, low, high, limit)
-            limit -= count
-            if done:
-                self._write(QUERIES.purge_delete, (purge_id,))
-                self._forget_range(session_pk, low, high)
-                limit -= 1
+            if not done:
+                return False
+            self._write(QUERIES.purge_delete, (purge_id,))
+            self._forget_range(session_pk, low, high)
+            limit -= count + 1
         return True
 
     def _forget_range(self, session_pk: int, low: int, high: int) -> None:
@@ -423,11 +431,14 @@ class SqliteTx(SqliteReadTx):
     async def forget_requests(self, before: Nanos, limit: int) -> int:
         """Remove up to `limit` request records made before an instant; how many."""
         rows = self._all(QUERIES.request_old, (before, limit))
+        count = size = 0
         for *key, held in rows:
-            for content_id in held_of(held):
-                self._erase(content_id)
+            size += sum(self._erase(content_id) for content_id in held_of(held))
             self._write(QUERIES.request_delete, key)
-        return len(rows)
+            count += 1
+            if size >= _ERASED_AT_ONCE:
+                break
+        return count
 
     async def beat(self) -> None:
         """Write one row, to find out whether that works."""

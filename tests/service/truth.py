@@ -1,0 +1,96 @@
+"""What is true of every store, whatever was done to it.
+
+The log replays to exactly the sessions there are, and every piece of content is held by
+one row, or overwritten.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from sojourn_server.domain.model import ScopeState, Session
+from sojourn_server.store.base import LoggedChange
+from sojourn_server.store.sqlite.rows import held_of
+
+
+def without_touches(session: Session | None) -> Session | None:
+    """A session without what moves in it unlogged: activity, leases, the store's own notes."""
+    if session is None:
+        return None
+    turn, owner = session.turn, session.owner
+    return msgspec.structs.replace(
+        session,
+        activity_time=0,
+        removed_ranges=(),
+        turn=turn and msgspec.structs.replace(turn, lease=0, lease_time=0),
+        owner=owner and msgspec.structs.replace(owner, lease=0, lease_time=0),
+    )
+
+
+def check_log(log: Sequence[LoggedChange], head: int, sessions: Sequence[Session]) -> None:
+    """The log is dense and unbroken, and ends with exactly the sessions there are."""
+    revisions = sorted({change.revision for change in log})
+    assert revisions == list(range(1, head + 1))
+    places = [(change.revision, change.index) for change in log]
+    assert places == sorted(set(places))
+    for revision, nonces in _by_revision(log).items():
+        assert len(set(nonces)) == 1, f"revision {revision} has several nonces"
+    counts = Counter(change.revision for change in log)
+    assert all(change.index < counts[change.revision] for change in log)
+    mirror: dict[str, Session | None] = {}
+    for change in log:
+        if not change.uid:
+            assert change.before is None
+            assert change.after is None
+            continue
+        known = mirror.get(change.uid)
+        assert without_touches(change.before) == known, f"{change.cause!r} of {change.uid}"
+        assert change.before is not None or change.after is not None
+        if change.after is not None:
+            assert change.after.uid == change.uid
+            assert change.after.update_time == change.time
+        mirror[change.uid] = without_touches(change.after)
+    left = {uid: session for uid, session in mirror.items() if session is not None}
+    assert left == {session.uid: without_touches(session) for session in sessions}
+
+
+def _by_revision(log: Sequence[LoggedChange]) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
+    for change in log:
+        found.setdefault(change.revision, []).append(change.nonce)
+    return found
+
+
+def check_content(path: Path) -> None:
+    """Every piece of content is held once, by a row that lives, or is overwritten and free."""
+    with sqlite3.connect(path) as database:
+        held: list[int] = []
+        for (record,) in database.execute("SELECT record FROM session"):
+            session = msgspec.msgpack.decode(record, type=Session)
+            held += [
+                session.metadata,
+                session.state,
+                session.end_note,
+                session.turn_error,
+                session.reset_reason,
+            ]
+        held += [body for (body,) in database.execute("SELECT body FROM message")]
+        for (record,) in database.execute("SELECT record FROM scope_state"):
+            held.append(msgspec.msgpack.decode(record, type=ScopeState).values)
+        for (blob,) in database.execute("SELECT held FROM request WHERE held IS NOT NULL"):
+            held += held_of(blob)
+        free = [row for (row,) in database.execute("SELECT content_id FROM content_free")]
+        pieces = dict(database.execute("SELECT content_id, data FROM content"))
+    database.close()
+    held = [content_id for content_id in held if content_id]
+    assert len(held) == len(set(held)), "two rows hold one piece of content"
+    assert len(free) == len(set(free))
+    assert not set(held) & set(free), "a row holds content that is overwritten"
+    assert set(held) | set(free) == pieces.keys(), "content that nobody holds is not overwritten"
+    for content_id in free:
+        assert not any(pieces[content_id]), "free content is not overwritten"

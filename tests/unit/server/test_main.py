@@ -1,0 +1,95 @@
+"""The command's flags and variables are the table of settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from sojourn_server.__main__ import command
+from sojourn_server.app import version
+from sojourn_server.domain.clock import MINUTE
+from sojourn_server.settings import Settings, table
+
+
+def parsed(*flags: str) -> dict[str, Any]:
+    """The settings that the command makes of flags and variables."""
+    context = command().make_context(
+        "sojourn-server", list(flags), auto_envvar_prefix="SOJOURN", resilient_parsing=False
+    )
+    return dict(context.params)
+
+
+# One value for each setting, other than its default.
+OTHER: dict[str, tuple[str, Any]] = {
+    "listen": ("localhost:1", "localhost:1"),
+    "store": ("sqlite:////x.db", "sqlite:////x.db"),
+    "port_file": ("/p", Path("/p")),
+    "insecure": ("true", True),
+    "tls_cert": ("/c", Path("/c")),
+    "tls_key": ("/k", Path("/k")),
+    "tls_client_ca": ("/a", Path("/a")),
+    "default_idle_timeout": ("5m", 5 * MINUTE),
+    "default_max_lifetime": ("5m", 5 * MINUTE),
+    "unknown_apps": ("false", False),
+    "request_keeping": ("2d", 2_880 * MINUTE),
+    "max_request_bytes": ("10", 10),
+    "max_message_bytes": ("10", 10),
+    "max_state_bytes": ("10", 10),
+    "max_state_keys": ("10", 10),
+    "max_metadata_keys": ("10", 10),
+    "max_labels": ("10", 10),
+    "drain_timeout": ("0", 0),
+    "expiry_interval": ("100ms", MINUTE // 600),
+    "sqlite_synchronous": ("NORMAL", "NORMAL"),
+    "reflection": ("true", True),
+    "channelz": ("true", True),
+    "log_level": ("debug", "debug"),
+    "log_format": ("console", "console"),
+    "loop": ("asyncio", "asyncio"),
+}
+
+
+def test_every_setting_is_tried_below():
+    assert list(OTHER) == [setting.name for setting in table()]
+
+
+def test_without_flags_the_defaults_hold():
+    values = parsed()
+    values.pop("version", None)
+    assert Settings(**values) == Settings()
+
+
+@pytest.mark.parametrize("setting", table(), ids=lambda setting: setting.name)
+def test_a_setting_is_a_flag(setting: Any):
+    text, value = OTHER[setting.name]
+    if setting.kind.name == "flag":
+        flags = [setting.flag if value else setting.flag.replace("--", "--no-", 1)]
+    else:
+        flags = [setting.flag, text]
+    assert parsed(*flags)[setting.name] == value
+
+
+@pytest.mark.parametrize("setting", table(), ids=lambda setting: setting.name)
+def test_a_setting_is_a_variable_and_a_flag_wins(setting: Any, monkeypatch: pytest.MonkeyPatch):
+    text, value = OTHER[setting.name]
+    monkeypatch.setenv(setting.variable, text)
+    assert parsed()[setting.name] == value
+    if setting.kind.name == "flag":
+        flags = [setting.flag if setting.default else setting.flag.replace("--", "--no-", 1)]
+        assert parsed(*flags)[setting.name] == setting.default
+    elif setting.default_text:
+        assert parsed(setting.flag, setting.default_text)[setting.name] == setting.default
+
+
+def test_the_help_names_every_flag_and_the_exit_codes():
+    text = CliRunner().invoke(command(), ["--help"]).output
+    for setting in table():
+        assert setting.flag in text
+    assert "Exit codes" in text
+
+
+def test_the_version_is_the_distribution_s():
+    assert version() in CliRunner().invoke(command(), ["--version"]).output
