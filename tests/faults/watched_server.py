@@ -8,7 +8,7 @@ import signal
 from collections import Counter
 from pathlib import Path
 
-from sojourn_server import __main__ as command
+from sojourn_server import command
 from sojourn_server.app import RunningServer, start
 from sojourn_server.settings import Settings
 

@@ -194,7 +194,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     have happened: repeat it with the same request_id. Example: {}.
     """
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 91
-    """UNAVAILABLE. The server is shutting down; another one may answer.
+    """UNAVAILABLE. The server is shutting down, and nothing of the call happened;
+    another server may answer.
     Example: any call after SIGTERM → {}.
     """
     ERROR_REASON_NOT_IMPLEMENTED: _ErrorReason.ValueType  # 100
@@ -385,7 +386,8 @@ ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 90
 have happened: repeat it with the same request_id. Example: {}.
 """
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 91
-"""UNAVAILABLE. The server is shutting down; another one may answer.
+"""UNAVAILABLE. The server is shutting down, and nothing of the call happened;
+another server may answer.
 Example: any call after SIGTERM → {}.
 """
 ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 100

@@ -99,7 +99,7 @@ async def test_content_rows_never_change_their_size(store: SqliteStore) -> None:
     for _ in range(30):
         await apply(store, step)
         raw = await rows(store, "SELECT content_id, length(data) FROM content")
-        found = {key: size for key, size in raw}
+        found = {row[0]: row[1] for row in raw}
         assert found.items() >= sizes.items(), "a row was removed or changed its size"
         sizes = found
     for content_id, size in sizes.items():

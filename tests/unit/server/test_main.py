@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from sojourn_server.__main__ import command
 from sojourn_server.app import version
+from sojourn_server.command import command
 from sojourn_server.domain.clock import MINUTE
 from sojourn_server.settings import Settings, table
 
@@ -93,3 +95,16 @@ def test_the_help_names_every_flag_and_the_exit_codes():
 
 def test_the_version_is_the_distribution_s():
     assert version() in CliRunner().invoke(command(), ["--version"]).output
+
+
+def test_without_the_servers_packages_it_says_what_to_install():
+    program = (
+        "import sys; sys.modules['click'] = None\n"
+        "from sojourn_server.__main__ import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == (
+        'sojourn-server: the server needs click: install it with pip install "sojourn[server]"\n'
+    )

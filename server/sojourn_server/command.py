@@ -1,0 +1,216 @@
+"""`sojourn-server`: run the server, or ask one whether it is well.
+
+Exit codes: 0 stopped after a drain, or healthy; 1 stopped by force, or not healthy;
+2 wrong settings; 3 the store cannot be used; 4 the address cannot be used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import click
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from sojourn_server import logs
+from sojourn_server.app import CannotListen, start, version
+from sojourn_server.settings import (
+    Kind,
+    Setting,
+    Settings,
+    SettingsError,
+    parse_length,
+    reach,
+    table,
+)
+from sojourn_server.store.base import StoreUnusable
+
+FORCED: Final = 1
+BAD_SETTINGS: Final = 2
+STORE_UNUSABLE: Final = 3
+CANNOT_LISTEN: Final = 4
+
+
+# Newer releases of click make it generic; older ones would refuse the brackets.
+if TYPE_CHECKING:
+    ParamType = click.ParamType[int]
+else:
+    ParamType = click.ParamType
+
+
+class _Length(ParamType):
+    """A length of time, as a person writes it."""
+
+    name = "length"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_length(value)
+        except SettingsError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _type(kind: Kind) -> click.ParamType[Any]:
+    match kind.name:
+        case "choice":
+            return click.Choice(kind.choices, case_sensitive=False)
+        case "length":
+            return _Length()
+        case "number":
+            return click.IntRange(kind.least, kind.most)
+        case "path":
+            return click.Path(path_type=Path)
+        case _:
+            return click.STRING
+
+
+def _option(setting: Setting) -> click.Option:
+    if setting.kind.name == "flag":
+        both = f"{setting.flag}/--no-{setting.flag.removeprefix('--')}"
+        return click.Option([both], default=setting.default, help=setting.sentence)
+    return click.Option(
+        [setting.flag],
+        type=_type(setting.kind),
+        default=setting.default_text or None,
+        show_default=bool(setting.default_text),
+        help=setting.sentence,
+    )
+
+
+def _serve(context: click.Context, **values: Any) -> None:
+    if context.invoked_subcommand is not None:
+        context.obj = values
+        return
+    try:
+        settings = Settings(**values)
+        logs.configure(settings.log_level, settings.log_format)
+        runner = _runner(settings.loop)
+        code = runner(_run(settings))
+    except SettingsError as error:
+        _fail(BAD_SETTINGS, error)
+    except StoreUnusable as error:
+        _fail(STORE_UNUSABLE, error)
+    except CannotListen as error:
+        _fail(CANNOT_LISTEN, error)
+    context.exit(code)
+
+
+def _fail(code: int, error: Exception) -> NoReturn:
+    """End with a sentence on stderr and an exit code."""
+    click.echo(f"sojourn-server: {error}", err=True)
+    sys.exit(code)
+
+
+def _runner(loop: str) -> Callable[[Coroutine[Any, Any, int]], int]:
+    """What runs the event loop."""
+    if loop == "asyncio":
+        return asyncio.run
+    try:
+        import uvloop  # noqa: PLC0415 - optional
+    except ImportError:
+        if loop == "uvloop":
+            raise SettingsError("loop is uvloop, which is not installed.") from None
+        return asyncio.run
+    return uvloop.run
+
+
+async def _run(settings: Settings) -> int:
+    """Serve until a signal comes; a second one forces the end.
+
+    Returns:
+        The exit code.
+    """
+    loop = asyncio.get_running_loop()
+    told, told_again = asyncio.Event(), asyncio.Event()
+
+    def tell() -> None:
+        (told_again if told.is_set() else told).set()
+
+    # Before the start: a signal that comes with the port file must find them.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, tell)
+    server = await start(settings)
+    await told.wait()
+    stopping = asyncio.create_task(server.stop())
+    hurrying = asyncio.create_task(told_again.wait())
+    await asyncio.wait({stopping, hurrying}, return_when=asyncio.FIRST_COMPLETED)
+    if told_again.is_set():
+        server.hurry()
+    hurrying.cancel()
+    await stopping
+    return FORCED if told_again.is_set() else 0
+
+
+@click.command()
+@click.option("--target", help="host:port of the server; by default the one that listens here.")
+@click.option("--tls-ca", type=click.Path(path_type=Path), help="Who signed the server's name.")
+@click.option("--tls-name", help="The name in the server's certificate.")
+@click.option("--timeout", default=2.0, show_default=True, help="How long to wait, in seconds.")
+@click.option("--service", default="", help="Ask for one service: `sojourn.write`.")
+@click.pass_context
+def health(
+    context: click.Context,
+    target: str | None,
+    tls_ca: Path | None,
+    tls_name: str | None,
+    timeout: float,
+    service: str,
+) -> None:
+    """Ask a server whether it is well: exit code 0 if it is, 1 if not."""
+    settings: dict[str, Any] = context.obj
+    ca = tls_ca or settings["tls_cert"]
+    address = target or settings["listen"]
+    try:
+        address = target or reach(address)
+        with _channel(address, ca, tls_name) as channel:
+            answer = health_pb2_grpc.HealthStub(channel).Check(
+                health_pb2.HealthCheckRequest(service=service), timeout=timeout
+            )
+    except (SettingsError, OSError) as error:
+        _fail(BAD_SETTINGS, error)
+    except grpc.RpcError as error:
+        # grpc's stubs do not say so, but what a stub raises is also a Call.
+        failed: Any = error
+        click.echo(f"{address}: {failed.code().name}", err=True)
+        context.exit(1)
+    status = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+    click.echo(f"{address}: {status}")
+    context.exit(0 if answer.status == health_pb2.HealthCheckResponse.SERVING else 1)
+
+
+def _channel(target: str, ca: Path | None, name: str | None) -> grpc.Channel:
+    if ca is None:
+        return grpc.insecure_channel(target)
+    options = [("grpc.ssl_target_name_override", name)] if name else []
+    return grpc.secure_channel(target, grpc.ssl_channel_credentials(ca.read_bytes()), options)
+
+
+def command() -> click.Group:
+    """The command, its options made from the table of settings."""
+    options: list[click.Parameter] = [_option(setting) for setting in table()]
+    version_option = click.version_option(version(), prog_name="sojourn-server")
+    group = click.Group(
+        "sojourn-server",
+        commands={"health": health},
+        invoke_without_command=True,
+        callback=click.pass_context(_serve),
+        params=options,
+        help="Run the Sojourn server. Each flag is also a variable: --listen is SOJOURN_LISTEN.",
+        epilog=(
+            "Exit codes: 0 stopped after a drain, 1 stopped by force, 2 wrong settings, "
+            "3 the store cannot be used, 4 the address cannot be used."
+        ),
+    )
+    return version_option(group)
+
+
+def main() -> None:
+    """Run `sojourn-server`."""
+    command()(auto_envvar_prefix="SOJOURN")
