@@ -54,6 +54,7 @@ WORDS: dict[str, str] = {
     "AsyncMethod": "SyncMethod",
     "AsyncStubs": "SyncStubs",
     "AsyncTicker": "SyncTicker",
+    "async_acquire": "sync_acquire",
     "async_finish": "sync_finish",
     "async_sleep": "sync_sleep",
     # The pairs of sojourn.testing and of the tests.

@@ -14,6 +14,8 @@ frozen dataclasses (`Session`, `Message`, …), what is written is described by 
 Importing this opens no connection. `sojourn.testing` runs a real server inside tests.
 """
 
+import logging
+
 from sojourn import errors
 from sojourn._async.client import AsyncClient
 from sojourn._async.handles import AsyncSessionHandle
@@ -79,6 +81,9 @@ from sojourn.results import (
     TruncateResult,
     UpdateResult,
 )
+
+# Whoever sets up no logging is not written to on stderr.
+logging.getLogger("sojourn").addHandler(logging.NullHandler())
 
 # A client is its own context manager, so that connecting is just making one.
 connect = AsyncClient

@@ -311,6 +311,35 @@ async def async_finish(work: Coroutine[Any, Any, T]) -> T:
     raise cancelled
 
 
+async def async_acquire(
+    work: Coroutine[Any, Any, T],
+    release: Callable[[T, BaseException], Coroutine[Any, Any, object]],
+) -> T:
+    """Do work that acquires something; if the caller is cancelled meanwhile, release it again.
+
+    Both must have deadlines of their own. `release` is told the cancellation, which is raised
+    after it.
+    """
+    task = asyncio.ensure_future(work)
+
+    async def undo(why: BaseException) -> None:
+        await asyncio.wait({task})
+        if task.exception() is None:
+            await release(task.result(), why)
+
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError as why:
+        if not task.cancelled():
+            await async_finish(undo(why))
+        raise
+
+
+def sync_acquire(work: T, release: object) -> T:  # noqa: ARG001 - nothing can come between
+    """Return what was acquired: a thread is not cancelled."""
+    return work
+
+
 def sync_finish(work: T) -> T:
     """Return the result: the work was done by the call that made it."""
     return work

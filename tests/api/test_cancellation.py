@@ -38,6 +38,24 @@ async def test_a_cancelled_session_has_failed(client: AsyncClient) -> None:
     assert (session.status, session.end_reason) == (Status.FAILED, "CancelledError")
 
 
+async def test_a_session_whose_creation_is_cancelled_is_not_left_active(
+    client: AsyncClient,
+) -> None:
+    for pauses in range(6):
+
+        async def work(name: str = f"s-{pauses}") -> None:
+            async with client.session(name):
+                raise AssertionError("the block must not begin")
+
+        task = asyncio.create_task(work())
+        for _ in range(pauses):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert [session.session_id async for session in client.sessions.list()] == []
+
+
 async def test_a_cancelled_turn_ends_as_an_error_and_its_child_with_it(
     client: AsyncClient,
 ) -> None:

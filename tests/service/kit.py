@@ -249,7 +249,7 @@ class World:
         *,
         holder: str = "pod-1",
         lease: Nanos = LEASE,
-        wait: Nanos = 10 * SECOND,
+        wait: Nanos = 600 * SECOND,
         create: bool = False,
         condition: Precondition = NO_PRECONDITION,
         request_id: str = "",

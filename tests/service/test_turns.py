@@ -35,7 +35,7 @@ WAIT, STEAL = OnConflict.WAIT, OnConflict.STEAL
 @pytest.fixture(autouse=True)
 def patient_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a hint nobody tries again: the tests see that hints suffice."""
-    monkeypatch.setattr(turn_line, "POLL", 5.0)
+    monkeypatch.setattr(turn_line, "POLL", 100.0)
 
 
 async def settled_tasks() -> None:
@@ -310,7 +310,7 @@ async def test_whoever_waits_gets_the_turn_when_it_ends(world: World) -> None:
     await settled_tasks()
     assert not waiting.done()
     await world.end_turn(token)
-    answer = await asyncio.wait_for(waiting, 4)
+    answer = await asyncio.wait_for(waiting, 60)
     assert (answer.outcome.turn.number, answer.outcome.turn.holder) == (2, "pod-2")
 
 
@@ -330,7 +330,7 @@ async def test_those_who_wait_are_served_in_the_order_they_came(world: World) ->
         tasks.append(asyncio.create_task(work(f"pod-{number}")))
         await settled_tasks()
     await world.end_turn(token)
-    await asyncio.wait_for(asyncio.gather(*tasks), 10)
+    await asyncio.wait_for(asyncio.gather(*tasks), 60)
     assert served == [f"pod-{number}" for number in range(8)]
     assert (await world.get("s-1")).metrics == Metrics(requests=9)
 
@@ -350,14 +350,14 @@ async def test_whoever_comes_later_does_not_overtake_those_who_wait(
     second = asyncio.create_task(world.begin("s-1", WAIT, holder="second"))
     await settled_tasks()
     monkeypatch.undo()
-    monkeypatch.setattr(turn_line, "POLL", 5.0)
+    monkeypatch.setattr(turn_line, "POLL", 100.0)
     for uids in told:
         freed(uids)
-    begun = (await asyncio.wait_for(first, 4)).outcome
+    begun = (await asyncio.wait_for(first, 60)).outcome
     assert begun.turn.holder == "first"
     assert not second.done()
     await world.end_turn(world.turns.token(begun.session, begun.turn))
-    assert (await asyncio.wait_for(second, 4)).outcome.turn.holder == "second"
+    assert (await asyncio.wait_for(second, 60)).outcome.turn.holder == "second"
 
 
 async def test_a_hint_that_comes_while_the_first_in_line_is_trying_is_not_lost(
@@ -384,7 +384,7 @@ async def test_a_hint_that_comes_while_the_first_in_line_is_trying_is_not_lost(
     await settled_tasks()
     monkeypatch.setattr(world.units, "write", slowly)
     line.freed([(await world.stored("s-1")).uid])
-    assert (await asyncio.wait_for(waiting, 4)).outcome.turn.number == 2
+    assert (await asyncio.wait_for(waiting, 60)).outcome.turn.number == 2
     assert ends == 1
 
 
@@ -406,7 +406,7 @@ async def test_a_lost_hint_is_made_up_for(world: World, monkeypatch: pytest.Monk
     waiting = asyncio.create_task(world.begin("s-1", WAIT))
     await settled_tasks()
     world.clock.step(31)  # the turn is abandoned, and nobody says so
-    assert (await asyncio.wait_for(waiting, 4)).outcome.turn.number == 2
+    assert (await asyncio.wait_for(waiting, 60)).outcome.turn.number == 2
 
 
 @pytest.mark.parametrize("how", ["end", "delete", "reset", "settle"])
@@ -420,18 +420,18 @@ async def test_those_who_wait_are_told_when_a_session_ends_or_its_turn_is_revoke
     if how == "end":
         await world.end("s-1")
         with refused(Reason.SESSION_ENDED):
-            await asyncio.wait_for(waiting, 4)
+            await asyncio.wait_for(waiting, 60)
     elif how == "delete":
         await world.delete("s-1")
         with refused(Reason.SESSION_NOT_FOUND):
-            await asyncio.wait_for(waiting, 4)
+            await asyncio.wait_for(waiting, 60)
     else:
         if how == "reset":
             await world.reset("s-1")
         else:
             world.clock.step(31)
             await world.units.settle("support", session.uid)
-        assert (await asyncio.wait_for(waiting, 4)).outcome.turn.number == 2
+        assert (await asyncio.wait_for(waiting, 60)).outcome.turn.number == 2
     assert not world.units.line._lines
 
 
@@ -446,7 +446,7 @@ async def test_a_caller_that_goes_away_leaves_the_line_to_the_next(world: World)
     with pytest.raises(asyncio.CancelledError):
         await gone
     await world.end_turn(token)
-    assert (await asyncio.wait_for(second, 4)).outcome.turn.holder == "second"
+    assert (await asyncio.wait_for(second, 60)).outcome.turn.holder == "second"
     assert not world.units.line._lines
 
 
@@ -467,7 +467,7 @@ async def test_a_wait_ends_before_the_callers_deadline(world: World) -> None:
             600 * SECOND,
             create_if_missing=False,
         )
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 60
 
 
 async def test_the_token_of_a_turn_is_the_same_when_its_begin_is_repeated(world: World) -> None:
@@ -483,7 +483,7 @@ async def test_a_repeat_of_a_begin_that_succeeded_does_not_stand_in_line(world: 
     begun = (await world.begin("s-1", WAIT, request_id="r-1")).outcome
     waiting = asyncio.create_task(world.begin("s-1", WAIT, holder="pod-2"))
     await settled_tasks()
-    again = await asyncio.wait_for(world.begin("s-1", WAIT, request_id="r-1"), 4)
+    again = await asyncio.wait_for(world.begin("s-1", WAIT, request_id="r-1"), 60)
     assert again.outcome == begun
     await world.end_turn(world.turns.token(begun.session, begun.turn))
-    assert (await asyncio.wait_for(waiting, 4)).outcome.turn.number == 2
+    assert (await asyncio.wait_for(waiting, 60)).outcome.turn.number == 2

@@ -10,7 +10,7 @@ from typing import Self, Unpack
 
 from sojourn import _checks as check
 from sojourn import inputs
-from sojourn._acompat import AsyncChannel, AsyncStubs
+from sojourn._acompat import AsyncChannel, AsyncStubs, async_acquire
 from sojourn._async.caller import AsyncCaller
 from sojourn._async.handles import AsyncSessionHandle
 from sojourn._async.messages import AsyncMessages
@@ -21,6 +21,7 @@ from sojourn._async.turns import AsyncTurns
 from sojourn._config import Config, refuse_open_secrets
 from sojourn.enums import IfExists
 from sojourn.errors import ConfigurationError
+from sojourn.models import Session
 from sojourn.options import TLS, ApiKey, KeepaliveOptions, RetryOptions
 
 
@@ -171,9 +172,16 @@ class AsyncClient:
         the exception is raised again, whether the end succeeds or not. A session that was ended
         inside the block stays as it is. Arguments and errors are those of `sessions.create`.
         """
-        created = await self.sessions.create(session_id, if_exists=if_exists, app=app, **fields)
+        created = await async_acquire(
+            self.sessions.create(session_id, if_exists=if_exists, app=app, **fields),
+            self._give_up,
+        )
         async with AsyncSessionHandle(self._services, created).to_its_end() as handle:
             yield handle
+
+    async def _give_up(self, created: Session, why: BaseException) -> None:
+        """End a session whose creation was cancelled before its block began."""
+        await AsyncSessionHandle(self._services, created).fail_after(why)
 
     async def attach(
         self,

@@ -11,7 +11,7 @@ from typing import Self, Unpack
 
 from sojourn import _checks as check
 from sojourn import inputs
-from sojourn._acompat import SyncChannel, SyncStubs
+from sojourn._acompat import SyncChannel, SyncStubs, sync_acquire
 from sojourn._config import Config, refuse_open_secrets
 from sojourn._sync.caller import Caller
 from sojourn._sync.handles import SessionHandle
@@ -22,6 +22,7 @@ from sojourn._sync.state import Apps, Users
 from sojourn._sync.turns import Turns
 from sojourn.enums import IfExists
 from sojourn.errors import ConfigurationError
+from sojourn.models import Session
 from sojourn.options import TLS, ApiKey, KeepaliveOptions, RetryOptions
 
 
@@ -172,9 +173,16 @@ class Client:
         the exception is raised again, whether the end succeeds or not. A session that was ended
         inside the block stays as it is. Arguments and errors are those of `sessions.create`.
         """
-        created = self.sessions.create(session_id, if_exists=if_exists, app=app, **fields)
+        created = sync_acquire(
+            self.sessions.create(session_id, if_exists=if_exists, app=app, **fields),
+            self._give_up,
+        )
         with SessionHandle(self._services, created).to_its_end() as handle:
             yield handle
+
+    def _give_up(self, created: Session, why: BaseException) -> None:
+        """End a session whose creation was cancelled before its block began."""
+        SessionHandle(self._services, created).fail_after(why)
 
     def attach(
         self,

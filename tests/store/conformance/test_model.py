@@ -23,7 +23,7 @@ from tests.store.conftest import BACKENDS
 from tests.store.kit import ACTOR, APP, Boom, ManualClock, record_of
 
 SEEDS = st.integers(min_value=0, max_value=1 << 32)
-STEPS = st.lists(st.tuples(st.sampled_from(sorted(COMMANDS)), SEEDS), min_size=1, max_size=6)
+STEPS = st.lists(st.tuples(st.sampled_from(sorted(COMMANDS)), SEEDS), min_size=1, max_size=8)
 
 
 class StoreMachine(RuleBasedStateMachine):
