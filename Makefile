@@ -109,8 +109,11 @@ test: check pytest ## all checks, then all tests
 pytest: setup ## the tests alone (PYTEST_ARGS="tests/unit -x")
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-faults: setup ## the tests that break things: kill -9, full disks, cut connections
-	$(BIN)/python -m pytest tests/faults $(PYTEST_ARGS)
+# FAULTS_ARGS="kills=500 cuts=10" takes these counts and the small ones for the rest.
+FAULTS_ARGS ?= full
+
+faults: setup ## the tests that break things, at length (FAULTS_ARGS="kills=500 full")
+	SOJOURN_FAULTS="$(FAULTS_ARGS)" $(BIN)/python -m pytest tests/faults tests/fuzz $(PYTEST_ARGS)
 
 bench: setup ## measure (BENCH_ARGS="--quick --only echo get --out DIR --picture --profile get")
 	$(BIN)/python -m bench $(BENCH_ARGS)

@@ -10,7 +10,7 @@ from bench.results import Figure, Results
 
 WIDTH = 840
 LEFT = 300
-RIGHT = 130
+RIGHT = 150
 ROW = 24
 BAR = 14
 TITLE = 40
@@ -68,7 +68,7 @@ _PANELS = (
         ),
     ),
     (
-        "Cost at 1,000,000 sessions over cost at 1,000 (1× is flat)",
+        "Cost in a store of 1,000,000 sessions over cost in a small one (1× is flat)",
         (
             *("list user", "list label", "list user+label", "list active", "list completed"),
             *("page far all", "history list", "expiry p99"),

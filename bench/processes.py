@@ -145,6 +145,7 @@ class Server:
 def start_echo(folder: Path) -> Server:
     """Start the echo server."""
     port_file = folder / "echo.port"
+    port_file.unlink(missing_ok=True)
     server = Server(
         "echo", [sys.executable, "-m", "bench.echo", "--port-file", str(port_file)], folder
     )

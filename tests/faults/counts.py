@@ -28,7 +28,7 @@ COUNTS: Final = {
     "clock_rounds": Count(3, 30),
     "restarts": Count(3, 50),
     "cancels": Count(600, 10_000),
-    "examples": Count(60, 2_000),
+    "examples": Count(40, 1_000),
 }
 
 

@@ -24,7 +24,7 @@ from sojourn_server.domain.model import (
     Status,
     TurnOutcome,
 )
-from sojourn_server.service import cascades, sessions, tree, turn_line, work
+from sojourn_server.service import cascades, sessions, tree, turn_line, units, work
 from tests.service.kit import APP, USER, World, message, refused
 
 DONE, FAILED, EXPIRED = Status.COMPLETED, Status.FAILED, Status.EXPIRED
@@ -287,6 +287,21 @@ async def test_all_messages_of_a_large_tree_are_counted_and_gone(world: World) -
     assert (answer.outcome.sessions, answer.outcome.messages) == (13, 85)
     assert answer.scrubbed
     assert await world.every_session() == []
+
+
+@pytest.mark.usefixtures("small_units")
+async def test_what_an_earlier_batch_left_to_be_purged_is_told_in_the_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(units, "SCRUB_PATIENCE", 0)
+    for name, scrubbed in (("p", False), ("q", True)):
+        parent = await world.create(name)
+        *_, youngest = await grow(world, parent, 12)
+        if not scrubbed:
+            await world.say(youngest, *(f"m-{number}" for number in range(20)))
+        assert (await world.delete(name, force=True)).scrubbed is scrubbed
+    while not await world.store.purge(100):
+        pass
 
 
 @pytest.mark.usefixtures("small_units")

@@ -29,6 +29,7 @@ from tests.service.kit import LEASE, World, message, refused, tag
 
 Write = Callable[[World, SessionRef, Precondition], Awaitable[Any]]
 
+TOO_MANY = {f"label-{number}": "1" for number in range(65)}
 LATE = StatePatches(session=StatePatch(set={"a": "1"}, expected_version=99))
 
 WRITES: dict[str, Write] = {
@@ -36,7 +37,7 @@ WRITES: dict[str, Write] = {
         w.call("UpdateSession"), ref, condition, Changes(labels={"a": "1"})
     ),
     "update of state": lambda w, ref, condition: w.sessions.update(
-        w.call("UpdateSession"), ref, condition, Changes(state=LATE)
+        w.call("UpdateSession"), ref, condition, Changes(state=LATE, labels=TOO_MANY)
     ),
     "end": lambda w, ref, condition: w.sessions.end(
         w.call("EndSession"), ref, condition, Status.COMPLETED, "", "", cascade=False
@@ -199,7 +200,7 @@ async def test_etag_and_sequence_are_told_before_what_the_write_itself_refuses(
 
 OWN_REFUSALS = {
     "update of state": Reason.STATE_VERSION_MISMATCH,
-    "append": Reason.MESSAGE_EXISTS,
+    "append": Reason.STATE_VERSION_MISMATCH,
     "append or create": Reason.MESSAGE_EXISTS,
     "begin": Reason.TURN_CONFLICT,
     "begin or create": Reason.TURN_CONFLICT,

@@ -95,6 +95,20 @@ def check_patch(scope: str, patch: StatePatch) -> None:
         raise invalid_field(f"state.{scope}.remove", f"{min(both)!r} is also in set")
 
 
+def check_version(scope: str, version: int, patch: StatePatch) -> None:
+    """Refuse a patch that expects another version.
+
+    Raises:
+        Refusal: `STATE_VERSION_MISMATCH`.
+    """
+    if patch.expected_version is not None and patch.expected_version != version:
+        raise Refusal(
+            Reason.STATE_VERSION_MISMATCH,
+            f"the {scope} state is at version {version}, not {patch.expected_version}",
+            {"scope": scope, "version": str(version)},
+        )
+
+
 def apply_patch(
     scope: str, version: int, old: Document, patch: StatePatch, limits: Limits
 ) -> Patched:
@@ -111,12 +125,7 @@ def apply_patch(
         Refusal: `STATE_VERSION_MISMATCH`, `CONTENT_TOO_LARGE`, or `INVALID_FIELD` for
             too many keys.
     """
-    if patch.expected_version is not None and patch.expected_version != version:
-        raise Refusal(
-            Reason.STATE_VERSION_MISMATCH,
-            f"the {scope} state is at version {version}, not {patch.expected_version}",
-            {"scope": scope, "version": str(version)},
-        )
+    check_version(scope, version, patch)
     base = {} if patch.replace else old
     new = merge(base, patch.set, patch.remove).document
     if len(new) > limits.state_keys:

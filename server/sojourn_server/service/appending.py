@@ -76,6 +76,7 @@ async def append(
         row, created = await work.current(ref), False
     before = row.session
     work.check(before, precondition)
+    await state.check_versions(work, before, patches)
     placed, new = await _place(work, row, messages)
     await work.tx.insert_messages(row, new)
 

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from sojourn_server.domain.commands import Precondition, SessionRef
 from sojourn_server.domain.limits import CASCADE_MOST, UNIT_ROWS
-from sojourn_server.domain.model import EndCause, Status
+from sojourn_server.domain.model import Status
 from sojourn_server.service import tree
 from sojourn_server.service.answers import Call
 from sojourn_server.service.units import Units, request_key
@@ -27,6 +27,8 @@ class Taken(NamedTuple):
     messages: int = 0
     left_over: bool = False
     """Whether some of it is left to be purged."""
+    rest: tuple[str, ...] = ()
+    """Uids of what the last unit has to take down, children first; it may find more."""
 
 
 NOTHING: Final = Taken()
@@ -38,12 +40,7 @@ async def end_all_but_a_unit(
     """End descendants of a large tree until the rest fits into one unit."""
 
     async def act(work: Work, row: SessionRow) -> tuple[int, int]:
-        # There may be some below that came after the survey, or that it did not reach.
-        count = await tree.end_descendants(
-            work, row.session, status, EndCause.PARENT_ENDED, all_of_them=True
-        )
-        await tree.end_one(work, row, status, EndCause.PARENT_ENDED)
-        return count + row.session.is_active, 0
+        return await tree.end_branch(work, ref.app, row.session.uid, status), 0
 
     return await _shrink(units, call, ref, condition, act, ended_too=False)
 
@@ -79,7 +76,12 @@ async def _shrink(
         if not (ended_too or parent.is_active):
             return []
         rows = await tree.descendants(
-            tx, parent, ended_too=ended_too, all_of_them=True, limit=CASCADE_MOST
+            tx,
+            parent,
+            ended_too=ended_too,
+            all_of_them=True,
+            through_ended=True,
+            limit=CASCADE_MOST,
         )
         return [row.session.uid for row in rows]
 
@@ -94,7 +96,7 @@ async def _shrink(
                 done.messages + taken.messages,
                 done.left_over or taken.left_over,
             )
-    return done
+    return done._replace(rest=tuple(reversed(uids)))
 
 
 async def _take(

@@ -104,6 +104,7 @@ class Sessions:
         async def decide(work: Work) -> UpdateOutcome:
             row = await work.current(ref)
             work.check(row.session, precondition)
+            await state.check_versions(work, row.session, changes.state)
             return await updating.update(work, row, changes)
 
         return await self._units.write(call, ref.app, UpdateOutcome, decide)
@@ -145,13 +146,15 @@ class Sessions:
             if session.status is status:
                 return EndOutcome(session=session, changed=False, descendants=0)
             work.check(session, precondition)
-            count = await tree.end_descendants(
+            count = earlier.sessions
+            for uid in earlier.rest:
+                count += await tree.end_branch(work, ref.app, uid, status)
+            count += await tree.end_descendants(
                 work, session, status, EndCause.PARENT_ENDED, all_of_them=cascade
             )
             end_note = await work.tx.put_content(note)
             ending = lifecycle.ended(session, work.now, status, EndCause.REQUEST, end_note)
             row = await work.write(row, ending)
-            count += earlier.sessions
             return EndOutcome(session=row.session, changed=True, descendants=count)
 
         return await self._units.write(call, ref.app, EndOutcome, decide)

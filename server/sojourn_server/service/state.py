@@ -71,6 +71,22 @@ def check_patches(patches: StatePatches) -> None:
             documents.check_patch(scope, patch)
 
 
+async def check_versions(work: Work, session: Session, patches: StatePatches) -> None:
+    """Hold patches to the versions they expect, before anything else is looked at.
+
+    Raises:
+        Refusal: `STATE_VERSION_MISMATCH`.
+    """
+    if patches.session is not None:
+        documents.check_version("session", session.state_version, patches.session)
+    if patches.user is not None:
+        shared = await work.tx.scope_state(session.app, session.user)
+        documents.check_version("user", shared.version, patches.user)
+    if patches.app is not None:
+        shared = await work.tx.scope_state(session.app, None)
+        documents.check_version("app", shared.version, patches.app)
+
+
 class SessionState(msgspec.Struct, frozen=True):
     """A session's own state after a patch."""
 

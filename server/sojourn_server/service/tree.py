@@ -31,7 +31,13 @@ async def first_children(tx: ReadTx, parent: Session) -> list[SessionRow]:
 
 
 async def descendants(
-    tx: ReadTx, parent: Session, *, ended_too: bool, all_of_them: bool, limit: int = NO_LIMIT
+    tx: ReadTx,
+    parent: Session,
+    *,
+    ended_too: bool,
+    all_of_them: bool,
+    through_ended: bool = False,
+    limit: int = NO_LIMIT,
 ) -> list[SessionRow]:
     """A session's descendants, parents before children, at most `limit`.
 
@@ -40,11 +46,11 @@ async def descendants(
         parent: Whose descendants; itself left out.
         ended_too: Whether to name those that have ended.
         all_of_them: All, or only those that are ephemeral up to the parent.
+        through_ended: Whether to look below those that have ended, too. There may be very
+            many of them, so this is nothing to do while writing.
         limit: How many at the most.
     """
-    # An ephemeral session ends with its parent, so that there is nothing to end below one
-    # that has ended. Below any other there may be.
-    status = None if ended_too or all_of_them else Status.ACTIVE
+    status = None if ended_too or through_ended else Status.ACTIVE
     found: list[SessionRow] = []
     generation = [parent]
     while generation and len(found) < limit:
@@ -102,7 +108,7 @@ async def write_with_dependents(
 async def end_descendants(
     work: Work, parent: Session, status: Status, cause: EndCause, *, all_of_them: bool
 ) -> int:
-    """End descendants that are still ACTIVE, children first.
+    """End descendants that are still ACTIVE, and ACTIVE up to the parent: children first.
 
     Returns:
         How many ended.
@@ -111,6 +117,22 @@ async def end_descendants(
     for row in reversed(rows):
         await end_one(work, row, status, cause)
     return len(rows)
+
+
+async def end_branch(work: Work, app: str, uid: str, status: Status) -> int:
+    """End a session, because its parent ends, with all below it.
+
+    Returns:
+        How many ended.
+    """
+    row = await work.tx.session_by_uid(app, uid)
+    if row is None:
+        return 0
+    # Also below one that has ended meanwhile.
+    cause = EndCause.PARENT_ENDED
+    count = await end_descendants(work, row.session, status, cause, all_of_them=True)
+    await end_one(work, row, status, cause)
+    return count + row.session.is_active
 
 
 async def end_one(work: Work, row: SessionRow, status: Status, cause: EndCause) -> None:

@@ -24,6 +24,8 @@ from sojourn_server.store.base import (
     RequestKey,
     RequestRecord,
     Store,
+    StoreDown,
+    StoreFull,
     Tx,
 )
 
@@ -167,8 +169,12 @@ class Units:
             return by_the_unit
         patience = time.monotonic() + SCRUB_PATIENCE
         while time.monotonic() < patience:
-            if await self.store.purge(UNIT_ROWS):
-                return True
+            try:
+                if await self.store.purge(UNIT_ROWS):
+                    return True
+            except (StoreFull, StoreDown):
+                # What was asked for is committed, and only this is not done.
+                return False
             await asyncio.sleep(SCRUB_PAUSE)
         return False
 

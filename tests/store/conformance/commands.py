@@ -73,7 +73,7 @@ async def insert(tx: Tx, model: Model, dice: random.Random) -> None:
     fields = some_fields(dice)
     session = a_session(uid=str(uuid.UUID(int=dice.getrandbits(128))), **fields)
     due = some_due(dice)
-    if model.is_taken(session):
+    if model.is_taken(session) or model.has_uid(session.uid):
         try:
             await tx.insert_session(session, due)
         except KeyTaken:

@@ -57,6 +57,9 @@ class Model:
             for row in self.rows.values()
         )
 
+    def has_uid(self, uid: str) -> bool:
+        return any(row.session.uid == uid for row in self.rows.values())
+
     def insert(self, row: SessionRow, due: int | None) -> None:
         assert row.create_order > self.orders, "create order went back"
         assert row.pk not in self.messages, "a number was given twice"

@@ -90,10 +90,12 @@ class StoreMachine(RuleBasedStateMachine):
             raise Boom
 
         async def both() -> None:
-            failing, _ = await asyncio.gather(
+            failing, other = await asyncio.gather(
                 self.store.apply(APP, ACTOR, fails), self._unit(beside), return_exceptions=True
             )
             assert isinstance(failing, Boom), failing
+            if isinstance(other, BaseException):
+                raise other
 
         model = self.model
         self.runner.run(both())
@@ -162,7 +164,7 @@ def test_a_store_does_what_the_model_does(backend: str) -> None:
     run_state_machine_as_test(
         StoreMachine,
         settings=settings(
-            max_examples=20,
+            max_examples=40,
             stateful_step_count=20,
             deadline=None,
             report_multiple_bugs=False,

@@ -1,0 +1,79 @@
+"""Every field of every request, at the edges of its rule: -1, 0, +1, and what patterns forbid."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from sojourn_server.rpc.methods import Method, methods
+from tests.faults import counts
+from tests.fuzz.caller import Caller, Outcome
+from tests.fuzz.cases import Case, cases
+from tests.fuzz.furnish import Furniture, furnish
+
+BUILT = [method for method in methods() if method.built and method.request.DESCRIPTOR.fields]
+FEWEST = 10_000
+"""Fewer cases than this mean that the descriptors were not read."""
+FEWEST_OUTSIDE = 3_000
+OWN_RULES = {
+    ("BatchGetSessions", "sessions[0].app"): "must be the request's own app",
+    ("BeginTurn", "precondition.turn_token"): "must be empty",
+}
+"""What the service demands beyond the protos: values that fit may be refused so."""
+
+
+def blames(outcome: Outcome, path: str) -> bool:
+    """Whether an outcome names a field; `a.labels[` stands for any key of the map."""
+    if path.endswith("["):
+        return any(field.startswith(path) for field in outcome.fields)
+    return path in outcome.fields
+
+
+def holds(method: Method, case: Case, outcome: Outcome) -> bool:
+    """Whether the outcome is what the rule says. What no rule speaks of may be anything."""
+    match case.probe.fits:
+        case None:
+            return True
+        case True:
+            own = OWN_RULES.get((method.name, case.path))
+            blamed = outcome.reason == "INVALID_FIELD" and blames(outcome, case.path)
+            return not blamed or (own is not None and outcome.message.endswith(own))
+        case False:
+            reason = "CONTENT_TOO_LARGE" if case.probe.too_large else "INVALID_FIELD"
+            return outcome.reason == reason and blames(outcome, case.path)
+
+
+@pytest.mark.parametrize("method", BUILT, ids=lambda method: method.name)
+def test_every_rule_holds_at_its_edges(
+    method: Method, caller: Caller, furniture: Furniture
+) -> None:
+    wrong: list[str] = []
+    for number, case in enumerate(cases(method, furniture)):
+        if number % 50 == 49:
+            furniture = furnish(caller)
+        outcome = caller.call(method, case.request.SerializeToString())
+        if not holds(method, case, outcome):
+            value = repr(case.probe.value)
+            wrong.append(
+                f"{case.path} = {value[:60]} ({len(value)}), fits: {case.probe.fits}: {outcome}"
+            )
+    assert not wrong, f"{len(wrong)} wrong:\n" + "\n".join(wrong[:20])
+
+
+def test_the_descriptors_give_all_these_cases(furniture: Furniture) -> None:
+    found: Counter[bool | None] = Counter()
+    fields: set[str] = set()
+    for method in BUILT:
+        made = list(cases(method, furniture))
+        assert len(made) >= 20, method.name
+        found.update(case.probe.fits for case in made)
+        fields |= {f"{method.name}.{case.path}" for case in made}
+    assert found.total() >= FEWEST, found
+    assert found[False] >= FEWEST_OUTSIDE, found
+    counts.report(
+        "boundary cases",
+        found.total(),
+        f"{len(fields):,} fields of {len(BUILT)} requests: {found[True]:,} within their rule, "
+        f"{found[False]:,} outside, {found[None]:,} without a rule",
+    )
