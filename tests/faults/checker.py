@@ -25,7 +25,7 @@ from tests.faults.harness import (
 )
 
 WRITERS = 8
-LOAD_SHORTEST, LOAD_LONGEST = 0.1, 0.5
+LOAD_LONGEST = 0.4
 
 
 def make_writers() -> list[Writer]:
@@ -42,16 +42,21 @@ async def load_until(
     end: Callable[[], object],
     chance: random.Random,
 ) -> None:
-    """Write for a moment, do what ends the server, and see that something was acknowledged."""
+    """Write until something is acknowledged and a moment longer, then do what ends the server."""
     stop = asyncio.Event()
     before = acknowledged(writers)
     async with channel_to(server.target) as channel:
         tasks = [asyncio.create_task(writer.run(channel, stop)) for writer in writers]
-        await asyncio.sleep(chance.uniform(LOAD_SHORTEST, LOAD_LONGEST))
+
+        async def loaded() -> bool:
+            # A writer that ended has found something wrong and says so below.
+            return acknowledged(writers) > before or any(task.done() for task in tasks)
+
+        await until(loaded, lambda: f"acknowledged\n{server.log()}", 60)
+        await asyncio.sleep(chance.uniform(0, LOAD_LONGEST))
         end()
         stop.set()
         await asyncio.gather(*tasks)
-    assert acknowledged(writers) > before, server.log()
 
 
 async def losses(writers: Sequence[Writer], channel: grpc.aio.Channel) -> list[str]:

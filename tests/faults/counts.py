@@ -27,8 +27,8 @@ COUNTS: Final = {
     "sync_errors": Count(2, 20),
     "clock_rounds": Count(3, 30),
     "restarts": Count(3, 50),
-    "cancels": Count(600, 10_000),
-    "examples": Count(40, 1_000),
+    "cancels": Count(400, 10_000),
+    "examples": Count(20, 1_000),
 }
 
 

@@ -180,8 +180,12 @@ class Writer:
 
     async def run(self, channel: grpc.aio.Channel, stop: asyncio.Event) -> None:
         """Write until told to stop, or until the server is gone."""
-        with contextlib.suppress(grpc.aio.AioRpcError):
+        try:
             await self._write(channel, stop)
+        except grpc.aio.AioRpcError as error:
+            # Anything else is no answer that a write may get: what was acknowledged is not there.
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise
 
     async def run_through(self, channel: grpc.aio.Channel, stop: asyncio.Event) -> None:
         """Write until told to stop; what is refused is asked again, with the same request_id."""
