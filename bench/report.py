@@ -121,6 +121,7 @@ def markdown(results: Results, facts: Facts) -> str:
         for figure in results.figures
     ]
     lines += [f"\nSkipped: {line}." for line in results.skipped]
+    lines += [f"\nNote: {line}." for line in results.notes]
     return "\n".join(lines)
 
 

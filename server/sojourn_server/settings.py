@@ -122,6 +122,9 @@ class Settings:
     max_state_keys: int = _ceiling(
         _CEILINGS.state_keys, "The most keys that one scope's state may have."
     )
+    max_metadata_bytes: int = _ceiling(
+        _CEILINGS.metadata_bytes, "The most that a session's metadata may be, in bytes."
+    )
     max_metadata_keys: int = _ceiling(
         _CEILINGS.metadata_keys, "The most keys that a session's metadata may have."
     )
@@ -196,6 +199,7 @@ class Settings:
             request_bytes=self.max_request_bytes,
             state_bytes=self.max_state_bytes,
             state_keys=self.max_state_keys,
+            metadata_bytes=self.max_metadata_bytes,
             metadata_keys=self.max_metadata_keys,
             labels=self.max_labels,
         )

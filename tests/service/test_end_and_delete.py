@@ -358,8 +358,37 @@ async def test_a_refused_end_of_a_large_tree_ends_no_descendant(world: World) ->
     await world.end("p", FAILED)
     with refused(Reason.SESSION_ENDED):
         await world.end("p", DONE, cascade=True)
-    assert not (await world.end("p", FAILED, cascade=True)).outcome.changed
     assert await statuses(world, children) == {Status.ACTIVE}
+
+
+@pytest.mark.usefixtures("small_units")
+async def test_a_cascade_reaches_what_an_earlier_end_left_active(world: World) -> None:
+    parent = await world.create("p")
+    children = await grow(world, parent, 12)
+    await world.end("p", FAILED)
+    again = await world.end("p", FAILED, cascade=True)
+    assert (again.outcome.changed, again.outcome.descendants) == (True, 12)
+    assert await statuses(world, children) == {FAILED}
+    assert not (await world.end("p", FAILED, cascade=True)).outcome.changed
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome", "errors"),
+    [
+        (DONE, TurnOutcome.OK, 0),
+        (FAILED, TurnOutcome.ERROR, 1),
+        (Status.EXPIRED, TurnOutcome.REVOKED, 1),
+    ],
+)
+async def test_an_end_with_its_own_turns_token_ends_that_turn_by_its_holders_will(
+    world: World, status: Status, outcome: TurnOutcome, errors: int
+) -> None:
+    await world.create("s")
+    token = await world.turn("s")
+    ended = await world.end("s", status, condition=Precondition(turn_token=token))
+    assert ended.outcome.session.metrics.errors == errors
+    turn = [c for c in await world.log() if c.cause is ChangeCause.TURN_ENDED]
+    assert [change.detail.turn_outcome for change in turn] == [outcome]
 
 
 @pytest.mark.usefixtures("small_units")

@@ -11,6 +11,7 @@ from sojourn_server.domain.commands import SessionRef, View
 from sojourn_server.domain.errors import Reason
 from sojourn_server.domain.model import ChangeCause, Status
 from sojourn_server.service.answers import SessionsRead
+from sojourn_server.store.base import StoreFull
 from tests.service.kit import APP, USER, World, message, patches, refused
 
 
@@ -139,3 +140,22 @@ async def test_views_differ_in_content_only(world: World, view: View) -> None:
     found = await world.read("s-1", view)
     assert found.snapshot.session == session
     assert (found.snapshot.content is not None) is (view is View.FULL)
+
+
+async def test_on_a_full_disk_an_overdue_session_can_still_be_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.create("s", idle_timeout=SECOND)
+    await world.say("s", "m")
+
+    async def full(*_: object, **__: object) -> None:
+        raise StoreFull("no room")
+
+    world.clock.step(10)
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store, "apply", full)
+        read = await world.read("s", last=1)
+        assert read.snapshot.session.status is Status.ACTIVE
+        assert [shot.message.message_id for shot in read.messages] == ["m"]
+        assert await world.sequences("s") == [1]
+    assert (await world.get("s")).status is Status.EXPIRED

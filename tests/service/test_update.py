@@ -426,3 +426,19 @@ async def test_reading_state_renews_nothing(world: World) -> None:
     await world.states.get(world.call("GetState"), APP, USER)
     assert await world.stored("s-1") == before
     assert Changes().metrics == MetricsDelta()
+
+
+@pytest.mark.parametrize("field", ["labels", "metadata"])
+async def test_a_key_cannot_be_written_and_removed_at_once(world: World, field: str) -> None:
+    await world.create("s")
+    with refused(Reason.INVALID_FIELD, field=f"remove_{field}"):
+        await world.update("s", **{field: {"a": "1"}, f"remove_{field}": ("a",)})
+
+
+async def test_metadata_of_a_session_is_limited_in_all(world: World) -> None:
+    value = '"' + "x" * 65_000 + '"'
+    await world.create("s", metadata={f"k{number}": value for number in range(16)})
+    with refused(Reason.CONTENT_TOO_LARGE, field="metadata"):
+        await world.update("s", metadata={"k16": value})
+    with refused(Reason.CONTENT_TOO_LARGE, field="metadata"):
+        await world.create("t", metadata={f"k{number}": value for number in range(17)})

@@ -692,15 +692,17 @@ class UpdateSessionRequest(_message.Message):
 
     @_builtins.property
     def remove_labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Label keys to remove."""
+        """Label keys to remove. A key that is also in `labels` is refused."""
 
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Metadata to merge, up to 64 keys: a JSON text per key, up to 64 KiB each."""
+        """Metadata to merge: a JSON text per key, up to 64 KiB each. In all, a session
+        may have 64 keys and 1 MiB.
+        """
 
     @_builtins.property
     def remove_metadata(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Metadata keys to remove."""
+        """Metadata keys to remove. A key that is also in `metadata` is refused."""
 
     @_builtins.property
     def state(self) -> _session_pb2.StatePatches:

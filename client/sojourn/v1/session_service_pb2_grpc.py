@@ -212,10 +212,11 @@ class SessionServiceServicer(object):
 
     def EndSession(self, request, context):
         """Ends a session as COMPLETED, FAILED or EXPIRED. The first end wins: a second
-        one with the same status succeeds with `changed=false`. Revokes a live turn.
+        one with the same status succeeds with `changed=false`. A live turn ends, too:
+        with its own token as OK (COMPLETED) or ERROR (FAILED), otherwise as REVOKED.
         Takes one revision with a change ENDED; ephemeral children end with it in
-        the same unit, with `cascade` all descendants do, children first.
-        Idempotent.
+        the same unit, with `cascade` all descendants do, children first, also when
+        the session itself had ended so before. Idempotent.
         Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED (with another
         status), GENERATION_CHANGED, TURN_SUPERSEDED, ETAG_MISMATCH,
         SEQUENCE_MISMATCH, CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.

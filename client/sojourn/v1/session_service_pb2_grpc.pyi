@@ -93,10 +93,11 @@ class SessionServiceStub:
     """
     EndSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.EndSessionRequest, _session_service_pb2.EndSessionResponse]
     """Ends a session as COMPLETED, FAILED or EXPIRED. The first end wins: a second
-    one with the same status succeeds with `changed=false`. Revokes a live turn.
+    one with the same status succeeds with `changed=false`. A live turn ends, too:
+    with its own token as OK (COMPLETED) or ERROR (FAILED), otherwise as REVOKED.
     Takes one revision with a change ENDED; ephemeral children end with it in
-    the same unit, with `cascade` all descendants do, children first.
-    Idempotent.
+    the same unit, with `cascade` all descendants do, children first, also when
+    the session itself had ended so before. Idempotent.
     Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED (with another
     status), GENERATION_CHANGED, TURN_SUPERSEDED, ETAG_MISMATCH,
     SEQUENCE_MISMATCH, CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
@@ -213,10 +214,11 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """
     EndSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.EndSessionRequest, _session_service_pb2.EndSessionResponse]  # type: ignore[assignment]
     """Ends a session as COMPLETED, FAILED or EXPIRED. The first end wins: a second
-    one with the same status succeeds with `changed=false`. Revokes a live turn.
+    one with the same status succeeds with `changed=false`. A live turn ends, too:
+    with its own token as OK (COMPLETED) or ERROR (FAILED), otherwise as REVOKED.
     Takes one revision with a change ENDED; ephemeral children end with it in
-    the same unit, with `cascade` all descendants do, children first.
-    Idempotent.
+    the same unit, with `cascade` all descendants do, children first, also when
+    the session itself had ended so before. Idempotent.
     Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED (with another
     status), GENERATION_CHANGED, TURN_SUPERSEDED, ETAG_MISMATCH,
     SEQUENCE_MISMATCH, CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
@@ -378,10 +380,11 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.EndSessionResponse, _abc.Awaitable[_session_service_pb2.EndSessionResponse]]:
         """Ends a session as COMPLETED, FAILED or EXPIRED. The first end wins: a second
-        one with the same status succeeds with `changed=false`. Revokes a live turn.
+        one with the same status succeeds with `changed=false`. A live turn ends, too:
+        with its own token as OK (COMPLETED) or ERROR (FAILED), otherwise as REVOKED.
         Takes one revision with a change ENDED; ephemeral children end with it in
-        the same unit, with `cascade` all descendants do, children first.
-        Idempotent.
+        the same unit, with `cascade` all descendants do, children first, also when
+        the session itself had ended so before. Idempotent.
         Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED (with another
         status), GENERATION_CHANGED, TURN_SUPERSEDED, ETAG_MISMATCH,
         SEQUENCE_MISMATCH, CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.

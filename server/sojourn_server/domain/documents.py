@@ -79,6 +79,34 @@ def merge(old: Document, changes: Document, remove: tuple[str, ...] = ()) -> Pat
     return Patched(new, differing(old, new))
 
 
+def check_apart(field: str, written: Document, remove: tuple[str, ...]) -> None:
+    """Refuse to write and to remove a key at once.
+
+    Args:
+        field: The path of what is removed.
+        written: What is written.
+        remove: The keys that are removed.
+
+    Raises:
+        Refusal: `INVALID_FIELD`.
+    """
+    both = written.keys() & set(remove)
+    if both:
+        raise invalid_field(field, f"{min(both)!r} is also written")
+
+
+def check_metadata(document: Document, limits: Limits) -> None:
+    """Refuse metadata that is over its ceilings.
+
+    Raises:
+        Refusal: `INVALID_FIELD` for too many keys, or `CONTENT_TOO_LARGE`.
+    """
+    if len(document) > limits.metadata_keys:
+        raise invalid_field("metadata", f"must not exceed {limits.metadata_keys} keys")
+    if size(document) > limits.metadata_bytes:
+        raise too_large("metadata", limits.metadata_bytes)
+
+
 def check_patch(scope: str, patch: StatePatch) -> None:
     """Refuse a patch that is wrong in itself.
 
@@ -90,9 +118,7 @@ def check_patch(scope: str, patch: StatePatch) -> None:
         Refusal: `INVALID_FIELD`.
     """
     check_document(f"state.{scope}.set", patch.set)
-    both = patch.set.keys() & set(patch.remove)
-    if both:
-        raise invalid_field(f"state.{scope}.remove", f"{min(both)!r} is also in set")
+    check_apart(f"state.{scope}.remove", patch.set, patch.remove)
 
 
 def check_version(scope: str, version: int, patch: StatePatch) -> None:

@@ -149,8 +149,10 @@ def ended(
     status: Status,
     cause: EndCause,
     end_note: ContentId = NO_CONTENT,
+    *,
+    turn_outcome: TurnOutcome = TurnOutcome.REVOKED,
 ) -> Iterator[Change]:
-    """End a session: its live turn is revoked first.
+    """End a session: its live turn ends first.
 
     Args:
         session: An ACTIVE session.
@@ -158,9 +160,10 @@ def ended(
         status: What it ends as.
         cause: What ends it.
         end_note: What the end leaves behind.
+        turn_outcome: How its turn ends, if it has one.
     """
     if session.turn:
-        revoked = turn_ended(session, now, TurnOutcome.REVOKED)
+        revoked = turn_ended(session, now, turn_outcome)
         yield revoked
         assert revoked.after is not None
         session = revoked.after

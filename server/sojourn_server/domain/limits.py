@@ -38,5 +38,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     request_bytes: int = 4 * MIB
     state_bytes: int = 256 * KIB
     state_keys: int = 1_000
+    metadata_bytes: int = MIB
     metadata_keys: int = 64
     labels: int = 64

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from sojourn_server.domain.commands import Precondition, SessionRef
 from sojourn_server.domain.limits import CASCADE_MOST, UNIT_ROWS
-from sojourn_server.domain.model import Status
+from sojourn_server.domain.model import Session, Status
 from sojourn_server.service import tree
 from sojourn_server.service.answers import Call
 from sojourn_server.service.units import Units, request_key
@@ -34,6 +34,24 @@ class Taken(NamedTuple):
 NOTHING: Final = Taken()
 
 
+class _Cascade(NamedTuple):
+    """What is done to a tree."""
+
+    act: Callable[[Work, SessionRow], Awaitable[tuple[int, int]]]
+    """Takes down one session with all below it; how many sessions and messages that were."""
+    status: Status | None
+    """What descendants end as; None: they are deleted, ended or not."""
+
+    @property
+    def deletes(self) -> bool:
+        """Whether it is a deletion."""
+        return self.status is None
+
+    def fits(self, parent: Session) -> bool:
+        """Whether it can be done below this parent as it is now."""
+        return self.deletes or parent.is_active or parent.status is self.status
+
+
 async def end_all_but_a_unit(
     units: Units, call: Call, ref: SessionRef, condition: Precondition, status: Status
 ) -> Taken:
@@ -42,7 +60,7 @@ async def end_all_but_a_unit(
     async def act(work: Work, row: SessionRow) -> tuple[int, int]:
         return await tree.end_branch(work, ref.app, row.session.uid, status), 0
 
-    return await _shrink(units, call, ref, condition, act, ended_too=False)
+    return await _shrink(units, call, ref, condition, _Cascade(act, status))
 
 
 async def delete_all_but_a_unit(
@@ -53,32 +71,22 @@ async def delete_all_but_a_unit(
     async def act(work: Work, row: SessionRow) -> tuple[int, int]:
         return await tree.delete_tree(work, row, end_first=True)
 
-    return await _shrink(units, call, ref, condition, act, ended_too=True)
-
-
-Act = Callable[[Work, SessionRow], Awaitable[tuple[int, int]]]
-"""Takes down one session with all below it; how many sessions and messages that were."""
+    return await _shrink(units, call, ref, condition, _Cascade(act, None))
 
 
 async def _shrink(
-    units: Units,
-    call: Call,
-    ref: SessionRef,
-    condition: Precondition,
-    act: Act,
-    *,
-    ended_too: bool,
+    units: Units, call: Call, ref: SessionRef, condition: Precondition, cascade: _Cascade
 ) -> Taken:
     async def survey(tx: ReadTx) -> list[str]:
         if call.request_id and await tx.request(request_key(call, ref.app)) is not None:
             return []
         parent = (await find(tx, ref)).session
-        if not (ended_too or parent.is_active):
+        if not cascade.fits(parent):
             return []
         rows = await tree.descendants(
             tx,
             parent,
-            ended_too=ended_too,
+            ended_too=cascade.deletes,
             all_of_them=True,
             through_ended=True,
             limit=CASCADE_MOST,
@@ -90,7 +98,7 @@ async def _shrink(
         for end in range(len(uids), UNIT_ROWS, -UNIT_ROWS):
             # The deepest first: a child is never without its parent.
             batch = uids[max(0, end - UNIT_ROWS) : end][::-1]
-            taken = await _take(units, call, ref, condition, act, batch, ended_too)
+            taken = await _take(units, call, ref, condition, cascade, batch)
             done = Taken(
                 done.sessions + taken.sessions,
                 done.messages + taken.messages,
@@ -104,23 +112,23 @@ async def _take(
     call: Call,
     ref: SessionRef,
     condition: Precondition,
-    act: Act,
+    cascade: _Cascade,
     uids: list[str],
-    ended_too: bool,
 ) -> Taken:
     freed: set[str] = set()
 
     async def unit(tx: Tx) -> Taken:
         work = Work(tx, units.sealer, units.limits, units.defaults)
-        parent = await work.current(ref)
-        if not (ended_too or parent.session.is_active):
+        parent = (await work.current(ref)).session
+        if not cascade.fits(parent):
             return NOTHING  # The survey will find that out, and then the caller.
-        work.check_conditions(parent.session, condition)
+        if parent.is_active or cascade.deletes:
+            work.check_conditions(parent, condition)
         sessions = messages = 0
         for uid in uids:
             row = await tx.session_by_uid(ref.app, uid)
             if row is not None:
-                more = await act(work, row)
+                more = await cascade.act(work, row)
                 sessions, messages = sessions + more[0], messages + more[1]
         freed.update(work.freed)
         return Taken(sessions, messages, work.left_over)

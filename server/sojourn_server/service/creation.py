@@ -21,6 +21,7 @@ from sojourn_server.domain.model import (
 )
 from sojourn_server.service import state, tree
 from sojourn_server.service.answers import CreateOutcome
+from sojourn_server.service.updating import check_labels
 from sojourn_server.service.work import Work, require_active, require_turn
 from sojourn_server.store.base import KeyTaken, SessionRow
 
@@ -73,6 +74,8 @@ async def settle_parents(work: Work, app: str, sessions: Sequence[NewSession]) -
 
 async def insert(work: Work, app: str, new: NewSession) -> SessionRow:
     """Add a session whose id is free, with its content, and log it."""
+    check_labels(new.labels, work.limits)
+    documents.check_metadata(new.metadata, work.limits)
     if new.parent_uid:
         await _require_parent(work, app, new)
     now = work.now

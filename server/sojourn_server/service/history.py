@@ -79,8 +79,7 @@ class History:
     ) -> MessageRead:
         """GetMessage."""
 
-        async def query(tx: ReadTx) -> MessageRead:
-            row = await reading.find_settled(tx, ref)
+        async def query(tx: ReadTx, row: SessionRow) -> MessageRead:
             if message_id is not None:
                 named = {"message_id": message_id}
                 message = await tx.message_by_id(row, message_id)
@@ -92,7 +91,7 @@ class History:
             shots = await reading.with_bodies(tx, [message])
             return MessageRead(snapshot=shots[0], revision=await tx.head(ref.app))
 
-        return await reading.read_settled(self._units, query)
+        return await reading.read_settled(self._units, ref, query)
 
     async def pop(
         self, call: Call, ref: SessionRef, precondition: Precondition, count: int

@@ -53,8 +53,7 @@ async def list_messages(units: Units, query: MessageQuery) -> MessagePage:
     size = page_size(query.page_size, PAGE_DEFAULT, PAGE_MOST)
     sealer = units.sealer
 
-    async def read(tx: ReadTx) -> MessagePage:
-        row = await reading.find_settled(tx, query.ref)
+    async def read(tx: ReadTx, row: SessionRow) -> MessagePage:
         request = digest(_identity(query, row.session))
         token = open_page(sealer, query.page_token, request)
         if token is not None and token.generation != row.session.generation:
@@ -98,7 +97,7 @@ async def list_messages(units: Units, query: MessageQuery) -> MessagePage:
             revision=await tx.head(query.ref.app),
         )
 
-    return await reading.read_settled(units, read)
+    return await reading.read_settled(units, query.ref, read)
 
 
 def _identity(query: MessageQuery, session: Session) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, TypeVar
 
@@ -21,7 +22,7 @@ from sojourn_server.service.answers import (
 )
 from sojourn_server.service.units import Units
 from sojourn_server.service.work import find, is_overdue
-from sojourn_server.store.base import MessageRange, ReadTx, SessionRow
+from sojourn_server.store.base import MessageRange, ReadTx, SessionRow, StoreFull
 
 # More bytes than the parts of a session or a message take in an answer beside their texts.
 _SESSION_FRAME: Final = 640
@@ -46,8 +47,7 @@ async def get(units: Units, ref: SessionRef, view: View, last_messages: int) -> 
         Refusal: `SESSION_NOT_FOUND` or `UID_MISMATCH`.
     """
 
-    async def query(tx: ReadTx) -> SessionRead:
-        row = await find_settled(tx, ref)
+    async def query(tx: ReadTx, row: SessionRow) -> SessionRead:
         shot = await snapshot(tx, row.session, view)
         messages: list[MessageSnapshot] = []
         if last_messages:
@@ -60,7 +60,7 @@ async def get(units: Units, ref: SessionRef, view: View, last_messages: int) -> 
             now=tx.now,
         )
 
-    return await read_settled(units, query)
+    return await read_settled(units, ref, query)
 
 
 class _Overdue(Exception):
@@ -71,25 +71,34 @@ class _Overdue(Exception):
         self.session = session
 
 
-async def find_settled(tx: ReadTx, ref: SessionRef) -> SessionRow:
-    """The session of a reference, with nothing overdue: within `read_settled`.
+async def read_settled(
+    units: Units, ref: SessionRef, query: Callable[[ReadTx, SessionRow], Awaitable[T]]
+) -> T:
+    """Carry out a read of one session, after committing what is overdue on it.
+
+    On a full disk nothing can be committed, and reads go on: they see the log's truth.
 
     Raises:
-        Refusal: `SESSION_NOT_FOUND` or `UID_MISMATCH`.
+        Refusal: `SESSION_NOT_FOUND` or `UID_MISMATCH`, or whatever the query raised.
     """
-    row = await find(tx, ref)
-    if is_overdue(row.session, tx.now):
-        raise _Overdue(row.session)
-    return row
 
+    async def current(tx: ReadTx) -> T:
+        row = await find(tx, ref)
+        if is_overdue(row.session, tx.now):
+            raise _Overdue(row.session)
+        return await query(tx, row)
 
-async def read_settled(units: Units, query: Callable[[ReadTx], Awaitable[T]]) -> T:
-    """Carry out a read of one session, after committing what is overdue on it."""
+    async def logged(tx: ReadTx) -> T:
+        return await query(tx, await find(tx, ref))
+
     for _ in range(_SETTLE_TRIES):
         try:
-            return await units.read(query)
+            return await units.read(current)
         except _Overdue as overdue:
-            await units.settle(overdue.session.app, overdue.session.uid)
+            try:
+                await units.settle(overdue.session.app, overdue.session.uid)
+            except StoreFull:
+                return await units.read(logged)
     raise Refusal(
         Reason.STORE_UNAVAILABLE, "the session could not be settled", retry_after=1_000_000
     )
@@ -127,12 +136,13 @@ async def get_many(units: Units, app: str, refs: Sequence[SessionRef], view: Vie
         return answer, overdue
 
     answer, overdue = await units.read(query)
-    for _ in range(_SETTLE_TRIES):
-        if not overdue:
-            break
-        for session in overdue:
-            await units.settle(session.app, session.uid)
-        answer, overdue = await units.read(query)
+    with contextlib.suppress(StoreFull):  # reads go on, and see the log's truth
+        for _ in range(_SETTLE_TRIES):
+            if not overdue:
+                break
+            for session in overdue:
+                await units.settle(session.app, session.uid)
+            answer, overdue = await units.read(query)
     return answer
 
 

@@ -24,6 +24,7 @@ from sojourn_server.domain.model import (
     EndNote,
     Session,
     Status,
+    TurnOutcome,
 )
 from sojourn_server.service import cascades, creation, reading, resetting, state, tree, updating
 from sojourn_server.service.answers import (
@@ -99,6 +100,8 @@ class Sessions:
     ) -> Answer[UpdateOutcome]:
         """UpdateSession."""
         documents.check_document("metadata", changes.metadata)
+        documents.check_apart("remove_metadata", changes.metadata, changes.remove_metadata)
+        documents.check_apart("remove_labels", changes.labels, changes.remove_labels)
         state.check_patches(changes.state)
 
         async def decide(work: Work) -> UpdateOutcome:
@@ -143,17 +146,28 @@ class Sessions:
         async def decide(work: Work) -> EndOutcome:
             row = await work.current(ref)
             session = row.session
-            if session.status is status:
+            again = session.status is status
+            if again and not cascade:
                 return EndOutcome(session=session, changed=False, descendants=0)
-            work.check(session, precondition)
+            if not again:
+                work.check(session, precondition)
             count = earlier.sessions
             for uid in earlier.rest:
                 count += await tree.end_branch(work, ref.app, uid, status)
             count += await tree.end_descendants(
                 work, session, status, EndCause.PARENT_ENDED, all_of_them=cascade
             )
+            if again:
+                return EndOutcome(session=session, changed=count > 0, descendants=count)
             end_note = await work.tx.put_content(note)
-            ending = lifecycle.ended(session, work.now, status, EndCause.REQUEST, end_note)
+            ending = lifecycle.ended(
+                session,
+                work.now,
+                status,
+                EndCause.REQUEST,
+                end_note,
+                turn_outcome=_turn_outcome(precondition, status),
+            )
             row = await work.write(row, ending)
             return EndOutcome(session=row.session, changed=True, descendants=count)
 
@@ -197,6 +211,13 @@ class Sessions:
             )
 
         return await self._units.write(call, ref.app, DeleteOutcome, decide, erases=True)
+
+
+def _turn_outcome(precondition: Precondition, status: Status) -> TurnOutcome:
+    """How a live turn ends with its session: by its holder's own will, or revoked."""
+    if not precondition.turn_token or status is Status.EXPIRED:
+        return TurnOutcome.REVOKED
+    return TurnOutcome.OK if status is Status.COMPLETED else TurnOutcome.ERROR
 
 
 def _leased(session: Session, now: Nanos, lease: Nanos | None) -> Session:

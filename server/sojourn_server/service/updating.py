@@ -9,7 +9,7 @@ import msgspec
 from sojourn_server.domain import documents, lifecycle
 from sojourn_server.domain.commands import Changes, MetricsDelta, StatePatch
 from sojourn_server.domain.errors import invalid_field
-from sojourn_server.domain.limits import COUNTER_MOST, COUNTERS_MOST
+from sojourn_server.domain.limits import COUNTER_MOST, COUNTERS_MOST, Limits
 from sojourn_server.domain.model import (
     Change,
     ChangeCause,
@@ -63,6 +63,16 @@ async def update(work: Work, row: SessionRow, changes: Changes) -> UpdateOutcome
     )
 
 
+def check_labels(labels: dict[str, str], limits: Limits) -> None:
+    """Refuse more labels than a session may have.
+
+    Raises:
+        Refusal: `INVALID_FIELD`.
+    """
+    if len(labels) > limits.labels:
+        raise invalid_field("labels", f"must not exceed {limits.labels} labels")
+
+
 async def patch_state(work: Work, session: Session, patch: StatePatch | None) -> Change | None:
     """Patch a session's own state; None when nothing changed."""
     values = await state.patch_session(work, session.state, session.state_version, patch)
@@ -110,8 +120,7 @@ async def _edit(work: Work, session: Session, changes: Changes) -> Change | None
         changes.remove_labels,
     ).document
     label_keys = documents.differing(session.labels, labels)
-    if len(labels) > work.limits.labels:
-        raise invalid_field("labels", f"must not exceed {work.limits.labels} labels")
+    check_labels(labels, work.limits)
     metadata = await _edit_metadata(work, session, changes)
     settings = {
         "idle_timeout": _or(changes.idle_timeout, session.idle_timeout),
@@ -150,8 +159,7 @@ async def _edit_metadata(work: Work, session: Session, changes: Changes) -> Meta
     new = documents.merge(old, changes.metadata, changes.remove_metadata)
     if not new.keys:
         return Metadata(session.metadata, ())
-    if len(new.document) > work.limits.metadata_keys:
-        raise invalid_field("metadata", f"must not exceed {work.limits.metadata_keys} keys")
+    documents.check_metadata(new.document, work.limits)
     stored = await work.tx.replace_content(session.metadata, documents.encode(new.document))
     return Metadata(stored, new.keys)
 
