@@ -73,7 +73,7 @@ def _options(target: str, keepalive: KeepaliveOptions, tls: TLS | None) -> list[
         # The calls' own loop repeats and pauses; the channel only has to be ready again in time.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 100),
-        ("grpc.max_reconnect_backoff_ms", 5000),
+        ("grpc.max_reconnect_backoff_ms", 1000),
     ]
     if is_this_machine(target):
         # Whatever https_proxy says: what stays on this machine is nobody else's.

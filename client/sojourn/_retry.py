@@ -1,8 +1,10 @@
 """When a failed call is sent again, and after which pause. Pure: no clock, no sleep.
 
-Only UNAVAILABLE is repeated: it is the one code that says that no server has decided. And only
-where a repeat does nothing twice: reads, writes that carry a request id, and the few writes that
-are safe to repeat by nature. The request id is made before the first attempt and stays the same.
+Only what says that no server has decided is repeated: UNAVAILABLE, and a CANCELLED without a
+correlation id, with which gRPC's core ends calls that a stopping server has read and no handler
+has seen. And only where a repeat does nothing twice: reads, writes that carry a request id, and the
+few writes that are safe to repeat by nature. The request id is made before the first attempt and
+stays the same.
 """
 
 from __future__ import annotations
@@ -81,6 +83,12 @@ def is_repeatable(method: str, request_id: str) -> bool:
     return repeat in {Repeat.READ, Repeat.SAME}
 
 
+def is_undecided(error: SojournError) -> bool:
+    """Say whether no server has decided about the call."""
+    cut_off = error.code == "CANCELLED" and not error.correlation_id
+    return error.code == "UNAVAILABLE" or cut_off
+
+
 def backoff(
     attempt: int, options: RetryOptions, draw: Callable[[], float] = random.random
 ) -> float:
@@ -109,7 +117,7 @@ def pause_before_retry(
     `attempt` is the number of the attempt that failed, from 1; `time_left` the seconds until the
     call's deadline.
     """
-    if error.code != "UNAVAILABLE" or not is_repeatable(error.method, error.request_id):
+    if not is_undecided(error) or not is_repeatable(error.method, error.request_id):
         return None
     if attempt >= options.max_attempts:
         return None

@@ -68,16 +68,16 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class RetryOptions:
-    """How calls are repeated that no server answered (UNAVAILABLE), where that is safe.
+    """How calls are repeated that no server decided about, where that is safe.
 
     The n-th pause is a random part of `initial_backoff * multiplier ** (n - 1)`, at most of
     `max_backoff`; where the server names a pause, at least that. No pause goes past the deadline.
     """
 
-    max_attempts: int = 7
-    """How often a call is sent at most, 1: never again. Seven bridge a restart of some seconds."""
+    max_attempts: int = 12
+    """How often a call is sent at most, 1: never again. A dozen bridge a restart: about 7 s."""
     initial_backoff: timedelta = timedelta(milliseconds=100)
-    max_backoff: timedelta = timedelta(seconds=10)
+    max_backoff: timedelta = timedelta(seconds=2)
     multiplier: float = 2.0
 
     def __post_init__(self) -> None:

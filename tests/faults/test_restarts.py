@@ -6,8 +6,7 @@ import asyncio
 import random
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,9 +19,8 @@ from tests.faults.harness import ServerProcess
 RESTARTS = counts.count("restarts")
 AGENTS = 8
 MESSAGES = 4
-TRIES = 5
-PATIENT = sojourn.RetryOptions(max_attempts=200, max_backoff=timedelta(seconds=1))
-"""Enough for a server that takes seconds to come back; the deadline still holds."""
+PATIENT = sojourn.RetryOptions(max_attempts=200)
+"""A server on a busy machine may take longer to come back than the default bridges."""
 
 
 class Agent:
@@ -34,8 +32,6 @@ class Agent:
         self.texts: dict[str, list[str]] = {}
         """Of each session, what it must hold."""
         self.calls = 0
-        self.cut = 0
-        """Calls that grpc ended with CANCELLED while the server stopped; see `_persist`."""
         self.failures: Counter[str] = Counter()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -48,52 +44,27 @@ class Agent:
     async def _play(self, session_id: str) -> None:
         client = self._client
         texts = self.texts[session_id] = []
-        await self._persist(
-            lambda: client.sessions.create(session_id, user="u", request_id=f"{session_id}-create")
-        )
+        await self._done(client.sessions.create(session_id, user="u"))
         for number in range(MESSAGES):
             await self._append(session_id, number)
             texts.append(_text(session_id, number))
-        await self._persist(
-            lambda: client.sessions.update(
-                session_id,
-                user="u",
-                metrics=sojourn.MetricsDelta(1),
-                request_id=f"{session_id}-update",
-            )
+        await self._done(
+            client.sessions.update(session_id, user="u", metrics=sojourn.MetricsDelta(1))
         )
-        await self._persist(lambda: self._read(session_id))
-        await self._persist(lambda: client.sessions.end(session_id, user="u"))
+        await self._done(self._read(session_id))
+        await self._done(client.sessions.end(session_id, user="u"))
 
     async def _append(self, session_id: str, number: int) -> None:
         message = sojourn.NewMessage("user", _text(session_id, number))
-        await self._persist(
-            lambda: self._client.messages.append(
-                session_id, message, user="u", request_id=f"{session_id}-{number}"
-            )
-        )
+        await self._done(self._client.messages.append(session_id, message, user="u"))
 
     async def _read(self, session_id: str) -> None:
         stored = self._client.messages.list(session_id, user="u")
         assert [each.content async for each in stored] == self.texts[session_id]
 
-    async def _persist(self, call: Callable[[], Awaitable[object]]) -> None:
-        """Make a call; repeat it where grpc's core cut it off.
-
-        A stopping server's core ends calls that it has read and that no handler has seen with
-        CANCELLED, which the client does not repeat by itself. They are counted and shown.
-        """
-        for _ in range(TRIES):
-            try:
-                await call()
-            except sojourn.errors.CancelledByServerError as error:
-                if error.correlation_id:  # a handler of ours has answered so
-                    raise
-                self.cut += 1
-            else:
-                self.calls += 1
-                return
-        raise AssertionError("cut off again and again")
+    async def _done(self, call: Awaitable[object]) -> None:
+        await call
+        self.calls += 1
 
 
 def _text(session_id: str, number: int) -> str:
@@ -132,9 +103,7 @@ async def test_no_call_fails_while_the_server_restarts(tmp_path: Path) -> None:
     counts.report(
         "SIGTERM under load",
         RESTARTS,
-        f"{sum(agent.calls for agent in agents):,} calls, 0 failed, "
-        f"{sum(agent.cut for agent in agents):,} cut off by grpc and repeated; "
-        "exit code 0 each time",
+        f"{sum(agent.calls for agent in agents):,} calls, 0 failed; exit code 0 each time",
     )
 
 

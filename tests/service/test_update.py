@@ -432,7 +432,8 @@ async def test_reading_state_renews_nothing(world: World) -> None:
 async def test_a_key_cannot_be_written_and_removed_at_once(world: World, field: str) -> None:
     await world.create("s")
     with refused(Reason.INVALID_FIELD, field=f"remove_{field}"):
-        await world.update("s", **{field: {"a": "1"}, f"remove_{field}": ("a",)})
+        changes: dict[str, Any] = {field: {"a": "1"}, f"remove_{field}": ("a",)}
+        await world.update("s", **changes)
 
 
 async def test_metadata_of_a_session_is_limited_in_all(world: World) -> None:

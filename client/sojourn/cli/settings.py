@@ -51,6 +51,8 @@ class Settings:
             "tls": sojourn.TLS.from_files(*files, server_name=self.tls_name) if secure else None,
             "credentials": sojourn.ApiKey(self.api_key) if self.api_key else None,
             "deadline": timedelta(seconds=self.deadline),
+            # Somebody is waiting: a server that is away is said to be so within a second.
+            "retry": sojourn.RetryOptions(max_attempts=4),
             "actor": self.actor,
         }
         try:

@@ -101,8 +101,10 @@ async def test_a_second_process_is_refused_and_a_dead_one_is_no_hindrance(path: 
     await make(path)
 
 
-async def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path) -> None:
-    text = b"not a database at all\n" * 1_000
+@pytest.mark.parametrize("text", [b"x", b"not a database at all\n" * 1_000])
+async def test_a_file_that_is_no_database_is_refused_and_left_alone(
+    path: Path, text: bytes
+) -> None:
     put_file(path, text)
     assert "is not an SQLite database" in await refusal(path)
     assert get_file(path) == text

@@ -80,7 +80,6 @@ def test_a_write_is_repeated_only_with_a_request_id() -> None:
 @pytest.mark.parametrize(
     "code",
     [
-        "CANCELLED",
         "UNKNOWN",
         "INVALID_ARGUMENT",
         "DEADLINE_EXCEEDED",
@@ -97,9 +96,20 @@ def test_a_write_is_repeated_only_with_a_request_id() -> None:
         "UNAUTHENTICATED",
     ],
 )
-def test_nothing_but_unavailable_is_repeated(code: str) -> None:
+def test_what_a_server_has_decided_is_not_repeated(code: str) -> None:
     error = error_class(code)("no", code=code, method="GetSession")
     assert pause_before_retry(error, attempt=1, time_left=60, options=OPTIONS) is None
+
+
+def test_a_call_that_a_stopping_server_cut_off_is_repeated_unless_a_handler_answered_it() -> None:
+    def pause(correlation_id: str) -> float | None:
+        error = error_class("CANCELLED")(
+            "no", code="CANCELLED", method="GetSession", correlation_id=correlation_id
+        )
+        return pause_before_retry(error, attempt=1, time_left=60, options=OPTIONS)
+
+    assert pause("") is not None
+    assert pause("c0ffee") is None
 
 
 def test_unavailable_is_repeated_until_the_attempts_are_used_up() -> None:
@@ -107,9 +117,9 @@ def test_unavailable_is_repeated_until_the_attempts_are_used_up() -> None:
         pause_before_retry(
             unavailable(), attempt=attempt, time_left=60, options=OPTIONS, draw=lambda: 1.0
         )
-        for attempt in range(1, 8)
+        for attempt in range(1, 13)
     ]
-    assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, None]
+    assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, *[2.0] * 6, None]
 
 
 def test_no_pause_goes_past_the_deadline() -> None:

@@ -41,6 +41,7 @@ OTHER: dict[str, tuple[str, Any]] = {
     "max_message_bytes": ("10", 10),
     "max_state_bytes": ("10", 10),
     "max_state_keys": ("10", 10),
+    "max_metadata_bytes": ("1000", 1_000),
     "max_metadata_keys": ("10", 10),
     "max_labels": ("10", 10),
     "drain_timeout": ("0", 0),

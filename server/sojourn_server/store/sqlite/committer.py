@@ -9,6 +9,8 @@ and run again with one savepoint for each.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
 import time
 from asyncio import Future
@@ -278,9 +280,25 @@ class Committer:
                 # Readers that overlap keep a WAL from ever starting anew; wait for them.
                 return self.checkpoint(connection, truncate=True)
         self._units = self._slab.bytes_put = 0
-        if truncate and complete:
+        if truncate and complete and self._slab.unscrubbed:
+            _sync_wal(connection)
             self._slab.unscrubbed = False
         return bool(complete)
+
+
+def _sync_wal(connection: sqlite3.Connection) -> None:
+    """Make a power cut unable to bring back what the WAL held: SQLite leaves its new length
+    to the operating system.
+    """
+    path = connection.execute("PRAGMA database_list").fetchone()[2]
+    with contextlib.suppress(FileNotFoundError):
+        descriptor = os.open(f"{path}-wal", os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            raise sqlite3.OperationalError(f"the WAL cannot be synced: {error}") from error
+        finally:
+            os.close(descriptor)
 
 
 def _mark(connection: sqlite3.Connection, statement: str) -> None:

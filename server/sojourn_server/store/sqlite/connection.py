@@ -53,6 +53,7 @@ _READER_PRAGMAS: Final = (
     "busy_timeout = 5000",
 )
 
+_MAGIC: Final = b"SQLite format 3\0"
 _NOT_WRITABLE: Final = "{} may not be written by this user or is on a read-only disk."
 
 
@@ -162,8 +163,20 @@ def _check_place(path: Path) -> None:
             raise StoreUnusable(f"{path} may not be read by this user.")
         if not os.access(path, os.W_OK):
             raise StoreUnusable(_NOT_WRITABLE.format(path))
+        if not _may_be_a_database(path):
+            raise StoreUnusable(f"{path} is not an SQLite database.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise StoreUnusable(_NOT_WRITABLE.format(folder))
+
+
+def _may_be_a_database(path: Path) -> bool:
+    """Whether a file is empty or begins as every database does.
+
+    SQLite takes a file of a few bytes for an empty database, and would write over it.
+    """
+    with path.open("rb") as file:
+        head = file.read(len(_MAGIC))
+    return head in {b"", _MAGIC}
 
 
 def why_unusable(error: sqlite3.Error, path: Path) -> StoreUnusable:
