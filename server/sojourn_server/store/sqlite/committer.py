@@ -18,9 +18,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from sojourn_server.domain.clock import Clock, Nanos
-from sojourn_server.store.base import Precede, Priority, StoreDown, StoreFull
+from sojourn_server.store.base import Precede, Priority, SessionRow, StoreDown, StoreFull
 from sojourn_server.store.sqlite.content import Slab
 from sojourn_server.store.sqlite.errors import as_failure
+from sojourn_server.store.sqlite.hot import Key, Published
 from sojourn_server.store.sqlite.queries import QUERIES
 from sojourn_server.store.sqlite.read_tx import AppEntry, Apps
 from sojourn_server.store.sqlite.units import drive
@@ -116,7 +117,10 @@ class Committer:
         self._guarded = False
         self._now: Nanos = 0
         self._touched: dict[str, AppEntry] = {}
+        self._written: dict[Key, SessionRow | None] = {}
         self._units = 0
+        self.published: Published | None = None
+        """What the last commit has changed; None when it failed."""
 
     @property
     def unscrubbed(self) -> bool:
@@ -142,6 +146,7 @@ class Committer:
         Returns:
             How many of them, from the first, are answered; the rest must come again.
         """
+        self.published = None
         try:
             try:
                 return self._attempt(connection, batch, guarded=False)
@@ -171,6 +176,7 @@ class Committer:
     def _attempt(self, connection: sqlite3.Connection, batch: Sequence[Work], guarded: bool) -> int:
         self._guarded = guarded
         self._touched.clear()
+        self._written = {}
         connection.execute("BEGIN IMMEDIATE")
         self._now = self._clock.now()
         if self._stale or len(self._apps) > _APPS:
@@ -197,6 +203,8 @@ class Committer:
         for entry in self._touched.values():
             connection.execute(QUERIES.app_set_counters, (entry.head, entry.created, entry.pk))
         connection.execute("COMMIT")
+        heads = {name: entry.head for name, entry in self._touched.items()}
+        self.published = Published(self._written, heads)
         self._units += done
         return done
 
@@ -234,6 +242,7 @@ class Committer:
                     _mark(connection, "RELEASE unit")
                 if tx.own is not None:
                     self._apps[work.app] = self._touched[work.app] = tx.own
+                self._written.update(tx.written)
                 work.value, work.revision = value, revision
                 return tx
         raise RuntimeError("units keep asking for another one first")

@@ -12,8 +12,9 @@ from functools import partial
 from typing import Any, Final
 
 from sojourn_server.domain.clock import Clock, Nanos
-from sojourn_server.store.base import StoreDown
+from sojourn_server.store.base import SessionRow, StoreDown
 from sojourn_server.store.sqlite.connection import Connection
+from sojourn_server.store.sqlite.hot import Cold, FileTx, Hot, Key
 from sojourn_server.store.sqlite.read_tx import SqliteReadTx
 from sojourn_server.store.sqlite.units import drive
 
@@ -43,14 +44,20 @@ class Readers:
         clock: What `now` of a transaction is.
         count: How many connections.
         reopen: Opens one.
+        hot: Answers what it can without any of them.
     """
 
     def __init__(
-        self, clock: Clock, count: int, reopen: Callable[[], Awaitable[Connection]]
+        self,
+        clock: Clock,
+        count: int,
+        reopen: Callable[[], Awaitable[Connection]],
+        hot: Hot,
     ) -> None:
         self._clock = clock
         self._count = count
         self._reopen = reopen
+        self._hot = hot
         self._waiting: deque[_Read] = deque()
         self._idle: list[asyncio.Event] = []
         self._called = False
@@ -84,6 +91,8 @@ class Readers:
         """
         if self._closing:
             raise StoreDown("the store is closed")
+        with contextlib.suppress(Cold):
+            return self._hot.ask(query, self._clock.now())
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Read(query, future))
         self._call()
@@ -129,13 +138,18 @@ class Readers:
         """Answer a batch; the connection to go on with, or None after it failed."""
         failure: StoreDown | None = None
         done = len(batch)
+        found: dict[Key, SessionRow] = {}
+        heads: dict[str, int] = {}
+        stamp = self._hot.read_begins()
         try:
             if connection is None:
                 connection = await self._reopen()
-            done = await connection.run(partial(self._run, batch=batch))
+            done, tx = await connection.run(partial(self._run, batch=batch))
+            found, heads = tx.found, tx.heads
         except Exception as error:  # noqa: BLE001 - a reader must outlive every failure
             failure = StoreDown(f"the database cannot be read: {error}")
             failure.__cause__ = error
+        self._hot.read_ends(stamp, found, heads)
         for read in reversed(batch[done:]):
             self._waiting.appendleft(read)
         for read in batch[:done]:
@@ -151,8 +165,11 @@ class Readers:
             return None
         return connection
 
-    def _run(self, connection: sqlite3.Connection, batch: Sequence[_Read]) -> int:
-        """Carry out reads on the connection's thread; how many, from the first.
+    def _run(self, connection: sqlite3.Connection, batch: Sequence[_Read]) -> tuple[int, FileTx]:
+        """Carry out reads on the connection's thread.
+
+        Returns:
+            How many, from the first, and the transaction they were carried out in.
 
         Raises:
             sqlite3.Error: The database failed; the connection must not be used again.
@@ -160,7 +177,7 @@ class Readers:
         now = self._clock.now()
         ends = time.monotonic_ns() + _BUDGET
         connection.execute("BEGIN")
-        tx = SqliteReadTx(connection, now, {})
+        tx = FileTx(connection, now)
         done = 0
         for read in batch:
             try:
@@ -174,4 +191,4 @@ class Readers:
             if time.monotonic_ns() > ends:
                 break
         connection.execute("COMMIT")
-        return done
+        return done, tx

@@ -20,6 +20,7 @@ from sojourn_server.store.sqlite.connection import (
     open_writer,
     why_unusable,
 )
+from sojourn_server.store.sqlite.hot import Hot
 from sojourn_server.store.sqlite.lock import OwnerLock
 from sojourn_server.store.sqlite.read_tx import SqliteReadTx
 from sojourn_server.store.sqlite.reader import Readers
@@ -62,8 +63,9 @@ class SqliteStore:
         self._synchronous = synchronous
         self._lock = OwnerLock(self._path)
         self._keys: tuple[TokenKey, ...] = ()
-        self._writer = Writer(clock, max_batch, self._open_writer)
-        self._readers = Readers(clock, _READERS, lambda: open_reader(self._path))
+        hot = Hot()
+        self._writer = Writer(clock, max_batch, self._open_writer, hot)
+        self._readers = Readers(clock, _READERS, lambda: open_reader(self._path), hot)
         self._closing: asyncio.Task[None] | None = None
 
     @property

@@ -22,6 +22,7 @@ from sojourn_server.domain.model import (
 from sojourn_server.store.base import KeyTaken, RequestKey, RequestRecord, SessionRow
 from sojourn_server.store.sqlite.content import Slab
 from sojourn_server.store.sqlite.errors import is_taken
+from sojourn_server.store.sqlite.hot import Key, key_of
 from sojourn_server.store.sqlite.queries import QUERIES
 from sojourn_server.store.sqlite.read_tx import (
     AppEntry,
@@ -84,6 +85,8 @@ class SqliteTx(SqliteReadTx):
         self._answer: int | None = None
         self._known: dict[int, tuple[Session, bytes]] = {}
         self._requests: dict[RequestKey, RequestRecord] = {}
+        self.written: dict[Key, SessionRow | None] = {}
+        """Sessions as this unit leaves them; None for one that it removed."""
         self.own: AppEntry | None = None
         """The app's row as this unit leaves it; None while unchanged."""
         self.logged = 0
@@ -201,7 +204,7 @@ class SqliteTx(SqliteReadTx):
         own.created = create_order
         for key, value in session.labels.items():
             self._write(QUERIES.label_insert, (key, value, pk))
-        return SessionRow(pk, create_order, session)
+        return self._written(SessionRow(pk, create_order, session))
 
     async def update_session(
         self, row: SessionRow, session: Session, due: Nanos | None
@@ -244,7 +247,12 @@ class SqliteTx(SqliteReadTx):
             raise
         if old.labels != session.labels:
             self._update_labels(pk, old.labels, session.labels)
-        return SessionRow(pk, row.create_order, session)
+        self.written[key_of(row)] = None
+        return self._written(SessionRow(pk, row.create_order, session))
+
+    def _written(self, row: SessionRow) -> SessionRow:
+        self.written[key_of(row)] = row
+        return row
 
     def _update_labels(self, pk: int, old: dict[str, str], new: dict[str, str]) -> None:
         for key, value in old.items() - new.items():
@@ -255,6 +263,7 @@ class SqliteTx(SqliteReadTx):
     async def delete_session(self, row: SessionRow) -> None:
         """See `Tx`."""
         self._write(QUERIES.session_delete, (row.pk,))
+        self.written[key_of(row)] = None
         for key, value in row.session.labels.items():
             self._write(QUERIES.label_delete, (key, value, row.pk))
 
@@ -427,6 +436,7 @@ class SqliteTx(SqliteReadTx):
         if ranges != session.removed_ranges:
             session = msgspec.structs.replace(session, removed_ranges=ranges)
             self._write(QUERIES.session_set_record, (encode(session), session_pk))
+            self._written(SessionRow(session_pk, session_pk & ORDER_MASK, session))
 
     async def forget_requests(self, before: Nanos, limit: int) -> int:
         """Remove up to `limit` request records made before an instant; how many."""

@@ -14,6 +14,7 @@ from sojourn_server.domain.clock import Clock
 from sojourn_server.store.base import Applied, Priority, StoreDown
 from sojourn_server.store.sqlite.committer import Committer, Unit, Work
 from sojourn_server.store.sqlite.connection import Connection
+from sojourn_server.store.sqlite.hot import Hot
 from sojourn_server.store.sqlite.write_tx import SqliteTx
 
 _CHECKPOINT_PAGES: Final = 4_000
@@ -36,12 +37,14 @@ class Writer:
         clock: What `now` of a transaction is.
         max_batch: The most units in one commit.
         reopen: Opens the connection, the first time and after a failure.
+        hot: Is told what each commit has changed, before anybody is answered.
     """
 
-    def __init__(self, clock: Clock, max_batch: int, reopen: Reopen) -> None:
+    def __init__(self, clock: Clock, max_batch: int, reopen: Reopen, hot: Hot) -> None:
         self._committer = Committer(clock)
         self._max_batch = max_batch
         self._reopen = reopen
+        self._hot = hot
         self._connection: Connection | None = None
         self._queues: dict[Priority, deque[Work]] = {each: deque() for each in Priority}
         self._wake = asyncio.Event()
@@ -124,17 +127,21 @@ class Writer:
         return batch
 
     async def _commit(self, batch: list[Work]) -> None:
+        self._hot.commit_begins()
         try:
             if self._connection is None:
                 self._connection = await self._reopen()
                 self._committer.forget()
             done = await self._connection.run(partial(self._committer.commit, batch=batch))
         except Exception as error:  # noqa: BLE001 - the writer must outlive every failure
+            self._hot.commit_ends(None)
             failure = StoreDown(f"the database cannot be reached: {error}")
             failure.__cause__ = error
             _answer_error(batch, failure)
             await self._drop_connection()
             return
+        # Before anybody is answered: who was, reads at least this.
+        self._hot.commit_ends(self._committer.published)
         for work in reversed(batch[done:]):
             self._queues[work.priority].appendleft(work)
         batch = batch[:done]
