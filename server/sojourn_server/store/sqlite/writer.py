@@ -20,8 +20,8 @@ from sojourn_server.store.sqlite.write_tx import SqliteTx
 _CHECKPOINT_PAGES: Final = 4_000
 """A WAL that has grown by so many pages (16 MiB) is copied into the database."""
 
-_JOBS_BESIDE_CALLERS: Final = 16
-"""How many jobs join a commit of callers: about 1 ms of theirs, so that jobs get on."""
+_JOBS_BESIDE_CALLERS: Final = 8
+"""How many jobs join a commit of callers: under 1 ms of theirs, so that jobs get on."""
 
 _SCRUB_TRIES: Final = 4
 _SCRUB_PAUSE: Final = 0.01
