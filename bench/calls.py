@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -82,19 +83,19 @@ class Caller:
         return made
 
 
-class Job:
+class Job(ABC):
     """A kind of call. `prepare` is not measured, `call` is."""
 
     def __init__(self, caller: Caller, args: dict[str, Any]) -> None:
         self.caller = caller
         self.args = args
 
-    async def prepare(self, callers: int, calls: int) -> None:
+    async def prepare(self, callers: int, calls: int) -> None:  # noqa: B027 - some need nothing
         """Make ready for so many callers of so many calls each."""
 
+    @abstractmethod
     async def call(self, who: int, index: int) -> None:
         """Make one call."""
-        raise NotImplementedError
 
 
 class Echo(Job):

@@ -394,3 +394,10 @@ async def test_any_mix_of_writes_leaves_what_a_plain_list_would_hold(world: Worl
             assert (session.message_count, session.last_sequence) == (len(kept), last)
             assert session.message_bytes == sum(len(f"text of {each}") for _, each in kept)
         assert await world.sequences(name) == [sequence for sequence, _ in kept]
+
+
+async def test_a_nul_in_content_is_refused_also_without_the_protos_rules(world: World) -> None:
+    await world.create("s")
+    with refused(Reason.INVALID_FIELD, field="messages[1].content"):
+        await world.append("s", [message("a"), message("b", "a\0b")])
+    assert await world.sequences("s") == []

@@ -5,7 +5,6 @@ from __future__ import annotations
 from sojourn.v1 import message_pb2
 from sojourn_server.domain.commands import NewMessage
 from sojourn_server.rpc.times import fill, instant
-from sojourn_server.rpc.validation import refuse_nul
 from sojourn_server.service.answers import MessageSnapshot
 
 
@@ -17,15 +16,12 @@ def decode_message(path: str, new: message_pb2.NewMessage) -> NewMessage:
         new: The message.
 
     Raises:
-        Refusal: `INVALID_FIELD`: a NUL in the content, or a time that is none.
+        Refusal: `INVALID_FIELD`: a time that is none.
     """
-    content = new.content if new.HasField("content") else None
-    if content is not None:
-        refuse_nul(f"{path}.content", content)
     return NewMessage(
         message_id=new.message_id,
         role=new.role,
-        content=content,
+        content=new.content if new.HasField("content") else None,
         payload=new.payload,
         content_type=new.content_type,
         metadata=dict(new.metadata),

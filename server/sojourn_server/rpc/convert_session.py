@@ -181,6 +181,7 @@ def fill_session(target: session_pb2.Session, session: Session, now: Nanos) -> N
         now: The clock that times left count from.
     """
     fill_ids(target, session)
+    # The domain's numbers are the proto's, and a test holds them together.
     target.status = session.status  # type: ignore[assignment]
     if session.labels:
         target.labels.update(session.labels)

@@ -17,7 +17,7 @@ import protovalidate
 from google.protobuf.message import Message
 
 from sojourn.v1.session_service_pb2 import GetSessionRequest
-from sojourn_server.domain.errors import Reason, Refusal, Violation, invalid_field, too_large
+from sojourn_server.domain.errors import Reason, Refusal, Violation, too_large
 
 _SIZE_RULES: Final = frozenset({"string.max_bytes", "bytes.max_len"})
 _PATH_CHARACTERS: Final = 200
@@ -111,17 +111,3 @@ def _path(violation: protovalidate.Violation) -> str:
             value = f'"{value[:_KEY_CHARACTERS]}"'
         parts.append(f"[{value}]")
     return "".join(parts)[1 : _PATH_CHARACTERS + 1]
-
-
-def refuse_nul(field: str, text: str) -> None:
-    """Refuse a text with a NUL character, which not every store can keep.
-
-    Args:
-        field: Its path in the request.
-        text: The text.
-
-    Raises:
-        Refusal: `INVALID_FIELD`.
-    """
-    if "\0" in text:
-        raise invalid_field(field, "must not hold a NUL character")

@@ -118,7 +118,7 @@ async def _take(
     freed: set[str] = set()
 
     async def unit(tx: Tx) -> Taken:
-        work = Work(tx, units.sealer, units.limits, units.defaults)
+        work = units.work(tx)
         parent = (await work.current(ref)).session
         if not cascade.fits(parent):
             return NOTHING  # The survey will find that out, and then the caller.

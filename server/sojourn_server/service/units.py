@@ -15,6 +15,7 @@ from sojourn_server.domain.limits import UNIT_ROWS, Limits
 from sojourn_server.domain.model import ContentId
 from sojourn_server.domain.tokens import Sealer
 from sojourn_server.service.answers import Answer, Call
+from sojourn_server.service.tree import settle
 from sojourn_server.service.turn_line import TurnLine
 from sojourn_server.service.work import Defaults, Work
 from sojourn_server.store.base import (
@@ -104,7 +105,7 @@ class Units:
                 record = await tx.request(key)
                 if record is not None:
                     return _repeated(tx, call, record, kind)
-            work = Work(tx, self.sealer, self.limits, self.defaults)
+            work = self.work(tx)
             works.append(work)
             last[0] = work
             outcome = await decide(work)
@@ -137,17 +138,18 @@ class Units:
             now=instants[0],
         )
 
+    def work(self, tx: Tx) -> Work:
+        """What a unit does its work with."""
+        return Work(tx, self.sealer, self.limits, self.defaults)
+
     async def settle(
         self, app: str, uid: str, priority: Priority = Priority.CALLER
     ) -> Applied[None]:
         """Write what time has brought about on one session, as a unit of its own."""
-        # Imported late: the tree needs Work, and Work's settling needs the tree.
-        from sojourn_server.service.tree import settle  # noqa: PLC0415
-
         freed: set[str] = set()
 
         async def unit(tx: Tx) -> None:
-            work = Work(tx, self.sealer, self.limits, self.defaults)
+            work = self.work(tx)
             await settle(work, app, uid)
             freed.update(work.freed)
 

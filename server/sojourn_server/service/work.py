@@ -6,7 +6,7 @@ told or finished once the unit is committed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.commands import Precondition, SessionRef
@@ -20,7 +20,6 @@ from sojourn_server.domain.model import (
     Change,
     ChangeCause,
     Session,
-    TurnOutcome,
 )
 from sojourn_server.domain.tokens import Sealer, TurnClaim, etag
 from sojourn_server.store.base import Precede, ReadTx, SessionRow, Tx
@@ -272,8 +271,3 @@ def require_turn(session: Session, claim: TurnClaim) -> None:
         if live is not None and claim.uid == session.uid:
             metadata["live_turn"] = str(live.number)
         raise Refusal(Reason.TURN_SUPERSEDED, f"turn {claim.number} is over", metadata)
-
-
-def outcomes(changes: Sequence[Change]) -> list[TurnOutcome]:
-    """How the turns ended that these changes ended."""
-    return [c.detail.turn_outcome for c in changes if c.detail.turn_outcome is not None]

@@ -226,12 +226,6 @@ def test_empty_content_is_not_absent_content():
     assert (empty.content, absent.content) == ("", None)
 
 
-def test_a_nul_in_content_is_refused_by_its_place():
-    with pytest.raises(Refusal) as caught:
-        decode_message("messages[3]", message_pb2.NewMessage(role="user", content="a\0b"))
-    assert caught.value.metadata == {"field": "messages[3].content"}
-
-
 # --- what callers ask for --------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ from sojourn.v1 import session_service_pb2 as sessions
 from sojourn.v1 import turn_service_pb2 as turns
 from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.rpc.server import request_types, warm_rules
-from sojourn_server.rpc.validation import is_plain_get, refuse_nul
+from sojourn_server.rpc.validation import is_plain_get
 
 RULES = warm_rules()
 VALIDATOR = protovalidate.Validator()
@@ -192,11 +192,11 @@ def test_every_request_type_has_rules_that_compile():
         VALIDATOR.collect_violations(kind())
 
 
-def test_a_nul_is_refused_by_its_field():
-    refuse_nul("messages[0].content", "fine")
+def test_a_nul_in_content_is_refused_by_its_place():
+    RULES.check(append(message(content="fine")))
     with pytest.raises(Refusal) as caught:
-        refuse_nul("messages[0].content", "a\0b")
-    assert caught.value.metadata == {"field": "messages[0].content"}
+        RULES.check(append(*[message()] * 3, message(content="a\0b")))
+    assert caught.value.metadata == {"field": "messages[3].content"}
 
 
 # Characters around which the short cut could be wrong: blanks, controls, non-ASCII.
