@@ -35,7 +35,8 @@ from sojourn_server.rpc.validation import Rules
 from sojourn_server.service.answers import Call
 
 CORRELATION: Final = "x-sojourn-correlation-id"
-"""Trailer of every answer: finds the call's lines in the server's log."""
+"""Trailer of every refusal, and of every answer while calls are logged: finds the call's
+lines in the server's log. An answer without a line needs none, and is cheaper without."""
 ACTOR: Final = "x-sojourn-actor-bin"
 """Metadata, UTF-8: in whose name the caller acts, while authentication is off."""
 ACTOR_CHARACTERS: Final = 256
@@ -166,7 +167,8 @@ class Pipeline:
                 except Exception as error:  # noqa: BLE001 - nothing else may reach grpc
                     refusal = self._refusal(name, error)
                 else:
-                    context.set_trailing_metadata(((CORRELATION, correlation_id),))
+                    if self._log_calls:
+                        context.set_trailing_metadata(((CORRELATION, correlation_id),))
                     outcome = "OK"
                     return answer
                 outcome = refusal.reason.value

@@ -14,7 +14,8 @@ import os
 import sqlite3
 import time
 from asyncio import Future
-from collections.abc import Awaitable, Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from sojourn_server.domain.clock import Clock, Nanos
@@ -37,6 +38,9 @@ _PRECEDING: Final = 16
 
 _APPS: Final = 20_000
 """How many app rows are kept in memory."""
+
+_RECENT: Final = 4_096
+"""How many sessions that were written lately are kept in memory."""
 
 _MOST_FRAMES: Final = 16_000
 """A WAL of so many pages (64 MiB) is emptied, not only copied."""
@@ -118,6 +122,8 @@ class Committer:
         self._now: Nanos = 0
         self._touched: dict[str, AppEntry] = {}
         self._written: dict[Key, SessionRow | None] = {}
+        # Nobody else writes, so what was written last is what is in the file.
+        self._recent: OrderedDict[Key, SessionRow | None] = OrderedDict()
         self._units = 0
         self.published: Published | None = None
         """What the last commit has changed; None when it failed."""
@@ -181,6 +187,7 @@ class Committer:
         self._now = self._clock.now()
         if self._stale or len(self._apps) > _APPS:
             self._apps.clear()
+            self._recent.clear()
             self._slab.load(connection.execute)
             self._stale = False
         ends = time.monotonic_ns() + _BUDGET
@@ -221,7 +228,9 @@ class Committer:
             Its transaction; value and revision are in `work`.
         """
         for _ in range(_PRECEDING):
-            tx = SqliteTx(connection, self._now, self._apps, self._slab, work.app, work.actor)
+            tx = SqliteTx(
+                connection, self._now, self._apps, self._slab, self._recent, work.app, work.actor
+            )
             if self._guarded:
                 _mark(connection, "SAVEPOINT unit")
             try:
@@ -242,10 +251,20 @@ class Committer:
                     _mark(connection, "RELEASE unit")
                 if tx.own is not None:
                     self._apps[work.app] = self._touched[work.app] = tx.own
-                self._written.update(tx.written)
+                if tx.written:
+                    self._keep(tx.written)
                 work.value, work.revision = value, revision
                 return tx
         raise RuntimeError("units keep asking for another one first")
+
+    def _keep(self, written: Mapping[Key, SessionRow | None]) -> None:
+        """Remember sessions as a unit has left them."""
+        self._written.update(written)
+        for key, row in written.items():
+            self._recent[key] = row
+            self._recent.move_to_end(key)
+        while len(self._recent) > _RECENT:
+            self._recent.popitem(last=False)
 
     def _undo(self, connection: sqlite3.Connection, tx: SqliteTx) -> None:
         """Take back what a unit that failed has written.

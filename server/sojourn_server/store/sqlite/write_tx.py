@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -63,6 +63,7 @@ class SqliteTx(SqliteReadTx):
         now: When that began.
         apps: App rows as the units before have left them.
         slab: The content table.
+        recent: Sessions as earlier units have left them; None for one that is gone.
         app: The app whose log the unit writes.
         actor: Who does it.
     """
@@ -73,11 +74,13 @@ class SqliteTx(SqliteReadTx):
         now: Nanos,
         apps: Apps,
         slab: Slab,
+        recent: Mapping[Key, SessionRow | None],
         app: str,
         actor: str,
     ) -> None:
         super().__init__(connection, now, apps)
         self._slab = slab
+        self._recent = recent
         self._name = app
         self._actor = actor
         self._many = connection.executemany
@@ -165,6 +168,14 @@ class SqliteTx(SqliteReadTx):
         return known[1]
 
     # --- apps and sessions ---
+
+    async def session_by_key(self, app: str, user: str, session_id: str) -> SessionRow | None:
+        """See `ReadTx`. What was written lately is known without asking the file."""
+        key = (app, user, session_id)
+        for known in (self.written, self._recent):
+            if key in known:
+                return known[key]
+        return await super().session_by_key(app, user, session_id)
 
     async def put_app(self, app: App) -> None:
         """See `Tx`."""

@@ -20,6 +20,12 @@ from sojourn_server.store.sqlite.write_tx import SqliteTx
 _CHECKPOINT_PAGES: Final = 4_000
 """A WAL that has grown by so many pages (16 MiB) is copied into the database."""
 
+_CROWD: Final = 4
+"""A commit of so many units means that callers come in numbers, and more are on their way."""
+
+_GATHER: Final = 0.008
+"""How long the next commit then waits at most until it is as large again, in seconds."""
+
 _JOBS_BESIDE_CALLERS: Final = 8
 """How many jobs join a commit of callers: under 1 ms of theirs, so that jobs get on."""
 
@@ -48,6 +54,8 @@ class Writer:
         self._connection: Connection | None = None
         self._queues: dict[Priority, deque[Work]] = {each: deque() for each in Priority}
         self._wake = asyncio.Event()
+        self._awaited = 0
+        self._last = 0
         self._closing = False
         self._task: asyncio.Task[None] | None = None
 
@@ -82,7 +90,8 @@ class Writer:
             raise StoreDown("the store is closed")
         future: asyncio.Future[Applied[Any]] = asyncio.get_running_loop().create_future()
         self._queues[priority].append(Work(app, actor, unit, priority, future))
-        self._wake.set()
+        if len(self._queues[Priority.CALLER]) >= self._awaited:
+            self._wake.set()
         return await future
 
     async def scrub(self) -> bool:
@@ -96,7 +105,10 @@ class Writer:
     async def _serve(self) -> None:
         try:
             while True:
+                if self._last >= _CROWD:
+                    await self._gather(self._last)
                 batch = self._take()
+                self._last = len(batch)
                 if batch:
                     await self._commit(batch)
                 elif self._closing:
@@ -111,6 +123,21 @@ class Writer:
                     if not work.future.done():
                         work.future.set_exception(StoreDown("the store is closed"))
                 queue.clear()
+
+    async def _gather(self, size: int) -> None:
+        """Wait for callers to be as many as in the last commit, but not long.
+
+        A large commit costs little more than a small one, and whoever was answered
+        together tends to come back together. A caller who is alone never waits here.
+        """
+        if self._closing or len(self._queues[Priority.CALLER]) >= size:
+            return
+        self._awaited = size
+        self._wake.clear()
+        timer = asyncio.get_running_loop().call_later(_GATHER, self._wake.set)
+        await self._wake.wait()
+        timer.cancel()
+        self._awaited = 0
 
     def _take(self) -> list[Work]:
         """The next batch: callers, then a few jobs when callers are there."""
