@@ -15,9 +15,11 @@ In a `text` block a time stands for any time, `…` for an id or a number, and a
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import selectors
+import signal
 import socket
 import subprocess
 import sys
@@ -29,8 +31,8 @@ from types import TracebackType
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-PORT = ":7070"
-"""What pages say; the tests take a free port in its place."""
+PORTS = (":7070", ":7443")
+"""What pages say; the tests take free ports in their place."""
 PATIENCE = 60.0
 """Seconds that one block may take."""
 
@@ -144,7 +146,11 @@ class Terminal:
         with selectors.DefaultSelector() as ready:
             ready.register(self._shell.stdout, selectors.EVENT_READ)
             while not printed.endswith(end.encode()):
-                assert ready.select(until - time.monotonic()), f"no end:\n{printed.decode()}"
+                if not ready.select(0.1):
+                    alive = self._shell.poll() is None
+                    assert alive, f"a command failed:\n{printed.decode()}"
+                    assert time.monotonic() < until, f"no end:\n{printed.decode()}"
+                    continue
                 more = os.read(self._shell.stdout.fileno(), 65_536)
                 assert more, f"a command failed:\n{printed.decode()}"
                 printed += more
@@ -160,10 +166,8 @@ class Terminal:
             self._shell.wait(10)
         finally:
             self._shell.stdout.close()
-            try:
-                os.killpg(with_children, 9)
-            except ProcessLookupError:
-                pass
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(with_children, signal.SIGKILL)
 
 
 class Reader:
@@ -177,10 +181,10 @@ class Reader:
     def __init__(self, folder: Path, scratch: Path) -> None:
         self._folder = folder
         self._scratch = scratch
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = f":{free.getsockname()[1]}"
-        self._address = {"SOJOURN_LISTEN": f"127.0.0.1{self._port}"}
-        self._target = {"SOJOURN_TARGET": f"127.0.0.1{self._port}", "SOJOURN_OUTPUT": "table"}
+        self._ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+        ours = self._ports[PORTS[0]]
+        self._address = {"SOJOURN_LISTEN": f"127.0.0.1{ours}"}
+        self._target = {"SOJOURN_TARGET": f"127.0.0.1{ours}", "SOJOURN_OUTPUT": "table"}
         self._terminal = Terminal(folder, **self._address, **self._target)
         self._server: subprocess.Popen[bytes] | None = None
         self._printed: str | None = None
@@ -222,7 +226,9 @@ class Reader:
         self._all_is_shown()
         if block.not_run:
             return False
-        script = block.text.replace(PORT, self._port)
+        script = block.text
+        for said, taken in self._ports.items():
+            script = script.replace(said, taken)
         self._saved -= {name for name in self._saved if re.search(_uses(name), script, re.MULTILINE)}
         match block.language:
             case "python" if name := _FILE.match(script):
@@ -241,7 +247,9 @@ class Reader:
 
     def _type(self, script: str) -> None:
         printed = self._terminal.run(script, self._scratch / "block.sh")
-        self._printed = printed.replace(self._port, PORT) or None
+        for said, taken in self._ports.items():
+            printed = printed.replace(taken, said)
+        self._printed = printed or None
 
     def _all_is_shown(self) -> None:
         said, self._printed = self._printed, None
@@ -275,6 +283,13 @@ class Reader:
         except subprocess.TimeoutExpired:
             self._server.kill()
             return self._server.wait()
+
+
+def free_ports(count: int) -> list[str]:
+    """Ports that nobody has now, as an address ends: `:40123`."""
+    with contextlib.ExitStack() as held:
+        taken = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [f":{each.getsockname()[1]}" for each in taken]
 
 
 def _uses(name: str) -> str:
