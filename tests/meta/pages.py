@@ -39,7 +39,7 @@ PATIENCE = 60.0
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _NOT_RUN = re.compile(r"^\*Not run by the tests: ([^*]+)\.\*\n+\Z", re.MULTILINE)
 _FILE = re.compile(r"# (\w+\.py)\n")
-_TIME = re.compile(r"\d{4}\\?-\d\d\\?-\d\d(?:\\? |T)\d\d:\d\d:\d\d")
+_TIME = re.compile(r"(?:\d{4}\\?-\d\d\\?-\d\d(?:\\? |T))?\d\d:\d\d:\d\d")
 _LEFT_OUT = r"[0-9A-Za-z_.:+=/-]+"
 
 
