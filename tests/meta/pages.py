@@ -15,6 +15,7 @@ In a `text` block a time stands for any time, `…` for an id or a number, and a
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import re
@@ -24,10 +25,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+
+import sojourn
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -55,7 +58,7 @@ class Block:
 
 
 def blocks(text: str) -> list[Block]:
-    """Return the fenced blocks of a page, in order."""
+    """Return the fenced blocks of a page, in order; each must begin at the margin."""
     found = []
     for fence in _FENCE.finditer(text):
         before = text[: fence.start()]
@@ -68,6 +71,7 @@ def blocks(text: str) -> list[Block]:
                 " ".join(marker[1].split()) if marker else "",
             )
         )
+    assert len(re.findall(r"^ *(?:```|~~~)", text, re.MULTILINE)) == 2 * len(found)
     return found
 
 
@@ -371,3 +375,51 @@ def reachable(start: Path) -> set[Path]:
                 if target.exists() and target.is_file():
                     ahead.append(target)
     return found
+
+
+# --- a load, for pages that say what holds under one --------------------------------------------
+
+
+class Load:
+    """Appends numbers to a session of its own, one after another, and counts the answers.
+
+    Args:
+        client: Where.
+        name: The session's id.
+    """
+
+    def __init__(self, client: sojourn.AsyncClient, name: str) -> None:
+        self._client = client
+        self.name = name
+        self.acknowledged = 0
+
+    async def write(self) -> None:
+        """Write until cancelled."""
+        while True:
+            message = sojourn.NewMessage("user", str(self.acknowledged))
+            await self._client.messages.append(self.name, message, create_if_missing=True)
+            self.acknowledged += 1
+
+
+@contextlib.asynccontextmanager
+async def running(writers: Iterable[Callable[[], Awaitable[None]]]) -> AsyncIterator[None]:
+    """Let writers write while a block runs."""
+    tasks = [asyncio.ensure_future(write()) for write in writers]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait until something holds."""
+    async with asyncio.timeout(PATIENCE):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
+async def run_beside(script: str, folder: Path) -> str:
+    """Run a script, as `shell` does, while this event loop goes on."""
+    return await asyncio.to_thread(shell, script, folder)
