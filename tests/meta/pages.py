@@ -10,7 +10,7 @@ A page is run in one folder, with one terminal. In a page, a fenced block is
 - `text` after a block that was run: what that block printed, all of it;
 - anything else, or any block under a line `*Not run by the tests: … .*`: not run.
 
-In a `text` block a time stands for any time, `…` for an id or a number, and a line `…` for any lines.
+In a `text` block a time stands for any time, `…` for an id or a number, a line `…` for any lines.
 """
 
 from __future__ import annotations
@@ -233,7 +233,9 @@ class Reader:
         script = block.text
         for said, taken in self._ports.items():
             script = script.replace(said, taken)
-        self._saved -= {name for name in self._saved if re.search(_uses(name), script, re.MULTILINE)}
+        self._saved -= {
+            name for name in self._saved if re.search(_uses(name), script, re.MULTILINE)
+        }
         match block.language:
             case "python" if name := _FILE.match(script):
                 (self._folder / name[1]).write_text(script, encoding="utf-8")
@@ -411,13 +413,6 @@ async def running(writers: Iterable[Callable[[], Awaitable[None]]]) -> AsyncIter
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Wait until something holds."""
-    async with asyncio.timeout(PATIENCE):
-        while not holds():
-            await asyncio.sleep(0.01)
 
 
 async def run_beside(script: str, folder: Path) -> str:
