@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from sojourn_server.domain.clock import Clock, Nanos
 from sojourn_server.store.base import Precede, Priority, SessionRow, StoreDown, StoreFull
+from sojourn_server.store.sqlite.connection import BUSY_PATIENCE
 from sojourn_server.store.sqlite.content import Slab
 from sojourn_server.store.sqlite.errors import as_failure
 from sojourn_server.store.sqlite.hot import Key, Published
@@ -44,6 +45,9 @@ _RECENT: Final = 4_096
 
 _MOST_FRAMES: Final = 16_000
 """A WAL of so many pages (64 MiB) is emptied, not only copied."""
+
+_READERS_PATIENCE: Final = 25
+"""How long emptying the WAL waits for readers, in milliseconds: ours take 10 at most."""
 
 _PAGES_PER_UNIT: Final = 12
 """Pages a unit writes beside its content, about; what the WAL grows by."""
@@ -299,7 +303,12 @@ class Committer:
             sqlite3.Error: The disk failed or is full; nothing is lost.
         """
         if truncate:
-            busy, frames, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            # It waits for readers, and the writes wait for it.
+            connection.execute(f"PRAGMA busy_timeout = {_READERS_PATIENCE:d}")
+            try:
+                busy, frames, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                connection.execute(f"PRAGMA busy_timeout = {BUSY_PATIENCE:d}")
             complete = busy == 0 and frames == 0
         else:
             busy, frames, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()

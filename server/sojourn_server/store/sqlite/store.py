@@ -16,6 +16,7 @@ from sojourn_server.store.sqlite.connection import (
     SYNCHRONOUS,
     Connection,
     check_place,
+    make_private,
     open_reader,
     open_writer,
     why_unusable,
@@ -93,6 +94,7 @@ class SqliteStore:
         check_place(self._path)
         self._lock.acquire()
         try:
+            make_private(self._path)
             await self._writer.start()
             await self._readers.start()
         except BaseException as error:
@@ -116,13 +118,16 @@ class SqliteStore:
         self._lock.release()
 
     async def _open_writer(self) -> Connection:
-        def prepare(connection: sqlite3.Connection) -> None:
+        def check(connection: sqlite3.Connection) -> None:
             if not self._keys:  # not when the writer only comes back after a failure
                 schema.check(connection, str(self._path))
+
+        def prepare(connection: sqlite3.Connection) -> None:
+            if not self._keys:
                 schema.migrate(connection)
                 self._keys = schema.token_keys(connection)
 
-        return await open_writer(self._path, self._synchronous, prepare)
+        return await open_writer(self._path, self._synchronous, check, prepare)
 
     async def apply(
         self,

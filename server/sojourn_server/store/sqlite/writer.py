@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -32,6 +33,9 @@ _JOBS_BESIDE_CALLERS: Final = 8
 _SCRUB_TRIES: Final = 4
 _SCRUB_PAUSE: Final = 0.01
 """Seconds between two tries to empty the WAL while a reader is using it."""
+_HINDERED: Final = 1.0
+"""After tries that a reader made fail, for how long nobody tries that need not, in seconds:
+each holds up the writes that wait."""
 
 Reopen = Callable[[], Awaitable[Connection]]
 
@@ -56,6 +60,7 @@ class Writer:
         self._wake = asyncio.Event()
         self._awaited = 0
         self._last = 0
+        self._hindered_until = 0.0
         self._closing = False
         self._task: asyncio.Task[None] | None = None
 
@@ -96,6 +101,8 @@ class Writer:
 
     async def scrub(self) -> bool:
         """Make sure that nothing overwritten is left in the files; False when readers hinder it."""
+        if self._is_hindered:
+            return not self._committer.unscrubbed
         if self._committer.unscrubbed:
             return (await self.submit("", "", _wait_for_scrub, Priority.JOB)).scrubbed
         return True
@@ -183,12 +190,18 @@ class Writer:
 
     async def _scrub(self) -> bool:
         """Empty the WAL, with a few tries; whether that worked."""
-        for number in range(_SCRUB_TRIES):
+        for number in range(1 if self._is_hindered else _SCRUB_TRIES):
             if number:
                 await asyncio.sleep(_SCRUB_PAUSE)
             if not self._committer.unscrubbed or await self._checkpoint(truncate=True):
                 return True
+        self._hindered_until = time.monotonic() + _HINDERED
         return False
+
+    @property
+    def _is_hindered(self) -> bool:
+        """Whether a reader, of another process it must be, has just kept the WAL in use."""
+        return time.monotonic() < self._hindered_until
 
     async def _checkpoint(self, *, truncate: bool) -> bool:
         if self._connection is None:
