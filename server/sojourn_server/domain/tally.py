@@ -18,7 +18,7 @@ class Spread:
     __slots__ = ("bounds", "counts", "total")
 
     def __init__(self, bounds: Sequence[float]) -> None:
-        self.bounds = tuple(bounds)
+        self.bounds = tuple(float(bound) for bound in bounds)
         self.counts = [0] * (len(self.bounds) + 1)
         """How many values lie up to each bound and above the one before; the last: above all."""
         self.total = 0.0
