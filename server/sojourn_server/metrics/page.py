@@ -6,11 +6,16 @@ That thread only reads numbers that the event loop has left; it never asks the s
 from __future__ import annotations
 
 import asyncio
+import socket
+import sys
+import threading
 from collections.abc import Iterator, Sequence
+from socketserver import ThreadingMixIn
 from typing import Any, Final
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import msgspec
-from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -18,6 +23,7 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
+from sojourn_server import logs
 from sojourn_server.domain.tally import Spread
 from sojourn_server.metrics import table
 from sojourn_server.metrics.calls import Calls
@@ -25,6 +31,13 @@ from sojourn_server.metrics.server import Look, ServerMetrics
 from sojourn_server.metrics.table import METRICS, Metric
 from sojourn_server.settings import Address
 from sojourn_server.store.stats import Rows, StoreStats
+
+PATIENCE: Final = 10.0
+"""How long a reader may say nothing, in seconds."""
+POLL: Final = 0.1
+"""How long the end of the thread may take, in seconds."""
+
+_log = logs.Log("metrics")
 
 Family = Any
 """One of the library's families, which share no type with `add_metric`."""
@@ -139,17 +152,39 @@ def _of_look(look: Look) -> Iterator[Family]:
     yield _one(table.TURNS_WAITING, look.turns_waiting)
 
 
+class _Handler(WSGIRequestHandler):
+    timeout = PATIENCE
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
+        """Say nothing of each reading."""
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+        """Keep the trace of a reader that went away off stderr, where log lines are JSON."""
+        _log.debug("reading of metrics failed", **logs.fault(sys.exc_info()[1] or Exception()))
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
 class Page:
     """Serves the page over HTTP, in a thread. Made by `serve`."""
 
-    def __init__(self, server: Any, thread: Any, address: Address) -> None:
-        self._server = server
-        self._thread = thread
+    def __init__(self, server: WSGIServer, address: Address) -> None:
         self.address = address
         """Where it listens."""
+        self._server = server
+        self._thread = threading.Thread(
+            target=server.serve_forever, args=(POLL,), name="metrics", daemon=True
+        )
+        self._thread.start()
 
     async def close(self) -> None:
-        """Stop, and wait for the thread. Takes half a second at most."""
+        """Stop, and wait for the thread; readings that are under way are left to theirs."""
         await asyncio.to_thread(self._server.shutdown)
         await asyncio.to_thread(self._thread.join)
         self._server.server_close()
@@ -168,8 +203,11 @@ async def serve(metrics: ServerMetrics, address: Address) -> Page:
     registry = CollectorRegistry()
     registry.register(PageCollector(metrics))
     ProcessCollector(registry=registry)
+
+    def bind() -> WSGIServer:
+        kind = _Server6 if ":" in address.host else _Server
+        return make_server(address.host, address.port, make_wsgi_app(registry), kind, _Handler)
+
     # In a thread, because it asks for the host's name, which may take a while.
-    server, thread = await asyncio.to_thread(
-        start_http_server, address.port, address.host, registry
-    )
-    return Page(server, thread, Address(address.host, server.server_port))
+    server = await asyncio.to_thread(bind)
+    return Page(server, Address(address.host, server.server_port))

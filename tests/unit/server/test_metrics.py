@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import sqlite3
-import subprocess
-import sys
-import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -20,21 +16,19 @@ from prometheus_client.openmetrics import parser as openmetrics
 
 import sojourn
 from sojourn import errors
-from sojourn_server import logs
-from sojourn_server.app import CannotListen, RunningServer, start
+from sojourn_server.app import RunningServer, start
 from sojourn_server.domain.clock import WallClock
 from sojourn_server.domain.tally import Spread
 from sojourn_server.metrics import server as looks
 from sojourn_server.metrics.page import PageCollector
 from sojourn_server.metrics.table import METRICS, conflicts, reference
-from sojourn_server.settings import Settings
 from sojourn_server.store.base import StoreDown
 from sojourn_server.store.sqlite import SqliteStore
 from sojourn_server.store.sqlite.committer import Committer
 from sojourn_server.store.stats import Rows, StoreStats
+from tests.unit.server.scrape import Sample, fetch, page, samples, settings_in, until, value
 from tools import gen_docs
 
-Sample = tuple[str, tuple[tuple[str, str], ...]]
 TENANTS = {
     "app": "canary-app",
     "user": "canary-user",
@@ -51,15 +45,6 @@ TENANTS = {
 }
 
 
-def settings_in(folder: Path, **values: Any) -> Settings:
-    given = {
-        "listen": "127.0.0.1:0",
-        "metrics_listen": "127.0.0.1:0",
-        "store": f"sqlite:///{folder}/s.db",
-    }
-    return Settings(**{**given, **values})
-
-
 @pytest.fixture
 async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RunningServer]:
     monkeypatch.setattr(looks, "PERIOD", 0.02)
@@ -73,47 +58,6 @@ async def client(server: RunningServer) -> AsyncIterator[sojourn.AsyncClient]:
     app, actor = TENANTS["app"], TENANTS["actor"]
     async with sojourn.connect(server.target, app=app, actor=actor) as made:
         yield made
-
-
-def fetch(port: int, accept: str = "text/plain") -> str:
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/metrics", headers={"Accept": accept})
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        text: str = answer.read().decode()
-    return text
-
-
-async def page(server: RunningServer) -> str:
-    """The page, read by another thread, as Prometheus would."""
-    assert server.metrics_port is not None
-    return await asyncio.to_thread(fetch, server.metrics_port)
-
-
-def samples(text: str) -> dict[Sample, float]:
-    return {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in parser.text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-
-
-def value(found: dict[Sample, float], name: str, **labels: str) -> float:
-    """The sum of a metric's samples that have these labels."""
-    return sum(
-        number
-        for (each, has), number in found.items()
-        if each == name and labels.items() <= dict(has).items()
-    )
-
-
-async def until(server: RunningServer, condition: Any) -> dict[Sample, float]:
-    """The samples as soon as they fulfil a condition."""
-    found: dict[Sample, float] = {}
-    for _ in range(300):
-        found = samples(await page(server))
-        if condition(found):
-            return found
-        await asyncio.sleep(0.02)
-    raise AssertionError(f"it never came to hold: {found}")
 
 
 @contextlib.contextmanager
@@ -153,88 +97,6 @@ async def live_through(client: sojourn.AsyncClient) -> None:
     await client.sessions.delete(session.ref)
     with pytest.raises(errors.SessionNotFoundError):
         await client.sessions.get(session.ref)
-
-
-# --- the port --------------------------------------------------------------------------------
-
-
-async def test_without_the_setting_there_is_no_port(tmp_path: Path) -> None:
-    running = await start(settings_in(tmp_path, metrics_listen=None))
-    assert running.metrics_port is None
-    await running.stop(0)
-
-
-def test_without_the_setting_nothing_of_it_is_imported(tmp_path: Path) -> None:
-    program = (
-        "import asyncio, sys\n"
-        "from sojourn_server.app import start\n"
-        "from sojourn_server.settings import Settings\n"
-        "async def main():\n"
-        f"    settings = Settings(listen='127.0.0.1:0', store='sqlite:///{tmp_path}/s.db')\n"
-        "    await (await start(settings)).stop(0)\n"
-        "asyncio.run(main())\n"
-        "assert 'prometheus_client' not in sys.modules\n"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True)
-
-
-async def test_a_stopped_server_has_left_its_metrics_port(tmp_path: Path) -> None:
-    running = await start(settings_in(tmp_path))
-    port = running.metrics_port
-    assert port is not None
-    await page(running)
-    await running.stop(0)
-    with pytest.raises(OSError, match="refused"):
-        await asyncio.to_thread(fetch, port)
-
-
-async def test_a_taken_port_fails_with_a_sentence_and_frees_everything(
-    server: RunningServer, tmp_path: Path
-) -> None:
-    folder = tmp_path / "other"
-    folder.mkdir()
-    taken = f"127.0.0.1:{server.metrics_port}"
-    with pytest.raises(CannotListen, match=f"cannot listen on {taken}: Address already in use"):
-        await start(settings_in(folder, metrics_listen=taken))
-    again = await start(settings_in(folder))
-    await again.stop(0)
-
-
-async def test_the_port_of_the_calls_is_no_port_for_metrics(
-    server: RunningServer, tmp_path: Path
-) -> None:
-    port = server.port
-    await server.stop(0)
-    both = f"127.0.0.1:{port}"
-    with pytest.raises(CannotListen, match="already in use"):
-        await start(settings_in(tmp_path, listen=both, metrics_listen=both))
-    again = await start(settings_in(tmp_path, listen=both))
-    await again.stop(0)
-
-
-async def test_the_start_is_logged_with_the_port(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(logs.Log, "sink", logs._logger("info", "json"))
-    running = await start(settings_in(tmp_path))
-    await running.stop(0)
-    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    (started,) = [line for line in lines if line["event"] == "started"]
-    assert started["metrics"] == f"127.0.0.1:{running.metrics_port}"
-
-
-async def test_a_reading_does_not_hold_up_calls(
-    server: RunningServer, client: sojourn.AsyncClient
-) -> None:
-    """A reader that says nothing more holds its own thread and nobody else's."""
-    _, writer = await asyncio.open_connection("127.0.0.1", server.metrics_port)
-    writer.write(b"GET /metrics HTTP/1.1\r\n")
-    await writer.drain()
-    async with asyncio.timeout(5):
-        await client.sessions.create("s")
-        await page(server)
-    writer.close()
-    await writer.wait_closed()
 
 
 # --- what is on the page ---------------------------------------------------------------------
