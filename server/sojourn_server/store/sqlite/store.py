@@ -197,7 +197,8 @@ class SqliteStore:
 
 def _sizes(path: Path) -> dict[str, int]:
     """The bytes that the files of a database have."""
-    sizes = {"database": path.stat().st_size, "wal": 0}
-    with contextlib.suppress(FileNotFoundError):
-        sizes["wal"] = Path(f"{path}-wal").stat().st_size
+    sizes = {"database": 0, "wal": 0}
+    for part, name in (("database", path), ("wal", Path(f"{path}-wal"))):
+        with contextlib.suppress(FileNotFoundError):
+            sizes[part] = name.stat().st_size
     return sizes
