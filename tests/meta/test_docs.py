@@ -48,7 +48,7 @@ PROTOS: tuple[FileDescriptor, ...] = tuple(
         turn_service_pb2,
     )
 )
-BLOCKS = {"tutorial": 30, "back-up": 8, "embed": 8, "operate": 7, "upgrade": 2}
+BLOCKS = {"tutorial": 30, "back-up": 8, "embed": 8, "operate": 8, "upgrade": 2}
 """How many blocks of each page are run: a page that loses them shall not pass unseen."""
 
 NEEDS = {"operate": ("openssl",), "back-up": ("sqlite3",), "upgrade": ("sqlite3",)}

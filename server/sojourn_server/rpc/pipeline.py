@@ -14,7 +14,7 @@ import itertools
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Protocol
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -58,6 +58,23 @@ _COUNT: Final = itertools.count()
 _log = logs.Log("rpc")
 
 
+class Observer(Protocol):
+    """Is told of the calls of one method."""
+
+    def begun(self) -> None:
+        """A call has come."""
+        ...
+
+    def ended(self, outcome: str, seconds: float) -> None:
+        """It is over.
+
+        Args:
+            outcome: `OK`, `CANCELLED` or the reason of its refusal.
+            seconds: How long it took.
+        """
+        ...
+
+
 class Pipeline:
     """Serves calls, and knows which are being served.
 
@@ -66,15 +83,23 @@ class Pipeline:
         sealer: Its keyed hash tells payloads apart.
         request_bytes: The most that one request may be.
         log_calls: Whether every call gets a line at level debug.
+        observe: Makes the observer of a method; None: nobody observes.
     """
 
     def __init__(
-        self, *, rules: Rules, sealer: Sealer, request_bytes: int, log_calls: bool = False
+        self,
+        *,
+        rules: Rules,
+        sealer: Sealer,
+        request_bytes: int,
+        log_calls: bool = False,
+        observe: Callable[[Method], Observer] | None = None,
     ) -> None:
         self._rules = rules
         self._sealer = sealer
         self._request_bytes = request_bytes
         self._log_calls = log_calls
+        self._observe = observe
         self._running: set[asyncio.Task[Any]] = set()
         self._evicted: set[asyncio.Task[Any]] = set()
         self._idle = asyncio.Event()
@@ -138,6 +163,7 @@ class Pipeline:
         parse: Callable[[bytes], Any] = method.request.FromString
         name, has_request_id = method.name, method.has_request_id
         new_work = name in NEW_WORK
+        observer = None if self._observe is None else self._observe(method)
 
         async def serve(raw: bytes, context: Context) -> bytes:
             correlation_id = _correlation_id()
@@ -147,6 +173,8 @@ class Pipeline:
             assert task is not None
             self._running.add(task)
             outcome = "CANCELLED"
+            if observer is not None:
+                observer.begun()
             try:
                 try:
                     if self._held is not None:
@@ -175,6 +203,8 @@ class Pipeline:
                 await _abort(context, refusal, correlation_id)
             finally:
                 self._leave(task)
+                if observer is not None:
+                    observer.ended(outcome, time.monotonic() - begin)
                 if self._log_calls:
                     _log_call(name, outcome, begin)
 
@@ -241,9 +271,13 @@ class Pipeline:
 
     def _missing(self, method: Method) -> grpc.RpcMethodHandler[Any, Any]:
         """Answers a method of the contract that this release does not have."""
+        observer = None if self._observe is None else self._observe(method)
 
         async def refuse(_: bytes | AsyncIterator[bytes], context: Context) -> None:
             refusal = draining() if self.draining else not_implemented(method.name)
+            if observer is not None:
+                observer.begun()
+                observer.ended(refusal.reason.value, 0.0)
             await _abort(context, refusal, _correlation_id())
 
         if method.requests_stream:

@@ -29,6 +29,7 @@ OTHER: dict[str, tuple[str, Any]] = {
     "listen": ("localhost:1", "localhost:1"),
     "store": ("sqlite:////x.db", "sqlite:////x.db"),
     "port_file": ("/p", Path("/p")),
+    "metrics_listen": ("localhost:2", "localhost:2"),
     "insecure": ("true", True),
     "tls_cert": ("/c", Path("/c")),
     "tls_key": ("/k", Path("/k")),

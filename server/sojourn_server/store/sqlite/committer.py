@@ -28,6 +28,7 @@ from sojourn_server.store.sqlite.queries import QUERIES
 from sojourn_server.store.sqlite.read_tx import AppEntry, Apps
 from sojourn_server.store.sqlite.units import drive
 from sojourn_server.store.sqlite.write_tx import SqliteTx
+from sojourn_server.store.stats import Rows
 
 Unit = Callable[[SqliteTx], Awaitable[Any]]
 
@@ -129,6 +130,12 @@ class Committer:
         # Nobody else writes, so what was written last is what is in the file.
         self._recent: OrderedDict[Key, SessionRow | None] = OrderedDict()
         self._units = 0
+        self._adding = Rows()
+        self._removing = Rows()
+        self.added = Rows()
+        """Rows committed since the start."""
+        self.removed = Rows()
+        """Rows whose removal was committed since the start."""
         self.published: Published | None = None
         """What the last commit has changed; None when it failed."""
 
@@ -187,6 +194,7 @@ class Committer:
         self._guarded = guarded
         self._touched.clear()
         self._written = {}
+        self._adding, self._removing = Rows(), Rows()
         connection.execute("BEGIN IMMEDIATE")
         self._now = self._clock.now()
         if self._stale or len(self._apps) > _APPS:
@@ -216,6 +224,8 @@ class Committer:
         connection.execute("COMMIT")
         heads = {name: entry.head for name, entry in self._touched.items()}
         self.published = Published(self._written, heads)
+        self.added.add(self._adding)
+        self.removed.add(self._removing)
         self._units += done
         return done
 
@@ -257,6 +267,8 @@ class Committer:
                     self._apps[work.app] = self._touched[work.app] = tx.own
                 if tx.written:
                     self._keep(tx.written)
+                self._adding.add(tx.added)
+                self._removing.add(tx.removed)
                 work.value, work.revision = value, revision
                 return tx
         raise RuntimeError("units keep asking for another one first")

@@ -46,6 +46,7 @@ from sojourn_server.store.sqlite.rows import (
     parent_blob,
     uid_blob,
 )
+from sojourn_server.store.stats import Rows
 
 _NONCE_BYTES: Final = 8
 _ERASED_AT_ONCE: Final = 8 * 1024 * 1024
@@ -100,6 +101,8 @@ class SqliteTx(SqliteReadTx):
         """Whether the answer waits for a scrub."""
         self.left_over = False
         """Whether something to be erased is left for `purge`."""
+        self.added = Rows()
+        self.removed = Rows()
 
     # --- what the writer asks ---
 
@@ -109,6 +112,8 @@ class SqliteTx(SqliteReadTx):
         if revision is None:
             entry = self._entry(self._name)
             revision = 0 if entry is None else entry.head
+        self.added.changes = self.logged
+        self.added.requests = len(self._requests)
         for record in self._requests.values():
             key = record.key
             self._write(
@@ -213,6 +218,7 @@ class SqliteTx(SqliteReadTx):
                 raise KeyTaken("a session with this key exists") from None
             raise
         own.created = create_order
+        self.added.sessions += 1
         for key, value in session.labels.items():
             self._write(QUERIES.label_insert, (key, value, pk))
         return self._written(SessionRow(pk, create_order, session))
@@ -274,6 +280,7 @@ class SqliteTx(SqliteReadTx):
     async def delete_session(self, row: SessionRow) -> None:
         """See `Tx`."""
         self._write(QUERIES.session_delete, (row.pk,))
+        self.removed.sessions += 1
         self.written[key_of(row)] = None
         for key, value in row.session.labels.items():
             self._write(QUERIES.label_delete, (key, value, row.pk))
@@ -292,6 +299,7 @@ class SqliteTx(SqliteReadTx):
             if is_taken(error):
                 raise KeyTaken("the session holds a message with this id") from None
             raise
+        self.added.messages += len(messages)
 
     def _make_way(self, row: SessionRow, message_id: str) -> None:
         """Purge a removed message whose row would be in the way of a new one's id."""
@@ -299,11 +307,13 @@ class SqliteTx(SqliteReadTx):
         if found is not None and is_removed(row, found[1]):
             self._erase(found[7])
             self._write(QUERIES.message_delete, (row.pk, found[1]))
+            self.removed.messages += 1
 
     async def remove_messages(self, row: SessionRow, messages: Sequence[Message]) -> None:
         """See `Tx`."""
         for message in messages:
             self._write(QUERIES.message_delete, (row.pk, message.sequence))
+        self.removed.messages += len(messages)
 
     async def purge_messages(self, row: SessionRow, low: int, high: int, limit: int) -> bool:
         """See `Tx`."""
@@ -329,6 +339,7 @@ class SqliteTx(SqliteReadTx):
                 break
         if count:
             self._write(QUERIES.messages_delete, (session_pk, low, rows[count - 1][0]))
+            self.removed.messages += count
         if count < min(len(rows), limit):
             return count, False
         if count < limit:
@@ -459,6 +470,7 @@ class SqliteTx(SqliteReadTx):
             count += 1
             if size >= _ERASED_AT_ONCE:
                 break
+        self.removed.requests += count
         return count
 
     async def beat(self) -> None:

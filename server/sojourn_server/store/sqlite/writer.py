@@ -12,11 +12,13 @@ from functools import partial
 from typing import Any, Final
 
 from sojourn_server.domain.clock import Clock
+from sojourn_server.domain.tally import Spread
 from sojourn_server.store.base import Applied, Priority, StoreDown
 from sojourn_server.store.sqlite.committer import Committer, Unit, Work
 from sojourn_server.store.sqlite.connection import Connection
 from sojourn_server.store.sqlite.hot import Hot
 from sojourn_server.store.sqlite.write_tx import SqliteTx
+from sojourn_server.store.stats import COMMIT_SECONDS, COMMIT_UNITS, Rows
 
 _CHECKPOINT_PAGES: Final = 4_000
 """A WAL that has grown by so many pages (16 MiB) is copied into the database."""
@@ -63,6 +65,26 @@ class Writer:
         self._hindered_until = 0.0
         self._closing = False
         self._task: asyncio.Task[None] | None = None
+        self.commit_seconds = Spread(COMMIT_SECONDS)
+        """How long each commit took that succeeded."""
+        self.commit_units = Spread(COMMIT_UNITS)
+        """How many units it carried."""
+        self.commits_failed = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many units wait for a commit."""
+        return sum(len(queue) for queue in self._queues.values())
+
+    @property
+    def added(self) -> Rows:
+        """Rows that were committed."""
+        return self._committer.added
+
+    @property
+    def removed(self) -> Rows:
+        """Rows whose removal was committed."""
+        return self._committer.removed
 
     async def start(self) -> None:
         """Open the connection, scrub what a crash may have left, and begin to serve."""
@@ -162,6 +184,7 @@ class Writer:
 
     async def _commit(self, batch: list[Work]) -> None:
         self._hot.commit_begins()
+        begin = time.monotonic()
         try:
             if self._connection is None:
                 self._connection = await self._reopen()
@@ -169,6 +192,7 @@ class Writer:
             done = await self._connection.run(partial(self._committer.commit, batch=batch))
         except Exception as error:  # noqa: BLE001 - the writer must outlive every failure
             self._hot.commit_ends(None)
+            self.commits_failed += 1
             failure = StoreDown(f"the database cannot be reached: {error}")
             failure.__cause__ = error
             _answer_error(batch, failure)
@@ -176,6 +200,11 @@ class Writer:
             return
         # Before anybody is answered: who was, reads at least this.
         self._hot.commit_ends(self._committer.published)
+        if self._committer.published is None:
+            self.commits_failed += 1
+        else:
+            self.commit_seconds.add(time.monotonic() - begin)
+            self.commit_units.add(done)
         for work in reversed(batch[done:]):
             self._queues[work.priority].appendleft(work)
         batch = batch[:done]
