@@ -302,6 +302,20 @@ async def test_who_is_alone_never_waits_for_company(
     assert watched.sizes == [1] * 5
 
 
+async def test_nobody_waits_for_jobs_to_come_again(
+    store: SqliteStore, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "_GATHER", 3_600.0)
+
+    async def nothing(tx: Tx) -> None:
+        await tx.head(APP)
+
+    for number in range(3):
+        jobs = [store.apply(APP, ACTOR, nothing, Priority.JOB) for _ in range(4 * _CROWD)]
+        await asyncio.gather(create(store, a_session(f"s-{number}")), *jobs)
+    assert sum(watched.sizes) == 3 * (4 * _CROWD + 1)
+
+
 async def test_closing_waits_for_no_crowd(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -137,7 +137,7 @@ class Writer:
                 if self._last >= _CROWD:
                     await self._gather(self._last)
                 batch = self._take()
-                self._last = len(batch)
+                self._last = sum(work.priority is Priority.CALLER for work in batch)
                 if batch:
                     await self._commit(batch)
                 elif self._closing:
