@@ -15,7 +15,7 @@ import msgspec
 
 from sojourn_server.domain.model import ScopeState, Session
 from sojourn_server.store.base import LoggedChange
-from sojourn_server.store.sqlite.rows import held_of
+from sojourn_server.store.rows import held_of
 
 
 def without_touches(session: Session | None) -> Session | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from importlib import resources
 from typing import Final
 
+from sojourn_server.store import sqlfile
 from sojourn_server.store.base import StoreUnusable, TokenKey
 from sojourn_server.store.sqlite.queries import QUERIES
 
@@ -25,13 +25,7 @@ _SECRET_BYTES: Final = 32
 
 def migrations() -> list[tuple[int, str]]:
     """The numbered migrations, the oldest first."""
-    folder = resources.files(__package__).joinpath("migrations")
-    found = [
-        (int(entry.name.partition("_")[0]), entry.read_text(encoding="utf-8"))
-        for entry in folder.iterdir()
-        if entry.name.endswith(".sql")
-    ]
-    return sorted(found)
+    return sqlfile.migrations(__package__ or "")
 
 
 def statements(script: str) -> Iterator[str]:
