@@ -419,6 +419,30 @@ class Store(Protocol):
         ...
 
     @property
+    def engine_version(self) -> str:
+        """The release of the database engine; known once the store is open."""
+        ...
+
+    @property
+    def schema_version(self) -> int:
+        """The number of the schema that this server knows."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """What to call the database in a log: never a user or a password."""
+        ...
+
+    @property
+    def scrubs(self) -> bool:
+        """Whether all files are in the backend's hands, so that `scrubbed` can be true.
+
+        Where it is false, erased rows are gone for every reader at once, and from the
+        database's own files, log and copies when it sees fit.
+        """
+        ...
+
+    @property
     def token_keys(self) -> Sequence[TokenKey]:
         """The keys for tokens, the current one first."""
         ...

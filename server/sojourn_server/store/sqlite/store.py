@@ -74,9 +74,24 @@ class SqliteStore:
         return "sqlite"
 
     @property
-    def version(self) -> str:
-        """The version of the SQLite library."""
+    def engine_version(self) -> str:
+        """See `Store`."""
         return sqlite3.sqlite_version
+
+    @property
+    def schema_version(self) -> int:
+        """See `Store`."""
+        return schema.migrations()[-1][0]
+
+    @property
+    def place(self) -> str:
+        """See `Store`."""
+        return str(self._path)
+
+    @property
+    def scrubs(self) -> bool:
+        """See `Store`."""
+        return True
 
     @property
     def path(self) -> Path:
