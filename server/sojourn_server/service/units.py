@@ -167,7 +167,7 @@ class Units:
         Returns:
             Whether all that was erased is gone from the files.
         """
-        if not left_over:
+        if not left_over or not self.store.scrubs:
             return by_the_unit
         patience = time.monotonic() + SCRUB_PATIENCE
         while time.monotonic() < patience:

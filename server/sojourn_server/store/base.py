@@ -447,6 +447,16 @@ class Store(Protocol):
         """The keys for tokens, the current one first."""
         ...
 
+    async def versions(self) -> tuple[int, int]:
+        """The number of the schema that the database has (0: none), and the newest.
+
+        Looks without changing anything; the store need not be open.
+
+        Raises:
+            StoreUnusable: It cannot be used (S51).
+        """
+        ...
+
     async def open(self) -> None:
         """Open, migrate and recover.
 

@@ -120,12 +120,8 @@ class PostgresStore:
         self._writer.start()
         self._readers.start()
 
-    async def check(self) -> tuple[int, int]:
-        """The version of the database's schema (0: none), and the newest.
-
-        Raises:
-            StoreUnusable: It cannot be used.
-        """
+    async def versions(self) -> tuple[int, int]:
+        """See `Store`."""
         try:
             link = await self._first()
             try:

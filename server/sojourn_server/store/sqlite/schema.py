@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 from sojourn_server.store import sqlfile
@@ -66,6 +68,20 @@ def check(connection: sqlite3.Connection, path: str) -> None:
         found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
             raise StoreUnusable(f"{path} is damaged; restore it from a backup.")
+
+
+def version_of(path: Path) -> int:
+    """The version of a file; 0: there is none yet. Nothing is written.
+
+    Raises:
+        StoreUnusable: It must not be used.
+        sqlite3.Error: It cannot be read.
+    """
+    if not path.exists():
+        return 0
+    with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        check(connection, str(path))
+        return _pragma(connection, "user_version")
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -103,6 +103,15 @@ class SqliteStore:
         """See `Store`."""
         return self._keys
 
+    async def versions(self) -> tuple[int, int]:
+        """See `Store`."""
+        check_place(self._path)
+        try:
+            found = await asyncio.to_thread(schema.version_of, self._path)
+        except sqlite3.Error as error:
+            raise why_unusable(error, self._path) from None
+        return found, self.schema_version
+
     async def open(self) -> None:
         """See `Store`."""
         check_place(self._path)
