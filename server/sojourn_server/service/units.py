@@ -167,13 +167,13 @@ class Units:
         Returns:
             Whether all that was erased is gone from the files.
         """
-        if not left_over or not self.store.scrubs:
+        if not left_over:
             return by_the_unit
         patience = time.monotonic() + SCRUB_PATIENCE
         while time.monotonic() < patience:
             try:
                 if await self.store.purge(UNIT_ROWS):
-                    return True
+                    return self.store.scrubs
             except (StoreFull, StoreDown):
                 # What was asked for is committed, and only this is not done.
                 return False

@@ -261,7 +261,9 @@ class Batch:
         elif not tx.flushed and self._looks < _LOOKS_AHEAD and self._entry is not None:
             self._looks += 1
             later = self._works[self._works.index(work) + 1 :]
-            needs += self._look_ahead(later, self._entry)
+            ahead = self._look_ahead(later, self._entry)
+            # A query of a later unit must wait for what those before it have written.
+            needs += [need for need in ahead if not self._must_flush([need])]
         # What is found behind a mark may be the unit's own, and goes when it goes.
         await self._fetch(needs, tx.facts if tx.flushed else self._facts, careful=tx.careful)
 
