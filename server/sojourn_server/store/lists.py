@@ -57,7 +57,7 @@ def _in_create_order(shape: _Shape) -> tuple[str, set[str]]:
 def _in_other_order(shape: _Shape) -> tuple[str, set[str]]:
     """The same for a list in another order."""
     if shape.parent:
-        return "parent", set()
+        return "parent_any", set()
     if shape.user:
         by_id = shape.sort_by is SortBy.SESSION_ID
         return ("key" if by_id else "user_any"), {"user"}

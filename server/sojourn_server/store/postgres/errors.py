@@ -83,7 +83,10 @@ def breaks(error: BaseException) -> bool:
     """Whether a connection must not be used again after an error."""
     if not isinstance(error, psycopg.Error):
         return True
-    return error.sqlstate is None or error.sqlstate[:2] in {"08", "57", "58", "XX"}
+    if error.sqlstate is None:
+        # The others are the driver's own, about a value that cannot be sent.
+        return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    return error.sqlstate[:2] in {"08", "57", "58", "XX"}
 
 
 def why_unreachable(error: BaseException) -> str:

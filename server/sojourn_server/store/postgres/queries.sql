@@ -35,11 +35,13 @@ RELEASE SAVEPOINT unit
 -- name: settings
 -- Settings of a connection, or of one transaction behind a pool of connections that
 -- others use too. Plans must not hang on statistics: each statement has its index, and
--- without the other ways to read a table the planner takes it from the first row on.
+-- without the other ways to read a table, and without sorting where an index has the
+-- order, the planner takes it from the first row on.
 SELECT set_config('statement_timeout', %s, %s), set_config('lock_timeout', %s, %s),
   set_config('idle_in_transaction_session_timeout', %s, %s), set_config('enable_seqscan', 'off', %s),
   set_config('enable_bitmapscan', 'off', %s), set_config('enable_hashjoin', 'off', %s),
-  set_config('enable_mergejoin', 'off', %s), set_config('jit', 'off', %s)
+  set_config('enable_mergejoin', 'off', %s), set_config('jit', 'off', %s),
+  set_config('enable_sort', 'off', %s), set_config('enable_incremental_sort', 'off', %s)
 
 -- name: app_lock
 -- One app with its counters and the database's clock, read once the app's row is ours.
@@ -321,9 +323,19 @@ WHERE l.app_pk = %(app_pk)s AND l.key = %(key)s AND l.value = %(value)s AND l.pk
 SELECT s.pk, s.record FROM session AS s
 WHERE s.app_pk = %(app_pk)s AND s.parent = %(parent)s AND s.pk > %(low)s AND s.pk < %(high)s
 
+-- name: list_from_parent_any
+-- Source: the children of one session, to be sorted. OFFSET keeps the order from choosing
+-- an index of the whole app.
+SELECT s.pk, s.record FROM (
+  SELECT * FROM session
+  WHERE app_pk = %(app_pk)s AND parent = %(parent)s AND pk > %(low)s AND pk < %(high)s OFFSET 0
+) AS s WHERE true
+
 -- name: list_from_user_any
 -- Source: those of one user, to be sorted.
-SELECT s.pk, s.record FROM session AS s WHERE s.app_pk = %(app_pk)s AND s.user_id = %(user)s
+SELECT s.pk, s.record FROM (
+  SELECT * FROM session WHERE app_pk = %(app_pk)s AND user_id = %(user)s OFFSET 0
+) AS s WHERE true
 
 -- name: list_from_key
 -- Source: those of one user by session_id.

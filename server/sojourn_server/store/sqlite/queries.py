@@ -72,6 +72,7 @@ class Queries(NamedTuple):
     list_from_user: str
     list_from_label: str
     list_from_parent: str
+    list_from_parent_any: str
     list_from_user_any: str
     list_from_key: str
     list_from_name: str

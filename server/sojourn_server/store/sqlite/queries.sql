@@ -275,6 +275,11 @@ WHERE l.key = :key AND l.value = :value AND l.pk > :low AND l.pk < :high
 SELECT s.pk, s.record FROM session AS s INDEXED BY session_parent
 WHERE s.parent = :parent AND s.pk > :low AND s.pk < :high
 
+-- name: list_from_parent_any
+-- Source: the children of one session, to be sorted.
+SELECT s.pk, s.record FROM session AS s INDEXED BY session_parent
+WHERE s.parent = :parent AND s.pk > :low AND s.pk < :high
+
 -- name: list_from_user_any
 -- Source: those of one user, to be sorted.
 SELECT s.pk, s.record FROM session AS s INDEXED BY session_user WHERE s.app_pk = :app_pk AND s.user = :user
