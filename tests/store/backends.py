@@ -96,6 +96,8 @@ class PostgresBackend:
 
     def __init__(self, clock: Clock | None) -> None:
         self.dsn = postgres.server().take()
+        self.through = self.dsn
+        """Another way to the same database."""
         self._clock = clock
         self._opened: list[PostgresStore] = []
 
@@ -127,9 +129,13 @@ class PostgresBackend:
             yield what, PostgresStore(Options(make_conninfo(self.dsn, **given)))
         yield "no connection string", PostgresStore(Options("postgresql://[::1"))
 
-    async def close(self) -> None:
+    async def close_stores(self) -> None:
+        """Close every store that was opened, and keep the database."""
         for store in self._opened:
             await store.close()
+
+    async def close(self) -> None:
+        await self.close_stores()
         postgres.server().give(self.dsn)
 
 

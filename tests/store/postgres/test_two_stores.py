@@ -24,6 +24,7 @@ from tests.store.kit import (
     head,
     insert,
     log_of,
+    record_of,
     update,
 )
 
@@ -207,8 +208,5 @@ async def test_jobs_of_both_remove_each_record_once(stores: Stores) -> None:
         *(stores[n % 2].forget_requests(50, 10) for n in range(12))
     )
     assert sum(counts) == 50
-    left = [
-        await stores[0].read(lambda tx, n=n: tx.request(a_request(f"r-{n}").key)) for n in (49, 50)
-    ]  # type: ignore[misc]
-    assert left[0] is None
-    assert left[1] is not None
+    assert await record_of(stores[0], a_request("r-49").key) is None
+    assert await record_of(stores[0], a_request("r-50").key) is not None
