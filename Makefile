@@ -12,7 +12,7 @@ FILE ?=
 CHECKS := check-ruff check-format check-types check-imports check-buf check-stubs check-sync \
 	check-comments check-lengths check-docker check-api-docs check-docs \
 	check-cli-docs
-.PHONY: all help setup gen check $(CHECKS) test pytest demo bench faults lock clean
+.PHONY: all help setup gen check $(CHECKS) test pytest demo bench faults image smoke-image lock clean
 
 all: test ## check and test everything
 
@@ -117,6 +117,19 @@ faults: setup ## the tests that break things, at length (FAULTS_ARGS="kills=500 
 
 bench: setup ## measure (BENCH_ARGS="--quick --only echo get --out DIR --picture --profile get")
 	$(BIN)/python -m bench $(BENCH_ARGS)
+
+# ENGINE=, BASE= and BUILD_FLAGS= suit the machine: which engine, a mirror's base, a proxy.
+IMAGE ?= sojourn:dev
+ENGINE ?=
+BASE ?=
+BUILD_FLAGS ?=
+
+image: ## build the image with docker, podman or buildah (IMAGE=name ENGINE=podman)
+	$(PYTHON) -m tools.image --engine "$(ENGINE)" --name "$(IMAGE)" --base "$(BASE)" $(BUILD_FLAGS)
+
+smoke-image: setup image ## build the image, run it, and try what its users rely on
+	SOJOURN_IMAGE="$(IMAGE)" SOJOURN_ENGINE="$(ENGINE)" \
+		$(BIN)/python -m pytest tests/image $(PYTEST_ARGS)
 
 demo: setup ## play recorded sessions against a server (FILE=sessions.jsonl)
 	$(BIN)/python tools/demo.py $(FILE)

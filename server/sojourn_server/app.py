@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
@@ -20,6 +20,7 @@ from sojourn_server import logs
 from sojourn_server.domain.clock import SECOND, WallClock
 from sojourn_server.domain.tokens import Sealer
 from sojourn_server.jobs import expiry, housekeeping
+from sojourn_server.metrics.server import ServerMetrics
 from sojourn_server.rpc.admin_service import AdminServicer, ServerFacts
 from sojourn_server.rpc.app_service import AppServicer
 from sojourn_server.rpc.health import Health
@@ -33,6 +34,9 @@ from sojourn_server.service import Defaults, Services
 from sojourn_server.settings import Address, Settings, SettingsError, reach, split_address
 from sojourn_server.store.base import Store, StoreDown, StoreFull, StoreUnusable
 from sojourn_server.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from sojourn_server.metrics.page import Page
 
 STOP_GRACE: Final = 1.0
 """How long the last answers may take to leave once no handler runs, in seconds."""
@@ -61,12 +65,14 @@ async def start(settings: Settings) -> RunningServer:
 
     Raises:
         StoreUnusable: The store cannot be opened.
-        CannotListen: The address is taken or is none of this machine's.
+        CannotListen: An address is taken or is none of this machine's.
         SettingsError: A file that a setting names cannot be read or written.
     """
     clock = WallClock()
     credentials = _credentials(settings)
     await _check_address(settings.listen)
+    if settings.metrics_listen:
+        await _check_address(settings.metrics_listen)
     store = make_store(settings)
     await store.open()
     async with contextlib.AsyncExitStack() as undo:
@@ -82,11 +88,15 @@ async def start(settings: Settings) -> RunningServer:
                 unknown_apps=settings.unknown_apps,
             ),
         )
+        metrics = (
+            ServerMetrics(store, use_cases, clock, version()) if settings.metrics_listen else None
+        )
         pipeline = Pipeline(
             rules=warm_rules(),
             sealer=sealer,
             request_bytes=settings.max_request_bytes,
             log_calls=settings.log_level == "debug",
+            observe=None if metrics is None else metrics.calls.observe,
         )
         facts = ServerFacts(
             version=version(),
@@ -113,6 +123,10 @@ async def start(settings: Settings) -> RunningServer:
         await health.probe()
         await server.start()
         undo.push_async_callback(server.stop, None)
+        page: Page | None = None
+        if metrics is not None and settings.metrics_listen:
+            page = await _serve_page(metrics, settings.metrics_listen)
+            undo.push_async_callback(page.close)
         address = Address(split_address(settings.listen).host, port)
         if settings.port_file is not None:
             _write_port(settings.port_file, port)
@@ -127,13 +141,19 @@ async def start(settings: Settings) -> RunningServer:
             schema=facts.schema_version,
             listen=str(address),
             tls=credentials is not None,
+            metrics="" if page is None else str(page.address),
         )
-        jobs = {
-            "expiry": lambda: expiry.run(use_cases.units, None, settings.expiry_interval / SECOND),
+        note_settled = None if metrics is None else metrics.note_settled
+        jobs: dict[str, Callable[[], Awaitable[Any]]] = {
+            "expiry": lambda: expiry.run(
+                use_cases.units, None, settings.expiry_interval / SECOND, note_settled
+            ),
             "purge": lambda: housekeeping.purge(store),
             "forget": lambda: housekeeping.forget(store, clock, settings.request_keeping),
             "health": health.run,
         }
+        if metrics is not None:
+            jobs["metrics"] = metrics.run
         tasks = [
             asyncio.create_task(supervise(name, job), name=f"sojourn-{name}")
             for name, job in jobs.items()
@@ -147,6 +167,7 @@ async def start(settings: Settings) -> RunningServer:
             use_cases,
             health,
             server,
+            page,
             tasks,
         )
     raise AssertionError("unreachable")
@@ -195,10 +216,13 @@ class RunningServer:
         use_cases: Services,
         health: Health,
         server: grpc.aio.Server,
+        page: Page | None,
         tasks: list[asyncio.Task[None]],
     ) -> None:
         self.port = address.port
         """The port it listens on."""
+        self.metrics_port = None if page is None else page.address.port
+        """The port that it serves metrics on; None: it does not."""
         self.target = reach(str(address))
         """What a client on this machine connects to: `127.0.0.1:7070`."""
         self._settings = settings
@@ -207,6 +231,7 @@ class RunningServer:
         self._use_cases = use_cases
         self._health = health
         self._server = server
+        self._page = page
         self._tasks = tasks
         self._hurry = asyncio.Event()
         self._stopping: asyncio.Task[None] | None = None
@@ -257,6 +282,8 @@ class RunningServer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._page is not None:
+            await self._page.close()
         await self._store.close()
         if self._settings.port_file is not None:
             self._settings.port_file.unlink(missing_ok=True)
@@ -336,6 +363,22 @@ def _bind(server: grpc.aio.Server, listen: str, credentials: grpc.ServerCredenti
         cause = "the address" if credentials is None else "the certificate, its key or the address"
         raise CannotListen(f"cannot listen on {listen}: {cause} cannot be used.")
     return port
+
+
+async def _serve_page(metrics: ServerMetrics, listen: str) -> Page:
+    """Serve metrics.
+
+    Raises:
+        CannotListen: The port cannot be had.
+    """
+    # Here, because most servers need none of it, and it takes a while to import.
+    from sojourn_server.metrics.page import serve  # noqa: PLC0415
+
+    await metrics.refresh()
+    try:
+        return await serve(metrics, split_address(listen))
+    except OSError as error:
+        raise CannotListen(f"cannot listen on {listen}: {error.strerror}.") from None
 
 
 async def _check_address(listen: str) -> None:

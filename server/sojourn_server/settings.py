@@ -97,6 +97,12 @@ class Settings:
     port_file: Path | None = _setting(
         None, PATH, "Write the port to this file once the server answers; removed at the end."
     )
+    metrics_listen: str | None = _setting(
+        None,
+        TEXT,
+        "Where to serve metrics for Prometheus over plain HTTP, as host:port. A "
+        "host other than the loopback needs --insecure, also with TLS.",
+    )
     insecure: bool = _setting(
         False, FLAG, "Allow an address that others can reach, without TLS or credentials."
     )
@@ -205,6 +211,13 @@ class Settings:
                 f"{self.listen} can be reached from elsewhere: set --tls-cert and --tls-key, "
                 "or say --insecure."
             )
+        if self.metrics_listen:
+            split_address(self.metrics_listen, "metrics_listen")
+            if not (self.insecure or is_loopback(self.metrics_listen)):
+                raise SettingsError(
+                    f"{self.metrics_listen} can be reached from elsewhere, and metrics are served "
+                    "without TLS or credentials: say --insecure."
+                )
 
     @property
     def sqlite_path(self) -> Path:
@@ -346,8 +359,12 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def split_address(listen: str) -> Address:
+def split_address(listen: str, name: str = "listen") -> Address:
     """Host and port of an address.
+
+    Args:
+        listen: The address.
+        name: The setting that holds it.
 
     Raises:
         SettingsError: It has no host, or no port of 0 to 65535.
@@ -356,7 +373,7 @@ def split_address(listen: str) -> Address:
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     digits = port.isascii() and port.isdigit()
     if not bare or (":" in bare) != (bare != host) or not digits or int(port) > 65_535:
-        raise SettingsError(f"listen must be host:port or [host]:port, not {listen}.")
+        raise SettingsError(f"{name} must be host:port or [host]:port, not {listen}.")
     return Address(bare, int(port))
 
 

@@ -1,9 +1,7 @@
 """What the README says is run: its Python, its shell commands, and what it says is missing."""
 
-import os
 import re
 import shutil
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -11,17 +9,15 @@ from pathlib import Path
 import pytest
 
 from sojourn_server.rpc.methods import NOT_BUILT
+from tests.meta import pages
 from tools import demo, gen_cli_docs
 
-ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+README = (pages.ROOT / "README.md").read_text(encoding="utf-8")
 TARGET = "localhost:7070"
-BIN = Path(sys.executable).parent
 
 
 def blocks(language: str) -> list[str]:
-    return [text for kind, text in BLOCK.findall(README) if kind == language]
+    return [block.text for block in pages.blocks(README) if block.language == language]
 
 
 @pytest.fixture
@@ -30,34 +26,18 @@ def target(tmp_path: Path):
         yield address
 
 
-def shell(script: str, folder: Path, **variables: str) -> str:
-    environment = {key: value for key, value in os.environ.items() if "SOJOURN" not in key}
-    path = f"{BIN}{os.pathsep}{environment['PATH']}"
-    done = subprocess.run(
-        ["sh", "-e", "-c", script],
-        cwd=folder,
-        env=environment | {"PATH": path} | variables,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
-    return done.stdout
-
-
 def test_the_python_prints_what_the_readme_says(target: str, tmp_path: Path) -> None:
     [code] = blocks("python")
     [printed] = blocks("text")
     assert TARGET in code
     file = tmp_path / "readme.py"
     file.write_text(code.replace(TARGET, target), encoding="utf-8")
-    assert shell(f"python {file}", tmp_path) == printed
+    assert pages.shell(f"python {file}", tmp_path) == printed
 
 
 def test_the_shell_commands_run_as_they_stand(target: str, tmp_path: Path) -> None:
     [commands] = [text for text in blocks("sh") if "SOJOURN_APP" in text]
-    said = shell(commands, tmp_path, SOJOURN_TARGET=target)
+    said = pages.shell(commands, tmp_path, SOJOURN_TARGET=target)
     assert said.count('"session_id": "user-123"') == 7
     assert '"status": "COMPLETED"' in said.splitlines()[-1]
 
@@ -73,31 +53,23 @@ def test_the_server_starts_as_the_readme_says(tmp_path: Path) -> None:
         kill $server
         wait $server
     """
-    assert '"session_id": "s-1"' in shell(script, tmp_path, **free_port)
+    assert '"session_id": "s-1"' in pages.shell(script, tmp_path, **free_port)
     assert (tmp_path / "sojourn.db").exists()
 
 
 def test_the_make_targets_exist() -> None:
     commands = [line for text in blocks("sh") for line in text.splitlines() if "make " in line]
     assert commands == ["make demo", "make test"]
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    makefile = (pages.ROOT / "Makefile").read_text(encoding="utf-8")
     for command in commands:
         assert re.search(rf"^{command.removeprefix('make ')}:", makefile, re.MULTILINE)
 
 
 def test_the_extras_exist_and_the_readme_is_packaged() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = tomllib.loads((pages.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     named = {name for text in re.findall(r"\[([a-z,]+)\]", README) for name in text.split(",")}
     assert {"cli", "server"} <= named & project["optional-dependencies"].keys()
     assert project["readme"] == "README.md"
-
-
-def test_links_lead_somewhere() -> None:
-    pages = [path for path in ROOT.glob("*.md") if path.name.isupper() or path.stem.isupper()]
-    assert len(pages) >= 4
-    for page in pages:
-        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
-            assert (ROOT / link).exists(), f"{page.name} links to {link}"
 
 
 def test_the_readme_names_exactly_what_is_not_built() -> None:

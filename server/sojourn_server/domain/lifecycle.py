@@ -49,12 +49,14 @@ def expiry(session: Session) -> Expiry | None:
     """
     if not session.is_active:
         return None
-    found: list[Expiry] = []
+    end = None
     if session.max_lifetime:
-        found.append(Expiry(session.create_time + session.max_lifetime, ExpireCause.LIFETIME))
+        end = Expiry(session.create_time + session.max_lifetime, ExpireCause.LIFETIME)
     if session.idle_timeout and session.turn is None:
-        found.append(Expiry(session.activity_time + session.idle_timeout, ExpireCause.IDLE))
-    return min(found, default=None)
+        idle = Expiry(session.activity_time + session.idle_timeout, ExpireCause.IDLE)
+        if end is None or idle < end:
+            return idle
+    return end
 
 
 def due(session: Session) -> Nanos | None:
@@ -62,6 +64,8 @@ def due(session: Session) -> Nanos | None:
     if not session.is_active:
         return None
     end = expiry(session)
+    if session.turn is None and session.owner is None:  # nearly always
+        return None if end is None else end.time
     instants = [end.time] if end else []
     if session.turn:
         instants.append(session.turn.lease_time)

@@ -8,7 +8,7 @@ an RPC on an overdue session settles it by itself.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from sojourn_server.domain.clock import SECOND, Clock
@@ -22,7 +22,12 @@ SHORTEST: Final = 0.005
 """The least time between two looks, in seconds: a frozen clock must not spin the job."""
 
 
-async def run(units: Units, clock: Clock | None, interval: float) -> None:
+async def run(
+    units: Units,
+    clock: Clock | None,
+    interval: float,
+    note: Callable[[int], None] | None = None,
+) -> None:
     """Settle overdue sessions until cancelled.
 
     Args:
@@ -30,9 +35,12 @@ async def run(units: Units, clock: Clock | None, interval: float) -> None:
         clock: What it goes by; None: the store's own clock, as it should.
         interval: The longest time between two looks, in seconds; at most 1 keeps the
             promise that an expiry is at most 1 s late.
+        note: Is told how many sessions each batch has settled.
     """
     while True:
         settled = await settle_batch(units, clock)
+        if note is not None:
+            note(settled)
         await asyncio.sleep(0 if settled == BATCH else await _until_next(units, clock, interval))
 
 

@@ -26,7 +26,7 @@ from sojourn_server.domain.commands import (
     StatePatches,
     View,
 )
-from sojourn_server.domain.lifecycle import expiry
+from sojourn_server.domain.lifecycle import Expiry, expiry
 from sojourn_server.domain.model import Metrics, Session, Status, Turn, TurnOutcome
 from sojourn_server.domain.tokens import etag
 from sojourn_server.rpc.times import fill, length
@@ -180,6 +180,40 @@ def fill_session(target: session_pb2.Session, session: Session, now: Nanos) -> N
         session: The session.
         now: The clock that times left count from.
     """
+    _fill_lasting(target, session)
+    _fill_time_left(target, expiry(session), now)
+
+
+class SessionEncoder:
+    """Writes sessions in view BASIC, those that are read again and again from memory.
+
+    A session never changes (a change makes another one), so its bytes are kept by its
+    identity, all but the time it has left.
+
+    Args:
+        most: How many to keep; then it begins anew.
+    """
+
+    def __init__(self, most: int = 4_096) -> None:
+        self._most = most
+        self._kept: dict[int, tuple[Session, bytes, Expiry | None]] = {}
+
+    def fill(self, target: session_pb2.Session, session: Session, now: Nanos) -> None:
+        """Write a session in view BASIC, as `fill_session` does."""
+        kept = self._kept.get(id(session))
+        if kept is None:
+            _fill_lasting(target, session)
+            kept = (session, target.SerializeToString(), expiry(session))
+            if len(self._kept) >= self._most:
+                self._kept.clear()
+            self._kept[id(session)] = kept  # holds the session, so the id stays its own
+        else:
+            target.MergeFromString(kept[1])
+        _fill_time_left(target, kept[2], now)
+
+
+def _fill_lasting(target: session_pb2.Session, session: Session) -> None:
+    """Write what does not depend on the clock."""
     fill_ids(target, session)
     # The domain's numbers are the proto's, and a test holds them together.
     target.status = session.status  # type: ignore[assignment]
@@ -207,7 +241,7 @@ def fill_session(target: session_pb2.Session, session: Session, now: Nanos) -> N
         fill(target.last_event_time, session.last_event_time)
     if session.turn is not None:
         fill_turn(target.turn, session.turn)
-    _fill_expiry(target, session, now)
+    _fill_end(target, session)
     if session.owner is not None:
         target.ephemeral = True
         if session.owner.lease_time:
@@ -217,7 +251,7 @@ def fill_session(target: session_pb2.Session, session: Session, now: Nanos) -> N
         target.forked_from.through_sequence = session.forked_from.through_sequence
 
 
-def _fill_expiry(target: session_pb2.Session, session: Session, now: Nanos) -> None:
+def _fill_end(target: session_pb2.Session, session: Session) -> None:
     """Write when the session will expire, or when and why it ended."""
     if session.end_time:
         fill(target.end_time, session.end_time)
@@ -227,6 +261,10 @@ def _fill_expiry(target: session_pb2.Session, session: Session, now: Nanos) -> N
     if deadline is not None:
         fill(target.expire_time, deadline.time)
         target.expire_cause = deadline.cause  # type: ignore[assignment]
+
+
+def _fill_time_left(target: session_pb2.Session, deadline: Expiry | None, now: Nanos) -> None:
+    if deadline is not None:
         fill(target.time_left, max(0, deadline.time - now))
 
 

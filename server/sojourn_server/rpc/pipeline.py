@@ -14,7 +14,7 @@ import itertools
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Protocol
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -35,7 +35,8 @@ from sojourn_server.rpc.validation import Rules
 from sojourn_server.service.answers import Call
 
 CORRELATION: Final = "x-sojourn-correlation-id"
-"""Trailer of every answer: finds the call's lines in the server's log."""
+"""Trailer of every refusal, and of every answer while calls are logged: finds the call's
+lines in the server's log. An answer without a line needs none, and is cheaper without."""
 ACTOR: Final = "x-sojourn-actor-bin"
 """Metadata, UTF-8: in whose name the caller acts, while authentication is off."""
 ACTOR_CHARACTERS: Final = 256
@@ -57,6 +58,23 @@ _COUNT: Final = itertools.count()
 _log = logs.Log("rpc")
 
 
+class Observer(Protocol):
+    """Is told of the calls of one method."""
+
+    def begun(self) -> None:
+        """A call has come."""
+        ...
+
+    def ended(self, outcome: str, seconds: float) -> None:
+        """It is over.
+
+        Args:
+            outcome: `OK`, `CANCELLED` or the reason of its refusal.
+            seconds: How long it took.
+        """
+        ...
+
+
 class Pipeline:
     """Serves calls, and knows which are being served.
 
@@ -65,15 +83,23 @@ class Pipeline:
         sealer: Its keyed hash tells payloads apart.
         request_bytes: The most that one request may be.
         log_calls: Whether every call gets a line at level debug.
+        observe: Makes the observer of a method; None: nobody observes.
     """
 
     def __init__(
-        self, *, rules: Rules, sealer: Sealer, request_bytes: int, log_calls: bool = False
+        self,
+        *,
+        rules: Rules,
+        sealer: Sealer,
+        request_bytes: int,
+        log_calls: bool = False,
+        observe: Callable[[Method], Observer] | None = None,
     ) -> None:
         self._rules = rules
         self._sealer = sealer
         self._request_bytes = request_bytes
         self._log_calls = log_calls
+        self._observe = observe
         self._running: set[asyncio.Task[Any]] = set()
         self._evicted: set[asyncio.Task[Any]] = set()
         self._idle = asyncio.Event()
@@ -137,6 +163,7 @@ class Pipeline:
         parse: Callable[[bytes], Any] = method.request.FromString
         name, has_request_id = method.name, method.has_request_id
         new_work = name in NEW_WORK
+        observer = None if self._observe is None else self._observe(method)
 
         async def serve(raw: bytes, context: Context) -> bytes:
             correlation_id = _correlation_id()
@@ -146,6 +173,8 @@ class Pipeline:
             assert task is not None
             self._running.add(task)
             outcome = "CANCELLED"
+            if observer is not None:
+                observer.begun()
             try:
                 try:
                     if self._held is not None:
@@ -166,13 +195,16 @@ class Pipeline:
                 except Exception as error:  # noqa: BLE001 - nothing else may reach grpc
                     refusal = self._refusal(name, error)
                 else:
-                    context.set_trailing_metadata(((CORRELATION, correlation_id),))
+                    if self._log_calls:
+                        context.set_trailing_metadata(((CORRELATION, correlation_id),))
                     outcome = "OK"
                     return answer
                 outcome = refusal.reason.value
                 await _abort(context, refusal, correlation_id)
             finally:
                 self._leave(task)
+                if observer is not None:
+                    observer.ended(outcome, time.monotonic() - begin)
                 if self._log_calls:
                     _log_call(name, outcome, begin)
 
@@ -239,9 +271,13 @@ class Pipeline:
 
     def _missing(self, method: Method) -> grpc.RpcMethodHandler[Any, Any]:
         """Answers a method of the contract that this release does not have."""
+        observer = None if self._observe is None else self._observe(method)
 
         async def refuse(_: bytes | AsyncIterator[bytes], context: Context) -> None:
             refusal = draining() if self.draining else not_implemented(method.name)
+            if observer is not None:
+                observer.begun()
+                observer.ended(refusal.reason.value, 0.0)
             await _abort(context, refusal, _correlation_id())
 
         if method.requests_stream:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sojourn.v1 import session_service_pb2 as pb
-from sojourn_server.domain.commands import Changes
+from sojourn_server.domain.commands import Changes, View
 from sojourn_server.domain.errors import Refusal, invalid_field
 from sojourn_server.domain.filter import EVERYTHING
 from sojourn_server.domain.limits import ANSWER_BYTES
@@ -26,6 +26,7 @@ class SessionServicer:
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
+        self._encoder = convert.SessionEncoder()
 
     async def create_session(
         self, request: pb.CreateSessionRequest, call: Call
@@ -63,7 +64,10 @@ class SessionServicer:
         ref = convert.decode_ref(request.session)
         read = await self._sessions.get(call, ref, view, request.last_messages)
         response = pb.GetSessionResponse(revision=read.revision)
-        convert.fill_snapshot(response.session, read.snapshot, read.now, view)
+        if view is View.BASIC:
+            self._encoder.fill(response.session, read.snapshot.session, read.now)
+        else:
+            convert.fill_snapshot(response.session, read.snapshot, read.now, view)
         for message in read.messages:
             fill_message(response.messages.add(), message)
         return response

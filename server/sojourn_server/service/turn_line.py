@@ -44,6 +44,11 @@ class TurnLine:
         """Whether nobody waits for any session."""
         return not self._lines
 
+    @property
+    def waiting(self) -> int:
+        """How many wait, for all sessions together."""
+        return sum(len(line) for line in self._lines.values())
+
     def stands_for(self, uid: str) -> bool:
         """Whether somebody waits for this session."""
         return uid in self._lines

@@ -53,6 +53,10 @@ Faults
     S51 A store that cannot be opened says why in one sentence: `StoreUnusable`.
     S52 A store that fails while it runs raises `StoreDown`; the unit may or may not
         have happened.
+
+Figures
+    S60 `stats` does little, however much is stored. Its counts begin at 0 with `open` and
+        never go down; `rows` may come late, and be an estimate.
 """
 
 from __future__ import annotations
@@ -75,6 +79,7 @@ from sojourn_server.domain.model import (
     Session,
     Status,
 )
+from sojourn_server.store.stats import StoreStats
 
 T = TypeVar("T")
 
@@ -518,4 +523,8 @@ class Store(Protocol):
 
     async def check_writable(self) -> None:
         """Raise `StoreFull` or `StoreDown` when writes fail."""
+        ...
+
+    async def stats(self) -> StoreStats:
+        """What it has done, and how large it is (S60)."""
         ...

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from sojourn_server.store.base import Candidates, MessageRange, ReadTx, SessionRow, Tx
-from sojourn_server.store.sqlite import SqliteStore
+from sojourn_server.store.sqlite import SqliteStore, writer
+from sojourn_server.store.sqlite.committer import Committer
+from sojourn_server.store.sqlite.writer import _HINDERED
 from tests.store.kit import (
     APP,
     Boom,
@@ -208,9 +210,42 @@ async def test_an_answer_is_not_called_scrubbed_while_a_reader_holds_the_old_sta
     finally:
         reader.execute("COMMIT")
         reader.close()
+    await asyncio.sleep(_HINDERED)
     await finish_purges(store)
     assert marks_in(tmp_path) == {}
     assert await content_of(store, content_id) == b""
+
+
+async def test_a_reader_that_stays_does_not_hold_up_the_writers_again_and_again(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "_HINDERED", 3_600.0)
+    tries: list[bool] = []
+    checkpoint = Committer.checkpoint
+
+    def count(committer: Committer, connection: sqlite3.Connection, *, truncate: bool) -> bool:
+        tries.append(truncate)
+        return checkpoint(committer, connection, truncate=truncate)
+
+    monkeypatch.setattr(Committer, "checkpoint", count)
+    content_ids = [
+        (await apply(store, lambda tx: tx.put_content(secret(1, 5_000)))).value for _ in range(3)
+    ]
+    reader = sqlite3.connect(store.path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM content").fetchone()
+    assert not (await apply(store, lambda tx: tx.erase_content(content_ids[0]))).scrubbed
+    assert tries
+    tries.clear()
+    for _ in range(20):  # the purge job; no write waits for it
+        assert not await store.purge(10)
+    assert not tries
+    assert not (await apply(store, lambda tx: tx.erase_content(content_ids[1]))).scrubbed
+    assert tries == [True]  # an answer that must say whether it is scrubbed tries once
+    reader.execute("COMMIT")
+    reader.close()
+    assert (await apply(store, lambda tx: tx.erase_content(content_ids[2]))).scrubbed
+    assert await store.purge(10)
 
 
 @pytest.mark.rule("S31")

@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from sojourn_server.store.base import KeyTaken, Priority, ReadTx, StoreDown, StoreFull, Tx
-from sojourn_server.store.sqlite import SqliteStore
+from sojourn_server.store.sqlite import SqliteStore, writer
 from sojourn_server.store.sqlite.committer import Committer, Work
-from sojourn_server.store.sqlite.writer import _JOBS_BESIDE_CALLERS
+from sojourn_server.store.sqlite.writer import _CROWD, _JOBS_BESIDE_CALLERS
 from tests.store.kit import (
     ACTOR,
     APP,
@@ -258,3 +259,82 @@ async def test_a_unit_that_swallows_a_failure_of_the_database_is_not_committed(
     await connection.run(lambda c: c.execute("PRAGMA max_page_count = 1000000").fetchone())
     assert await list_ids(store) == []
     assert await head(store) == 0
+
+
+async def crowd(store: SqliteStore, name: str, size: int = _CROWD) -> None:
+    """Callers that come together, so that the next commit waits for as many."""
+    await asyncio.gather(*(create(store, a_session(f"{name}-{n}")) for n in range(size)))
+
+
+async def test_after_a_crowd_those_that_trickle_in_share_a_commit(
+    store: SqliteStore, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "_GATHER", 60.0)
+    await crowd(store, "first")
+    await crowd(store, "second")
+    watched.sizes.clear()
+    tasks = []
+    for number in range(_CROWD):
+        tasks.append(asyncio.create_task(create(store, a_session(f"late-{number}"))))
+        await asyncio.sleep(0.01)
+        assert not watched.sizes or number == _CROWD - 1
+    await asyncio.gather(*tasks)
+    assert watched.sizes == [_CROWD]
+
+
+async def test_a_commit_waits_for_a_crowd_that_stays_away_but_not_for_long(
+    store: SqliteStore, watched: Watched
+) -> None:
+    await crowd(store, "first")
+    await crowd(store, "second")
+    watched.sizes.clear()
+    for number in range(3):
+        await create(store, a_session(f"alone-{number}"))
+    assert watched.sizes == [1, 1, 1]
+
+
+async def test_who_is_alone_never_waits_for_company(
+    store: SqliteStore, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "_GATHER", 3_600.0)
+    for number in range(5):
+        await create(store, a_session(f"alone-{number}"))
+    assert watched.sizes == [1] * 5
+
+
+async def test_closing_waits_for_no_crowd(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "_GATHER", 3_600.0)
+    await crowd(store, "first")
+    await crowd(store, "second")
+    last = asyncio.create_task(create(store, a_session("last")))
+    await asyncio.sleep(0.01)
+    assert not last.done()
+    await store.close()
+    await last
+
+
+async def test_a_unit_sees_nothing_of_what_was_taken_back(store: SqliteStore) -> None:
+    await create(store, a_session("kept", labels={"step": "0"}))
+    seen: list[tuple[str, str]] = []
+
+    async def change(tx: Tx, label: str, *, fail: bool) -> None:
+        row = await tx.session_by_key(APP, "ann", "kept")
+        assert row is not None
+        seen.append((label, row.session.labels["step"]))
+        session = msgspec.structs.replace(row.session, labels={"step": label})
+        await tx.update_session(row, session, None)
+        if fail:
+            raise Boom
+
+    answers = await asyncio.gather(
+        apply(store, partial(change, label="1", fail=False)),
+        apply(store, partial(change, label="2", fail=True)),
+        apply(store, partial(change, label="3", fail=False)),
+        return_exceptions=True,
+    )
+    assert isinstance(answers[1], Boom)
+    # The batch ran twice, the second time with savepoints; each unit saw the committed ones.
+    assert seen[-3:] == [("1", "0"), ("2", "1"), ("3", "1")]
+    assert (await found(store, "kept")).session.labels == {"step": "3"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -115,7 +116,9 @@ async def test_a_database_of_another_program_is_refused_and_left_alone(path: Pat
     other.execute("CREATE TABLE theirs (x)")
     other.commit()
     other.close()
+    before = get_file(path)
     assert "of another program" in await refusal(path)
+    assert get_file(path) == before
     other = sqlite3.connect(path)
     assert other.execute("SELECT name FROM sqlite_master").fetchall() == [("theirs",)]
     other.close()
@@ -281,3 +284,18 @@ def test_settings_that_make_no_sense_are_refused(path: Path) -> None:
         SqliteStore(path, synchronous="SOMETIMES")
     with pytest.raises(ValueError, match="max_batch"):
         SqliteStore(path, max_batch=0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="rights are no numbers there")
+async def test_the_files_are_their_owner_s_alone(path: Path) -> None:
+    before = os.umask(0)
+    try:
+        store = SqliteStore(path)
+        await store.open()
+        await create(store, a_session())
+        modes = {each.name: each.stat().st_mode & 0o777 for each in path.parent.iterdir()}
+        await store.close()
+    finally:
+        os.umask(before)
+    assert set(modes) == {f"sojourn.db{suffix}" for suffix in ("", "-wal", "-shm", ".lock")}
+    assert set(modes.values()) == {0o600}

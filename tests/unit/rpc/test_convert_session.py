@@ -6,6 +6,7 @@ from sojourn.v1 import session_pb2
 from sojourn_server.domain.clock import SECOND
 from sojourn_server.domain.commands import View
 from sojourn_server.domain.model import EndCause, EndNote, Lineage, Metrics, Owner, Session, Status
+from sojourn_server.domain.tokens import etag
 from sojourn_server.rpc import convert_session as convert
 from sojourn_server.rpc.times import instant, length
 from sojourn_server.service.answers import (
@@ -173,3 +174,23 @@ def test_state_versions_name_the_scopes_that_were_patched():
     assert not scopes.HasField("session")
     assert scopes.HasField("user")
     assert scopes.app.version == 4
+
+
+def test_a_session_that_is_kept_encoded_reads_as_one_that_is_not():
+    encoder = convert.SessionEncoder(most=2)
+    sessions = [everything(), everything(turn=None, version=8), a_session(idle_timeout=0)]
+    ended = everything(status=Status.COMPLETED, turn=None, end_cause=EndCause.REQUEST, end_time=9)
+    for now in (NOW, NOW + SECOND, NOW + 10_000 * SECOND):
+        for session in [*sessions, ended, *sessions]:
+            target, expected = session_pb2.Session(), session_pb2.Session()
+            encoder.fill(target, session, now)
+            convert.fill_session(expected, session, now)
+            assert target == expected
+
+
+def test_no_session_is_taken_for_another_that_had_its_place_in_memory():
+    encoder = convert.SessionEncoder(most=4)
+    for number in range(200):
+        target = session_pb2.Session()
+        encoder.fill(target, everything(version=number), NOW)
+        assert target.etag == etag(everything().uid, number)

@@ -30,6 +30,7 @@ OTHER: dict[str, tuple[str, Any]] = {
     "store": ("sqlite:////x.db", "sqlite:////x.db"),
     "store_file": ("/s", Path("/s")),
     "port_file": ("/p", Path("/p")),
+    "metrics_listen": ("localhost:2", "localhost:2"),
     "insecure": ("true", True),
     "tls_cert": ("/c", Path("/c")),
     "tls_key": ("/k", Path("/k")),

@@ -77,6 +77,9 @@ def test_settings_for_a_test_are_two():
         {"listen": "[::]:7070"},
         {"listen": "example.org:7070"},
         {"listen": "192.168.1.2:0"},
+        {"metrics_listen": "9464"},
+        {"metrics_listen": "0.0.0.0:9464"},
+        {"metrics_listen": "0.0.0.0:9464", "tls_cert": Path("c"), "tls_key": Path("k")},
         {"tls_cert": Path("c")},
         {"tls_key": Path("k")},
         {"tls_client_ca": Path("ca")},
@@ -105,6 +108,8 @@ def test_what_cannot_be_is_refused_with_a_sentence(values: dict[str, Any]):
     [
         {"listen": "0.0.0.0:7070", "insecure": True},
         {"listen": "0.0.0.0:7070", "tls_cert": Path("c"), "tls_key": Path("k")},
+        {"metrics_listen": "0.0.0.0:9464", "insecure": True},
+        {"metrics_listen": "[::1]:0"},
         {"listen": "localhost:0"},
         {"listen": "127.8.9.1:7070"},
         {"listen": "[::1]:7070"},
@@ -113,6 +118,11 @@ def test_what_cannot_be_is_refused_with_a_sentence(values: dict[str, Any]):
 )
 def test_what_is_safe_is_taken(values: dict[str, Any]):
     Settings(**values)
+
+
+def test_a_bad_address_is_blamed_on_its_setting():
+    with pytest.raises(SettingsError, match="metrics_listen must be host:port"):
+        Settings(metrics_listen="9464")
 
 
 def test_limits_may_be_lowered():

@@ -14,11 +14,13 @@ import os
 import sqlite3
 import time
 from asyncio import Future
-from collections.abc import Awaitable, Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from sojourn_server.domain.clock import Clock, Nanos
 from sojourn_server.store.base import Precede, Priority, SessionRow, StoreDown, StoreFull
+from sojourn_server.store.sqlite.connection import BUSY_PATIENCE
 from sojourn_server.store.sqlite.content import Slab
 from sojourn_server.store.sqlite.errors import as_failure
 from sojourn_server.store.sqlite.hot import Key, Published
@@ -26,6 +28,7 @@ from sojourn_server.store.sqlite.queries import QUERIES
 from sojourn_server.store.sqlite.read_tx import AppEntry, Apps
 from sojourn_server.store.sqlite.units import drive
 from sojourn_server.store.sqlite.write_tx import SqliteTx
+from sojourn_server.store.stats import Rows
 
 Unit = Callable[[SqliteTx], Awaitable[Any]]
 
@@ -38,8 +41,14 @@ _PRECEDING: Final = 16
 _APPS: Final = 20_000
 """How many app rows are kept in memory."""
 
+_RECENT: Final = 4_096
+"""How many sessions that were written lately are kept in memory."""
+
 _MOST_FRAMES: Final = 16_000
 """A WAL of so many pages (64 MiB) is emptied, not only copied."""
+
+_READERS_PATIENCE: Final = 25
+"""How long emptying the WAL waits for readers, in milliseconds: ours take 10 at most."""
 
 _PAGES_PER_UNIT: Final = 12
 """Pages a unit writes beside its content, about; what the WAL grows by."""
@@ -118,7 +127,15 @@ class Committer:
         self._now: Nanos = 0
         self._touched: dict[str, AppEntry] = {}
         self._written: dict[Key, SessionRow | None] = {}
+        # Nobody else writes, so what was written last is what is in the file.
+        self._recent: OrderedDict[Key, SessionRow | None] = OrderedDict()
         self._units = 0
+        self._adding = Rows()
+        self._removing = Rows()
+        self.added = Rows()
+        """Rows committed since the start."""
+        self.removed = Rows()
+        """Rows whose removal was committed since the start."""
         self.published: Published | None = None
         """What the last commit has changed; None when it failed."""
 
@@ -177,10 +194,12 @@ class Committer:
         self._guarded = guarded
         self._touched.clear()
         self._written = {}
+        self._adding, self._removing = Rows(), Rows()
         connection.execute("BEGIN IMMEDIATE")
         self._now = self._clock.now()
         if self._stale or len(self._apps) > _APPS:
             self._apps.clear()
+            self._recent.clear()
             self._slab.load(connection.execute)
             self._stale = False
         ends = time.monotonic_ns() + _BUDGET
@@ -205,6 +224,8 @@ class Committer:
         connection.execute("COMMIT")
         heads = {name: entry.head for name, entry in self._touched.items()}
         self.published = Published(self._written, heads)
+        self.added.add(self._adding)
+        self.removed.add(self._removing)
         self._units += done
         return done
 
@@ -221,7 +242,9 @@ class Committer:
             Its transaction; value and revision are in `work`.
         """
         for _ in range(_PRECEDING):
-            tx = SqliteTx(connection, self._now, self._apps, self._slab, work.app, work.actor)
+            tx = SqliteTx(
+                connection, self._now, self._apps, self._slab, self._recent, work.app, work.actor
+            )
             if self._guarded:
                 _mark(connection, "SAVEPOINT unit")
             try:
@@ -242,10 +265,22 @@ class Committer:
                     _mark(connection, "RELEASE unit")
                 if tx.own is not None:
                     self._apps[work.app] = self._touched[work.app] = tx.own
-                self._written.update(tx.written)
+                if tx.written:
+                    self._keep(tx.written)
+                self._adding.add(tx.added)
+                self._removing.add(tx.removed)
                 work.value, work.revision = value, revision
                 return tx
         raise RuntimeError("units keep asking for another one first")
+
+    def _keep(self, written: Mapping[Key, SessionRow | None]) -> None:
+        """Remember sessions as a unit has left them."""
+        self._written.update(written)
+        for key, row in written.items():
+            self._recent[key] = row
+            self._recent.move_to_end(key)
+        while len(self._recent) > _RECENT:
+            self._recent.popitem(last=False)
 
     def _undo(self, connection: sqlite3.Connection, tx: SqliteTx) -> None:
         """Take back what a unit that failed has written.
@@ -280,7 +315,12 @@ class Committer:
             sqlite3.Error: The disk failed or is full; nothing is lost.
         """
         if truncate:
-            busy, frames, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            # It waits for readers, and the writes wait for it.
+            connection.execute(f"PRAGMA busy_timeout = {_READERS_PATIENCE:d}")
+            try:
+                busy, frames, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                connection.execute(f"PRAGMA busy_timeout = {BUSY_PATIENCE:d}")
             complete = busy == 0 and frames == 0
         else:
             busy, frames, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()

@@ -25,6 +25,9 @@ SYNCHRONOUS: Final = frozenset({"OFF", "NORMAL", "FULL", "EXTRA"})
 _STATEMENTS: Final = 512
 """Prepared statements kept per connection: all that there are."""
 
+BUSY_PATIENCE: Final = 250
+"""How long the writer waits for a lock that another process holds, in milliseconds."""
+
 _WRITER_PRAGMAS: Final = (
     # Frees nothing without zeroing it.
     "secure_delete = ON",
@@ -40,8 +43,7 @@ _WRITER_PRAGMAS: Final = (
     "trusted_schema = OFF",
     # In KiB. The operating system keeps the file's pages, too; more here gained nothing.
     "cache_size = -24576",
-    # In milliseconds: how long a checkpoint waits for readers.
-    "busy_timeout = 250",
+    f"busy_timeout = {BUSY_PATIENCE:d}",
 )
 _READER_PRAGMAS: Final = (
     "query_only = ON",
@@ -100,14 +102,18 @@ async def _prepared(path: Path, prepare: Callable[[sqlite3.Connection], Any]) ->
 
 
 async def open_writer(
-    path: Path, synchronous: str, prepare: Callable[[sqlite3.Connection], Any]
+    path: Path,
+    synchronous: str,
+    check: Callable[[sqlite3.Connection], Any],
+    prepare: Callable[[sqlite3.Connection], Any],
 ) -> Connection:
     """The connection that writes and checkpoints.
 
     Args:
         path: The database file; made when missing.
         synchronous: One of `SYNCHRONOUS`. Only FULL and EXTRA survive a power cut.
-        prepare: What to do first, on its thread.
+        check: What to do before anything is written, on its thread.
+        prepare: What to do once the file has its write-ahead log.
 
     Raises:
         StoreUnusable: The file is on a disk that cannot hold a WAL.
@@ -117,6 +123,7 @@ async def open_writer(
     def begin(connection: sqlite3.Connection) -> None:
         for pragma in _WRITER_PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
+        check(connection)
         mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode != "wal":
             raise StoreUnusable(f"{path} is on a file system that cannot hold its write-ahead log.")
@@ -167,6 +174,17 @@ def _check_place(path: Path) -> None:
             raise StoreUnusable(f"{path} is not an SQLite database.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise StoreUnusable(_NOT_WRITABLE.format(folder))
+
+
+def make_private(path: Path) -> None:
+    """Make the database file, if it is missing, for its owner's eyes only.
+
+    SQLite gives the files beside it the same rights.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
 def _may_be_a_database(path: Path) -> bool:

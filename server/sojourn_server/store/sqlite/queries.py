@@ -67,6 +67,14 @@ class Queries(NamedTuple):
     token_key_insert: str
     pulse_read: str
     pulse_beat: str
+    session_skip: str
+    session_rest: str
+    message_skip: str
+    message_rest: str
+    change_skip: str
+    change_rest: str
+    request_skip: str
+    request_rest: str
     list_from_app: str
     list_from_status: str
     list_from_user: str

@@ -251,6 +251,42 @@ SELECT beats FROM pulse WHERE pulse_id = 1
 -- Whether writes work.
 UPDATE pulse SET beats = beats + 1 WHERE pulse_id = 1
 
+-- name: session_skip
+-- The n-th session after a key, from 0.
+SELECT pk FROM session WHERE pk > ? ORDER BY pk LIMIT 1 OFFSET ?
+
+-- name: session_rest
+-- How many sessions there are after a key.
+SELECT count(*) FROM session WHERE pk > ?
+
+-- name: message_skip
+-- The n-th message after a key, from 0.
+SELECT session_pk, sequence FROM message WHERE (session_pk, sequence) > (?, ?)
+ORDER BY session_pk, sequence LIMIT 1 OFFSET ?
+
+-- name: message_rest
+-- How many messages there are after a key.
+SELECT count(*) FROM message WHERE (session_pk, sequence) > (?, ?)
+
+-- name: change_skip
+-- The n-th entry of all logs after a key, from 0.
+SELECT app_pk, revision, idx FROM change WHERE (app_pk, revision, idx) > (?, ?, ?)
+ORDER BY app_pk, revision, idx LIMIT 1 OFFSET ?
+
+-- name: change_rest
+-- How many entries of all logs there are after a key.
+SELECT count(*) FROM change WHERE (app_pk, revision, idx) > (?, ?, ?)
+
+-- name: request_skip
+-- The n-th request record after a key, from 0.
+SELECT app_pk, principal, method, request_id FROM request
+WHERE (app_pk, principal, method, request_id) > (?, ?, ?, ?)
+ORDER BY app_pk, principal, method, request_id LIMIT 1 OFFSET ?
+
+-- name: request_rest
+-- How many request records there are after a key.
+SELECT count(*) FROM request WHERE (app_pk, principal, method, request_id) > (?, ?, ?, ?)
+
 -- name: list_from_app
 -- Source: all sessions of an app, in create order.
 SELECT s.pk, s.record FROM session AS s WHERE s.pk > :low AND s.pk < :high

@@ -32,6 +32,7 @@ from sojourn_server.store.rows import (
     try_uid_blob,
 )
 from sojourn_server.store.sqlite import content, lists
+from sojourn_server.store.sqlite.census import Place, step
 from sojourn_server.store.sqlite.errors import as_failure
 from sojourn_server.store.sqlite.queries import QUERIES
 
@@ -249,3 +250,13 @@ class SqliteReadTx:
     async def pulse(self) -> None:
         """Read one row, to find out whether that works."""
         self._all(QUERIES.pulse_read, ())
+
+    async def census(self, place: Place, most: int) -> Place:
+        """Count up to `most` more rows; see `census.step`."""
+        return step(self._run, place, most)
+
+    async def free_bytes(self) -> int:
+        """How much of the database is in no use."""
+        (pages,) = self._run("PRAGMA freelist_count").fetchone()
+        (size,) = self._run("PRAGMA page_size").fetchone()
+        return int(pages) * int(size)

@@ -63,6 +63,10 @@ class Readers:
         self._called = False
         self._closing = True
         self._tasks: list[asyncio.Task[None]] = []
+        self.asked = 0
+        """How many reads there were."""
+        self.cold = 0
+        """How many of them memory could not answer."""
 
     async def start(self) -> None:
         """Open the connections and begin to serve."""
@@ -91,8 +95,10 @@ class Readers:
         """
         if self._closing:
             raise StoreDown("the store is closed")
+        self.asked += 1
         with contextlib.suppress(Cold):
             return self._hot.ask(query, self._clock.now())
+        self.cold += 1
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Read(query, future))
         self._call()

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 from sojourn_server.domain.clock import Clock, Nanos, WallClock
 from sojourn_server.store.base import Applied, Priority, ReadTx, StoreUnusable, TokenKey, Tx
 from sojourn_server.store.sqlite import schema
+from sojourn_server.store.sqlite.census import Census, Place
 from sojourn_server.store.sqlite.connection import (
     SYNCHRONOUS,
     Connection,
     check_place,
+    make_private,
     open_reader,
     open_writer,
     why_unusable,
@@ -26,6 +30,7 @@ from sojourn_server.store.sqlite.read_tx import SqliteReadTx
 from sojourn_server.store.sqlite.reader import Readers
 from sojourn_server.store.sqlite.write_tx import SqliteTx
 from sojourn_server.store.sqlite.writer import Writer
+from sojourn_server.store.stats import StoreStats
 
 T = TypeVar("T")
 
@@ -67,6 +72,7 @@ class SqliteStore:
         self._writer = Writer(clock, max_batch, self._open_writer, hot)
         self._readers = Readers(clock, _READERS, lambda: open_reader(self._path), hot)
         self._closing: asyncio.Task[None] | None = None
+        self._census = Census()
 
     @property
     def kind(self) -> str:
@@ -117,6 +123,7 @@ class SqliteStore:
         check_place(self._path)
         self._lock.acquire()
         try:
+            make_private(self._path)
             await self._writer.start()
             await self._readers.start()
         except BaseException as error:
@@ -140,13 +147,16 @@ class SqliteStore:
         self._lock.release()
 
     async def _open_writer(self) -> Connection:
-        def prepare(connection: sqlite3.Connection) -> None:
+        def check(connection: sqlite3.Connection) -> None:
             if not self._keys:  # not when the writer only comes back after a failure
                 schema.check(connection, str(self._path))
+
+        def prepare(connection: sqlite3.Connection) -> None:
+            if not self._keys:
                 schema.migrate(connection)
                 self._keys = schema.token_keys(connection)
 
-        return await open_writer(self._path, self._synchronous, prepare)
+        return await open_writer(self._path, self._synchronous, check, prepare)
 
     async def apply(
         self,
@@ -179,8 +189,45 @@ class SqliteStore:
         """See `Store`."""
         await self._own_work(SqliteTx.beat, Priority.CALLER)
 
+    async def stats(self) -> StoreStats:
+        """See `Store`. Each call counts a few more rows until all are counted once."""
+        census, writer, readers = self._census, self._writer, self._readers
+        began = census.place
+
+        async def look(tx: SqliteReadTx) -> tuple[int, dict[str, int], Place]:
+            free = await tx.free_bytes()
+            place = began if census.done else await tx.census(began, census.most)
+            return free, _sizes(self._path), place
+
+        free, sizes, place = await readers.submit(look)
+        net = copy(writer.added)
+        net.add(writer.removed, -1)
+        census.note(began, place, net)
+        return StoreStats(
+            commit_seconds=writer.commit_seconds.copy(),
+            commit_units=writer.commit_units.copy(),
+            commits_failed=writer.commits_failed,
+            units_waiting=writer.waiting,
+            reads_from_memory=readers.asked - readers.cold,
+            reads_from_database=readers.cold,
+            added=copy(writer.added),
+            removed=copy(writer.removed),
+            rows=census.rows(net),
+            bytes=sizes,
+            free_bytes=free,
+        )
+
     async def _own_work(
         self, unit: Callable[[SqliteTx], Awaitable[Any]], priority: Priority
     ) -> Any:
         """Carry out work of no app."""
         return (await self._writer.submit("", "", unit, priority)).value
+
+
+def _sizes(path: Path) -> dict[str, int]:
+    """The bytes that the files of a database have."""
+    sizes = {"database": 0, "wal": 0}
+    for part, name in (("database", path), ("wal", Path(f"{path}-wal"))):
+        with contextlib.suppress(FileNotFoundError):
+            sizes[part] = name.stat().st_size
+    return sizes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -41,6 +41,7 @@ from sojourn_server.store.sqlite.errors import is_taken
 from sojourn_server.store.sqlite.hot import Key, key_of
 from sojourn_server.store.sqlite.queries import QUERIES
 from sojourn_server.store.sqlite.read_tx import AppEntry, Apps, SqliteReadTx
+from sojourn_server.store.stats import Rows
 
 _NONCE_BYTES: Final = 8
 _ERASED_AT_ONCE: Final = 8 * 1024 * 1024
@@ -58,6 +59,7 @@ class SqliteTx(SqliteReadTx):
         now: When that began.
         apps: App rows as the units before have left them.
         slab: The content table.
+        recent: Sessions as earlier units have left them; None for one that is gone.
         app: The app whose log the unit writes.
         actor: Who does it.
     """
@@ -68,11 +70,13 @@ class SqliteTx(SqliteReadTx):
         now: Nanos,
         apps: Apps,
         slab: Slab,
+        recent: Mapping[Key, SessionRow | None],
         app: str,
         actor: str,
     ) -> None:
         super().__init__(connection, now, apps)
         self._slab = slab
+        self._recent = recent
         self._name = app
         self._actor = actor
         self._many = connection.executemany
@@ -92,6 +96,8 @@ class SqliteTx(SqliteReadTx):
         """Whether the answer waits for a scrub."""
         self.left_over = False
         """Whether something to be erased is left for `purge`."""
+        self.added = Rows()
+        self.removed = Rows()
 
     # --- what the writer asks ---
 
@@ -101,6 +107,8 @@ class SqliteTx(SqliteReadTx):
         if revision is None:
             entry = self._entry(self._name)
             revision = 0 if entry is None else entry.head
+        self.added.changes = self.logged
+        self.added.requests = len(self._requests)
         for record in self._requests.values():
             key = record.key
             self._write(
@@ -161,6 +169,14 @@ class SqliteTx(SqliteReadTx):
 
     # --- apps and sessions ---
 
+    async def session_by_key(self, app: str, user: str, session_id: str) -> SessionRow | None:
+        """See `ReadTx`. What was written lately is known without asking the file."""
+        key = (app, user, session_id)
+        for known in (self.written, self._recent):
+            if key in known:
+                return known[key]
+        return await super().session_by_key(app, user, session_id)
+
     async def put_app(self, app: App) -> None:
         """See `Tx`."""
         if app.app != self._name:
@@ -197,6 +213,7 @@ class SqliteTx(SqliteReadTx):
                 raise KeyTaken("a session with this key exists") from None
             raise
         own.created = create_order
+        self.added.sessions += 1
         for key, value in session.labels.items():
             self._write(QUERIES.label_insert, (key, value, pk))
         return self._written(SessionRow(pk, create_order, session))
@@ -258,6 +275,7 @@ class SqliteTx(SqliteReadTx):
     async def delete_session(self, row: SessionRow) -> None:
         """See `Tx`."""
         self._write(QUERIES.session_delete, (row.pk,))
+        self.removed.sessions += 1
         self.written[key_of(row)] = None
         for key, value in row.session.labels.items():
             self._write(QUERIES.label_delete, (key, value, row.pk))
@@ -276,6 +294,7 @@ class SqliteTx(SqliteReadTx):
             if is_taken(error):
                 raise KeyTaken("the session holds a message with this id") from None
             raise
+        self.added.messages += len(messages)
 
     def _make_way(self, row: SessionRow, message_id: str) -> None:
         """Purge a removed message whose row would be in the way of a new one's id."""
@@ -283,11 +302,13 @@ class SqliteTx(SqliteReadTx):
         if found is not None and is_removed(row, found[1]):
             self._erase(found[7])
             self._write(QUERIES.message_delete, (row.pk, found[1]))
+            self.removed.messages += 1
 
     async def remove_messages(self, row: SessionRow, messages: Sequence[Message]) -> None:
         """See `Tx`."""
         for message in messages:
             self._write(QUERIES.message_delete, (row.pk, message.sequence))
+        self.removed.messages += len(messages)
 
     async def purge_messages(self, row: SessionRow, low: int, high: int, limit: int) -> bool:
         """See `Tx`."""
@@ -313,6 +334,7 @@ class SqliteTx(SqliteReadTx):
                 break
         if count:
             self._write(QUERIES.messages_delete, (session_pk, low, rows[count - 1][0]))
+            self.removed.messages += count
         if count < min(len(rows), limit):
             return count, False
         if count < limit:
@@ -443,6 +465,7 @@ class SqliteTx(SqliteReadTx):
             count += 1
             if size >= _ERASED_AT_ONCE:
                 break
+        self.removed.requests += count
         return count
 
     async def beat(self) -> None:

@@ -5,20 +5,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
 from sojourn_server.domain.clock import Clock
+from sojourn_server.domain.tally import Spread
 from sojourn_server.store.base import Applied, Priority, StoreDown
 from sojourn_server.store.sqlite.committer import Committer, Unit, Work
 from sojourn_server.store.sqlite.connection import Connection
 from sojourn_server.store.sqlite.hot import Hot
 from sojourn_server.store.sqlite.write_tx import SqliteTx
+from sojourn_server.store.stats import COMMIT_SECONDS, COMMIT_UNITS, Rows
 
 _CHECKPOINT_PAGES: Final = 4_000
 """A WAL that has grown by so many pages (16 MiB) is copied into the database."""
+
+_CROWD: Final = 4
+"""A commit of so many units means that callers come in numbers, and more are on their way."""
+
+_GATHER: Final = 0.008
+"""How long the next commit then waits at most until it is as large again, in seconds."""
 
 _JOBS_BESIDE_CALLERS: Final = 8
 """How many jobs join a commit of callers: under 1 ms of theirs, so that jobs get on."""
@@ -26,6 +35,9 @@ _JOBS_BESIDE_CALLERS: Final = 8
 _SCRUB_TRIES: Final = 4
 _SCRUB_PAUSE: Final = 0.01
 """Seconds between two tries to empty the WAL while a reader is using it."""
+_HINDERED: Final = 1.0
+"""After tries that a reader made fail, for how long nobody tries that need not, in seconds:
+each holds up the writes that wait."""
 
 Reopen = Callable[[], Awaitable[Connection]]
 
@@ -48,8 +60,31 @@ class Writer:
         self._connection: Connection | None = None
         self._queues: dict[Priority, deque[Work]] = {each: deque() for each in Priority}
         self._wake = asyncio.Event()
+        self._awaited = 0
+        self._last = 0
+        self._hindered_until = 0.0
         self._closing = False
         self._task: asyncio.Task[None] | None = None
+        self.commit_seconds = Spread(COMMIT_SECONDS)
+        """How long each commit took that succeeded."""
+        self.commit_units = Spread(COMMIT_UNITS)
+        """How many units it carried."""
+        self.commits_failed = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many units wait for a commit."""
+        return sum(len(queue) for queue in self._queues.values())
+
+    @property
+    def added(self) -> Rows:
+        """Rows that were committed."""
+        return self._committer.added
+
+    @property
+    def removed(self) -> Rows:
+        """Rows whose removal was committed."""
+        return self._committer.removed
 
     async def start(self) -> None:
         """Open the connection, scrub what a crash may have left, and begin to serve."""
@@ -82,11 +117,14 @@ class Writer:
             raise StoreDown("the store is closed")
         future: asyncio.Future[Applied[Any]] = asyncio.get_running_loop().create_future()
         self._queues[priority].append(Work(app, actor, unit, priority, future))
-        self._wake.set()
+        if len(self._queues[Priority.CALLER]) >= self._awaited:
+            self._wake.set()
         return await future
 
     async def scrub(self) -> bool:
         """Make sure that nothing overwritten is left in the files; False when readers hinder it."""
+        if self._is_hindered:
+            return not self._committer.unscrubbed
         if self._committer.unscrubbed:
             return (await self.submit("", "", _wait_for_scrub, Priority.JOB)).scrubbed
         return True
@@ -96,7 +134,10 @@ class Writer:
     async def _serve(self) -> None:
         try:
             while True:
+                if self._last >= _CROWD:
+                    await self._gather(self._last)
                 batch = self._take()
+                self._last = len(batch)
                 if batch:
                     await self._commit(batch)
                 elif self._closing:
@@ -111,6 +152,21 @@ class Writer:
                     if not work.future.done():
                         work.future.set_exception(StoreDown("the store is closed"))
                 queue.clear()
+
+    async def _gather(self, size: int) -> None:
+        """Wait for callers to be as many as in the last commit, but not long.
+
+        A large commit costs little more than a small one, and whoever was answered
+        together tends to come back together. A caller who is alone never waits here.
+        """
+        if self._closing or len(self._queues[Priority.CALLER]) >= size:
+            return
+        self._awaited = size
+        self._wake.clear()
+        timer = asyncio.get_running_loop().call_later(_GATHER, self._wake.set)
+        await self._wake.wait()
+        timer.cancel()
+        self._awaited = 0
 
     def _take(self) -> list[Work]:
         """The next batch: callers, then a few jobs when callers are there."""
@@ -128,6 +184,7 @@ class Writer:
 
     async def _commit(self, batch: list[Work]) -> None:
         self._hot.commit_begins()
+        begin = time.monotonic()
         try:
             if self._connection is None:
                 self._connection = await self._reopen()
@@ -135,6 +192,7 @@ class Writer:
             done = await self._connection.run(partial(self._committer.commit, batch=batch))
         except Exception as error:  # noqa: BLE001 - the writer must outlive every failure
             self._hot.commit_ends(None)
+            self.commits_failed += 1
             failure = StoreDown(f"the database cannot be reached: {error}")
             failure.__cause__ = error
             _answer_error(batch, failure)
@@ -142,6 +200,11 @@ class Writer:
             return
         # Before anybody is answered: who was, reads at least this.
         self._hot.commit_ends(self._committer.published)
+        if self._committer.published is None:
+            self.commits_failed += 1
+        else:
+            self.commit_seconds.add(time.monotonic() - begin)
+            self.commit_units.add(done)
         for work in reversed(batch[done:]):
             self._queues[work.priority].appendleft(work)
         batch = batch[:done]
@@ -156,12 +219,18 @@ class Writer:
 
     async def _scrub(self) -> bool:
         """Empty the WAL, with a few tries; whether that worked."""
-        for number in range(_SCRUB_TRIES):
+        for number in range(1 if self._is_hindered else _SCRUB_TRIES):
             if number:
                 await asyncio.sleep(_SCRUB_PAUSE)
             if not self._committer.unscrubbed or await self._checkpoint(truncate=True):
                 return True
+        self._hindered_until = time.monotonic() + _HINDERED
         return False
+
+    @property
+    def _is_hindered(self) -> bool:
+        """Whether a reader, of another process it must be, has just kept the WAL in use."""
+        return time.monotonic() < self._hindered_until
 
     async def _checkpoint(self, *, truncate: bool) -> bool:
         if self._connection is None:
