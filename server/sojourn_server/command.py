@@ -1,4 +1,4 @@
-"""`sojourn-server`: run the server, ask one whether it is well, or prepare its store.
+"""`sojourn-server`: run the server, ask one whether it is well, or work on its store.
 
 Exit codes: 0 stopped after a drain, healthy, or migrated; 1 stopped by force, not
 healthy, or to be migrated; 2 wrong settings; 3 the store cannot be used; 4 the address
@@ -21,6 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sojourn_server import logs
 from sojourn_server.app import CannotListen, make_store, start, version
+from sojourn_server.service import feeds
 from sojourn_server.settings import (
     Kind,
     Setting,
@@ -30,7 +31,7 @@ from sojourn_server.settings import (
     reach,
     table,
 )
-from sojourn_server.store.base import StoreUnusable
+from sojourn_server.store.base import StoreDown, StoreFull, StoreUnusable
 
 FORCED: Final = 1
 TO_BE_MIGRATED: Final = 1
@@ -235,6 +236,35 @@ def migrate(context: click.Context, check: bool) -> None:
         click.echo(f"schema {newest}: migrated from {found}")
 
 
+@click.command("new-feeds")
+@click.pass_context
+def new_feeds(context: click.Context) -> None:
+    """Give every app a new feed_id: after a restore, or a failover that lost commits.
+
+    Whoever follows an app's log then hears that it is another one, and begins anew. Each
+    app's change is logged. A store in a file must have no server; run it again if it fails.
+
+    Exit codes: 0 done, 2 wrong settings, 3 the store cannot be used.
+    """
+    values: dict[str, Any] = context.obj
+
+    async def run() -> int:
+        store = make_store(Settings(**values))
+        await store.open()
+        try:
+            return await feeds.renew(store)
+        finally:
+            await store.close()
+
+    try:
+        count = asyncio.run(run())
+    except SettingsError as error:
+        _fail(BAD_SETTINGS, error)
+    except (StoreUnusable, StoreFull, StoreDown) as error:
+        _fail(STORE_UNUSABLE, error)
+    click.echo(f"apps with a new feed: {count}")
+
+
 def _channel(target: str, ca: Path | None, name: str | None) -> grpc.Channel:
     if ca is None:
         return grpc.insecure_channel(target)
@@ -248,7 +278,7 @@ def command() -> click.Group:
     version_option = click.version_option(version(), prog_name="sojourn-server")
     group = click.Group(
         "sojourn-server",
-        commands={"health": health, "migrate": migrate},
+        commands={"health": health, "migrate": migrate, "new-feeds": new_feeds},
         invoke_without_command=True,
         callback=click.pass_context(_serve),
         params=options,

@@ -17,6 +17,7 @@ Units and reads
     S7  A read sees one committed state, at one head; a read begun after `apply`
         returned sees that unit.
     S8  No change can be read that a crash could take back.
+    S9  `apps` names every app that was put, each once, in the order of their bytes.
 
 Sessions
     S10 (app, user, session_id) and uid are unique; `insert_session` of a taken key
@@ -499,6 +500,15 @@ class Store(Protocol):
 
     async def read(self, query: Callable[[ReadTx], Awaitable[T]]) -> T:
         """Carry out a read (S7)."""
+        ...
+
+    async def apps(self, after: str, limit: int) -> Sequence[str]:
+        """Names of apps, in the order of their bytes.
+
+        Args:
+            after: Only names that come after this one; empty: from the first.
+            limit: The most of them.
+        """
         ...
 
     async def purge(self, limit: int) -> bool:

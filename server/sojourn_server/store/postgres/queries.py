@@ -21,6 +21,7 @@ class Queries(NamedTuple):
     app_lock: str
     app_make: str
     app_many: str
+    app_names: str
     app_set: str
     sessions_by_key: str
     sessions_by_uid: str

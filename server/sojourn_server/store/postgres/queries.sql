@@ -62,6 +62,10 @@ SELECT a.name, a.app_pk, a.head, a.created, a.contents, a.epoch, a.record,
   (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000
 FROM (SELECT 1) AS one LEFT JOIN app AS a ON a.name = ANY(%s::text[])
 
+-- name: app_names
+-- Names of apps after one, in the order of their bytes.
+SELECT name FROM app WHERE name > %s AND record IS NOT NULL ORDER BY name LIMIT %s
+
 -- name: app_set
 -- Move an app's counters and its epoch on: the last statement before COMMIT.
 UPDATE app SET head = %s, created = %s, contents = %s, epoch = epoch + 1, record = %s WHERE app_pk = %s

@@ -172,6 +172,11 @@ class PostgresStore:
         """See `Store`."""
         return cast("T", await self._readers.submit(query))
 
+    async def apps(self, after: str, limit: int) -> Sequence[str]:
+        """See `Store`."""
+        (rows,) = await self._run([(QUERIES.app_names, (after, limit))])
+        return [name for (name,) in rows]
+
     async def purge(self, limit: int) -> bool:
         """See `Store`."""
         (apps,) = await self._run([(QUERIES.purge_app, ())])

@@ -11,6 +11,7 @@ class Queries(NamedTuple):
     """Every named query. What each does stands beside it in `queries.sql`."""
 
     app_by_name: str
+    app_names: str
     app_insert: str
     app_set_record: str
     app_set_counters: str

@@ -6,6 +6,10 @@
 -- One app with its counters.
 SELECT app_pk, head, created, record FROM app WHERE name = ?
 
+-- name: app_names
+-- Names of apps after one, in the order of their bytes.
+SELECT name FROM app WHERE name > ? AND record IS NOT NULL ORDER BY name LIMIT ?
+
 -- name: app_insert
 -- A new app; its record is NULL when its log begins before the app is put.
 INSERT INTO app (name, head, created, record) VALUES (?, 0, 0, ?)

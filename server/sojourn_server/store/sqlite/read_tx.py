@@ -251,6 +251,10 @@ class SqliteReadTx:
         """Read one row, to find out whether that works."""
         self._all(QUERIES.pulse_read, ())
 
+    async def app_names(self, after: str, limit: int) -> list[str]:
+        """Names of apps, in the order of their bytes."""
+        return [name for (name,) in self._all(QUERIES.app_names, (after, limit))]
+
     async def census(self, place: Place, most: int) -> Place:
         """Count up to `most` more rows; see `census.step`."""
         return step(self._run, place, most)

@@ -172,6 +172,11 @@ class SqliteStore:
         """See `Store`."""
         return cast("T", await self._readers.submit(query))
 
+    async def apps(self, after: str, limit: int) -> Sequence[str]:
+        """See `Store`."""
+        names: Sequence[str] = await self._readers.submit(lambda tx: tx.app_names(after, limit))
+        return names
+
     async def purge(self, limit: int) -> bool:
         """See `Store`."""
         none_left = await self._own_work(lambda tx: tx.purge(limit), Priority.JOB)
