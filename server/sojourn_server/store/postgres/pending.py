@@ -7,11 +7,12 @@ each kind, whatever the number of units that wrote them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.model import ContentId, Message
 from sojourn_server.store.base import RequestKey, RequestRecord, SessionRow
+from sojourn_server.store.postgres.arrays import Bigints, column
 from sojourn_server.store.postgres.connection import Statement
 from sojourn_server.store.postgres.facts import Domain
 from sojourn_server.store.postgres.queries import QUERIES
@@ -151,16 +152,16 @@ class Pending:
 
     def _deletions(self, app_pk: int) -> Iterator[Statement]:
         if self.deleted:
-            yield QUERIES.sessions_delete, (app_pk, sorted(self.deleted))
+            yield QUERIES.sessions_delete, (app_pk, Bigints(sorted(self.deleted)))
         gone = sorted(label for label, there in self.labels.items() if not there)
         if gone:
             yield QUERIES.labels_delete, (*_columns(gone), app_pk)
         if self.removed:
             yield QUERIES.messages_delete, (*_columns(sorted(self.removed)), app_pk)
         if self.erased:
-            yield QUERIES.contents_delete, (app_pk, sorted(self.erased))
+            yield QUERIES.contents_delete, (app_pk, Bigints(sorted(self.erased)))
         if self.done:
-            yield QUERIES.purge_delete, (app_pk, sorted(self.done))
+            yield QUERIES.purge_delete, (app_pk, Bigints(sorted(self.done)))
 
     def _sessions(self, app_pk: int) -> Iterator[Statement]:
         if self.updated:
@@ -195,9 +196,9 @@ class Pending:
                 yield sql, (app_pk, *_columns(rows))
 
 
-def _columns(rows: Iterable[Row]) -> list[list[Any]]:
+def _columns(rows: Iterable[Row]) -> list[Bigints]:
     """Rows turned into one array for each column."""
-    return [list(column) for column in zip(*rows, strict=True)]
+    return [column(values) for values in zip(*rows, strict=True)]
 
 
 def _request_columns(record: RequestRecord) -> Row:
