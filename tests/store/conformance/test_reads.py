@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from sojourn_server.domain.model import Change, ChangeCause
+from sojourn_server.domain.model import App, Change, ChangeCause
 from sojourn_server.store.base import Candidates, ReadTx, Store, Tx
 from tests.store.backends import Backend
 from tests.store.kit import (
@@ -184,7 +184,12 @@ async def test_a_job_may_read_sessions_of_every_app(store: Store) -> None:
 async def test_apps_are_named_in_the_order_of_their_bytes_and_in_pages(store: Store) -> None:
     names = sorted(["b", "a-1", "a", "Z", "a.1", "a_1", "c" * 64])
     for name in reversed(names):
-        await apply(store, lambda tx, name=name: tx.put_app(an_app(name)), app=name)
+        app = an_app(name)
+
+        async def put(tx: Tx, app: App = app) -> None:
+            await tx.put_app(app)
+
+        await apply(store, put, app=name)
     # Its log alone makes no app.
     await apply(store, lambda tx: tx.log(Change(cause=ChangeCause.APP_UPDATED)), app="only-a-log")
     assert await store.apps("", 100) == names

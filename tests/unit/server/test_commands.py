@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from click.testing import CliRunner, Result
 
 import sojourn.testing
 from sojourn_server.command import command
-from sojourn_server.store.base import Store
+from sojourn_server.domain.model import App
+from sojourn_server.store.base import Store, Tx
 from sojourn_server.store.postgres import Options, PostgresStore
 from sojourn_server.store.sqlite import SqliteStore
 from tests import postgres
@@ -26,7 +28,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A store in which there is nothing."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'sojourn.db'}"
-    return postgres.server().fresh()
+    return postgres.url(postgres.server().fresh())
 
 
 def opened(url: str) -> Store:
@@ -35,11 +37,15 @@ def opened(url: str) -> Store:
     return PostgresStore(Options(url, size=2))
 
 
+async def put_app(tx: Tx, app: App) -> None:
+    await tx.put_app(app)
+
+
 async def put(url: str, *names: str) -> None:
     store = opened(url)
     await store.open()
     for name in names:
-        await store.apply(name, "the test", lambda tx, name=name: tx.put_app(an_app(name)))
+        await store.apply(name, "the test", partial(put_app, app=an_app(name)))
     await store.close()
 
 
