@@ -214,7 +214,7 @@ def migrate(context: click.Context, check: bool) -> None:
     values: dict[str, Any] = context.obj
 
     async def run() -> tuple[int, int]:
-        store = make_store(Settings(**values))
+        store = make_store(_without_listening(values))
         found, newest = await store.versions()
         if not check:
             await store.open()
@@ -249,7 +249,7 @@ def new_feeds(context: click.Context) -> None:
     values: dict[str, Any] = context.obj
 
     async def run() -> int:
-        store = make_store(Settings(**values))
+        store = make_store(_without_listening(values))
         await store.open()
         try:
             return await feeds.renew(store)
@@ -263,6 +263,15 @@ def new_feeds(context: click.Context) -> None:
     except (StoreUnusable, StoreFull, StoreDown) as error:
         _fail(STORE_UNUSABLE, error)
     click.echo(f"apps with a new feed: {count}")
+
+
+def _without_listening(values: dict[str, Any]) -> Settings:
+    """The settings of a command that listens nowhere, whatever the server of this store does.
+
+    Raises:
+        SettingsError: Another one cannot be.
+    """
+    return Settings(**{**values, "listen": "127.0.0.1:0", "metrics_listen": None})
 
 
 def _channel(target: str, ca: Path | None, name: str | None) -> grpc.Channel:

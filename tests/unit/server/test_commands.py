@@ -86,6 +86,13 @@ def test_new_feeds_names_what_is_wrong_with_the_settings() -> None:
     assert "store must be" in done.output
 
 
+@pytest.mark.parametrize("name", ["migrate", "new-feeds"])
+def test_where_a_server_would_listen_is_nothing_to_a_command(name: str, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'sojourn.db'}"
+    done = ran(url, "--listen", "0.0.0.0:7070", "--metrics-listen", "0.0.0.0:1", name)
+    assert done.exit_code == 0, done.output
+
+
 def test_migrate_says_what_there_is_to_do_and_does_it(url: str) -> None:
     first = ran(url, "migrate", "--check")
     assert (first.exit_code, first.output) == (1, "schema 0: to be migrated to 1\n")
