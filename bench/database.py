@@ -100,7 +100,7 @@ class Database:
         trace: TracebackType | None,
     ) -> None:
         self._admin.close()
-        self._server.stop()
+        self._server.cleanup()
 
 
 def _stat(pid: int) -> list[str]:

@@ -96,6 +96,16 @@ class Restartable:
         """How to connect."""
         return Options(self._server.get_uri(), size=4)
 
+    @property
+    def commands(self) -> Path:
+        """Where its commands are: psql, pg_dump."""
+        return self._server.bin_path
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are."""
+        return self._server.pgdata
+
     def stop_hard(self) -> None:
         """Stop it as a crash would."""
         self._control("-m", "immediate", "stop")
@@ -125,6 +135,11 @@ def restartable() -> Restartable:
     """A PostgreSQL of one test's own."""
     if "TEST_POSTGRES_DSN" in os.environ:
         pytest.skip("the PostgreSQL that was given is not ours to stop")
+    return private()
+
+
+def private() -> Restartable:
+    """A PostgreSQL of one test's own, also where one is given for the others."""
     folder = Path(tempfile.mkdtemp(prefix="sojourn-postgres-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Restartable(folder)
