@@ -41,7 +41,7 @@ lock: ## resolve the dependencies again and write the locks (LOCK_FLAGS=--upgrad
 	$(COMPILE) pyproject.toml --extra dev -o requirements.lock
 	$(COMPILE) --group gen -o requirements-gen.lock
 	$(COMPILE) --group build --constraints requirements.lock -o requirements-build.lock
-	$(COMPILE) pyproject.toml --extra server --extra cli --constraints requirements.lock \
+	$(COMPILE) pyproject.toml --extra server --extra cli --extra postgres --constraints requirements.lock \
 		-o requirements-server.lock
 	$(COMPILE) bench/peers.in -o requirements-bench-peers.lock
 

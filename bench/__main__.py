@@ -23,7 +23,7 @@ import grpc
 from rich.console import Console
 from rich.table import Table
 
-from bench import expiry, machine, peers, picture, profiling, report, rpcs, scale
+from bench import expiry, machine, peers, picture, postgres, profiling, report, rpcs, scale
 from bench.plan import SECTIONS, Plan
 from bench.processes import ROOT, Broken
 from bench.results import Results
@@ -106,6 +106,7 @@ def _measure(
         (("etcd",), peers.measure_etcd),
         (("expiry",), expiry.measure),
         (scale.SECTIONS, scale.measure),
+        (postgres.SECTIONS, postgres.measure),
     ]
     broken = 0
     for names, section in sections:

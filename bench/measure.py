@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,13 @@ class Sample:
     """Calls per second."""
     p50_ms: float
     p99_ms: float
+    database_us: float = 0.0
+    """Of the database's processes, per call, where it has its own."""
+
+    @property
+    def all_us(self) -> float:
+        """Of the server and the database together, per call."""
+        return self.cpu_us + self.database_us
 
 
 def quantile(values: Sequence[float], share: float) -> float:
@@ -41,6 +48,8 @@ class Rig:
 
     server: Server
     workers: Workers
+    database: Callable[[], Mapping[int, float]] = dict
+    """CPU seconds of the database's processes so far, by their numbers."""
 
     def prepare(
         self, job: str, calls: int, *, callers: int = CALLERS, args: dict[str, Any] | None = None
@@ -52,6 +61,7 @@ class Rig:
     def run(self) -> Sample:
         """Run the job that was prepared."""
         self.server.settle()
+        database = self.database()
         before = self.server.cpu()
         try:
             answers = self.workers.ask(do="run")
@@ -61,6 +71,7 @@ class Rig:
             raise
         self.server.settle()
         cpu = self.server.cpu() - before
+        used = sum(now - database.get(pid, 0.0) for pid, now in self.database().items())
         latencies = [us for answer in answers for us in answer["latencies"]]
         began = min(answer["began"] for answer in answers)
         ended = max(answer["ended"] for answer in answers)
@@ -70,6 +81,7 @@ class Rig:
             rate=len(latencies) / (ended - began),
             p50_ms=quantile(latencies, 0.5) / 1e3,
             p99_ms=quantile(latencies, 0.99) / 1e3,
+            database_us=used / len(latencies) * 1e6,
         )
 
     def measure(
@@ -87,11 +99,17 @@ class Series:
     samples: list[Sample] = field(default_factory=list)
     ratios: list[float] = field(default_factory=list)
 
-    def add(self, sample: Sample, base: float | None = None) -> None:
-        """Take a round in; `base` is the CPU time per call of what it is compared with."""
+    def add(self, sample: Sample, base: float | None = None, used: float | None = None) -> None:
+        """Take a round in.
+
+        Args:
+            sample: What was measured.
+            base: The CPU time per call of what it is compared with.
+            used: The CPU time per call that is compared; the server's unless given.
+        """
         self.samples.append(sample)
         if base:
-            self.ratios.append(sample.cpu_us / base)
+            self.ratios.append((used or sample.cpu_us) / base)
 
     @property
     def cpu_us(self) -> float:
@@ -121,9 +139,11 @@ class Series:
     @property
     def facts(self) -> dict[str, float]:
         """The medians, for the table."""
-        return {
+        facts = {
             "cpu_us": round(self.cpu_us, 1),
             "rate": round(self.rate, 1),
             "p50_ms": round(self.p50_ms, 2),
             "p99_ms": round(self.p99_ms, 2),
         }
+        database = statistics.median(each.database_us for each in self.samples)
+        return {**facts, "database_us": round(database, 1)} if database else facts

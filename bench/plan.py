@@ -13,6 +13,10 @@ SECTIONS: Mapping[str, str] = {
     "residual": "a predicate that no index answers",
     "history": "the newest 20 of 100,000 messages",
     "memory": "what the server holds with a million sessions stored",
+    "postgres": "all of the store in PostgreSQL:",
+    "postgres_writes": "its writes per second and per fsync",
+    "postgres_get": "its GetSession over SQLite's",
+    "postgres_lists": "its pages of 100 at a million sessions",
     "expiry": "100,000 sessions that expire at one instant",
 }
 

@@ -154,16 +154,25 @@ def start_echo(folder: Path) -> Server:
     return server
 
 
-def start_sojourn(folder: Path, name: str = "sojourn") -> Server:
-    """Start the real server on `<name>.db` in a folder, durable as by default."""
+def start_sojourn(
+    folder: Path, name: str = "sojourn", store: str = "", module: str = "sojourn_server"
+) -> Server:
+    """Start the real server, durable as by default.
+
+    Args:
+        folder: For its files.
+        name: What it is called.
+        store: Its store; empty: `<name>.db` in the folder.
+        module: What is run; another one may change the server first.
+    """
     port_file = folder / f"{name}.port"
     port_file.unlink(missing_ok=True)
     server = Server(
         name,
         [
-            *(sys.executable, "-m", "sojourn_server"),
+            *(sys.executable, "-m", module),
             *("--listen", "127.0.0.1:0", "--port-file", str(port_file)),
-            *("--store", f"sqlite:///{(folder / name).resolve()}.db"),
+            *("--store", store or f"sqlite:///{(folder / name).resolve()}.db"),
             *("--sqlite-synchronous", "FULL", "--log-level", "warning"),
         ],
         folder,

@@ -50,6 +50,16 @@ TARGETS: Mapping[str, Target] = {
     "memory filled": Target(64),
     "memory restarted": Target(64),
     "expiry p99": Target(2),
+    "postgres create": Target(1.5, at_least=True),
+    "postgres update": Target(1.5, at_least=True),
+    "postgres append": Target(1.5, at_least=True),
+    "postgres syncs": Target(8, at_least=True),
+    "postgres get": Target(2),
+    "postgres list user": Target(1.5),
+    "postgres list label": Target(1.5),
+    "postgres list user+label": Target(1.5),
+    "postgres list active": Target(1.5),
+    "postgres list completed": Target(1.5),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from sojourn.v1 import (
 )
 
 APP = "scale"
+GROUP = "scale"
 PAGE = 100
 ENDED = 110
 """How many sessions of each store are COMPLETED, spread over all of it."""
@@ -47,10 +48,12 @@ class Store:
     sessions: int
     folder: Path
     server: Server
+    database: Callable[[], Mapping[int, float]] = dict
+    """CPU seconds of the database's processes, where it has its own."""
 
     def rig(self, workers: Workers) -> Rig:
         """To measure it."""
-        return Rig(self.server, workers)
+        return Rig(self.server, workers, self.database)
 
 
 def measure(plan: Plan, folder: Path, results: Results, say: Say) -> None:
@@ -60,14 +63,14 @@ def measure(plan: Plan, folder: Path, results: Results, say: Say) -> None:
     try:
         empty = large.server.memory()
         for store in (small, large):
-            _fill(plan, store, results, say)
+            fill(plan, store, results, say)
         filled = large.server.memory()
         with (
             Workers(large.server.target, folder, PROCESSES) as many,
             Workers(small.server.target, folder, PROCESSES) as few,
         ):
             if plan.wants("lists"):
-                _lists(plan, large.rig(many), small.rig(few), results, say)
+                lists(plan, large.rig(many), small.rig(few), results, say)
             if plan.wants("residual"):
                 _residual(plan, large.rig(many), small.rig(few), results, say)
             if plan.wants("pages"):
@@ -86,7 +89,7 @@ def measure(plan: Plan, folder: Path, results: Results, say: Say) -> None:
         small.server.stop()
 
 
-def _fill(plan: Plan, store: Store, results: Results, say: Say) -> None:
+def fill(plan: Plan, store: Store, results: Results, say: Say, group: str = GROUP) -> None:
     """Fill in slices, so that progress can be told."""
     slices = 10 if store.sessions > 100_000 else 1
     each = store.sessions // slices
@@ -109,8 +112,8 @@ def _fill(plan: Plan, store: Store, results: Results, say: Say) -> None:
     if store.name == "large":
         rates = [each / slice_seconds for slice_seconds in seconds]
         results.add(
-            "scale",
-            "fill",
+            group,
+            _name(group, "fill"),
             f"filling {store.sessions:,}: time of the last slice over the first",
             [],
             value=rates[0] / rates[-1],
@@ -158,22 +161,37 @@ def _compare(
         few = rigs[0].measure("asked", calls, callers=CALLERS, args=asked[0])
         many = rigs[1].measure("asked", calls, callers=CALLERS, args=asked[1])
         base.add(few)
-        series.add(many, few.cpu_us)
+        series.add(many, few.all_us, many.all_us)
     latencies = [
         many.p50_ms / few.p50_ms for many, few in zip(series.samples, base.samples, strict=True)
     ]
     return series, latencies
 
 
+def _name(group: str, name: str) -> str:
+    """What a figure is called: those of other stores have their group before."""
+    return name if group == GROUP else f"{group} {name}"
+
+
 def _add(
-    results: Results, name: str, title: str, compared: tuple[Series, list[float]], note: str = ""
+    results: Results,
+    name: str,
+    title: str,
+    compared: tuple[Series, list[float]],
+    note: str = "",
+    group: str = GROUP,
 ) -> None:
     series, latencies = compared
     facts = {**series.facts, "latency_ratio": round(statistics.median(latencies), 3)}
-    results.add("scale", name, title, series.ratios, value=series.ratio, facts=facts, note=note)
+    results.add(
+        group, _name(group, name), title, series.ratios, value=series.ratio, facts=facts, note=note
+    )
 
 
-def _lists(plan: Plan, large: Rig, small: Rig, results: Results, say: Say) -> None:
+def lists(
+    plan: Plan, large: Rig, small: Rig, results: Results, say: Say, group: str = GROUP
+) -> None:
+    """Measure pages of every kind, the large store's over the small one's."""
     kinds: dict[str, tuple[dict[str, Any], bool, int]] = {
         "all": ({}, False, PAGE),
         "user": ({}, True, PAGE),
@@ -195,7 +213,8 @@ def _lists(plan: Plan, large: Rig, small: Rig, results: Results, say: Say) -> No
         ]
         compared = _compare(plan, (small, large), (asked[0], asked[1]), 10 if plan.quick else 20)
         size = f"{plan.sessions:,} sessions over {plan.few_sessions:,}"
-        _add(results, f"list {kind}", f"a page by {kind}: {size}", compared, f"{items} on the page")
+        title, note = f"a page by {kind}: {size}", f"{items} on the page"
+        _add(results, f"list {kind}", title, compared, note, group)
 
 
 def _residual(plan: Plan, large: Rig, small: Rig, results: Results, say: Say) -> None:

@@ -15,14 +15,15 @@ import click
 
 from sojourn.cli.failures import ExitCode
 from sojourn.cli.root import cli
+from sojourn_server.command import command as server_command
 from tools.gen_docs import NOTE, ROOT, outdated
 
 PAGE = ROOT / "docs" / "reference" / "cli.md"
 
 INTRODUCTION = """# The command line
 
-`sojourn` comes with the extra `cli`: `pip install "sojourn[cli]"`. This page is generated from the
-commands themselves.
+`sojourn` comes with the extra `cli`: `pip install "sojourn[cli]"`, and `sojourn-server` with the
+extra `server`. This page is generated from the commands themselves.
 
 ## Output
 
@@ -38,10 +39,16 @@ Errors are one sentence on standard error that begins with the reason, such as
 which finds the call in the server's log.
 """
 
+SERVER = """## sojourn-server
+
+Without a command it serves. Its flags, which are variables too, are in [settings.md](settings.md);
+they stand before the command: `sojourn-server --store sqlite:///other.db migrate`.
+"""
+
 
 def page() -> str:
     """Return the text of the page."""
-    parts = [NOTE + INTRODUCTION, _exit_codes(), *_command(cli, "sojourn")]
+    parts = [NOTE + INTRODUCTION, _exit_codes(), *_command(cli, "sojourn"), *_server()]
     return "\n".join(parts)
 
 
@@ -66,6 +73,14 @@ def _command(command: click.Command, path: str, depth: int = 2) -> Iterator[str]
     if isinstance(command, click.Group):
         for name in sorted(command.commands):
             yield from _command(command.commands[name], f"{path} {name}", min(depth + 1, 4))
+
+
+def _server() -> Iterator[str]:
+    """What `sojourn-server` does besides serving."""
+    group = server_command()
+    yield SERVER
+    for name in sorted(group.commands):
+        yield from _command(group.commands[name], f"sojourn-server {name}", 3)
 
 
 def _is_shown(parameter: click.Parameter) -> bool:

@@ -8,7 +8,6 @@ import errno
 import os
 import platform
 import socket
-import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from importlib import metadata
@@ -33,9 +32,8 @@ from sojourn_server.rpc.session_service import SessionServicer
 from sojourn_server.rpc.turn_service import TurnServicer
 from sojourn_server.service import Defaults, Services
 from sojourn_server.settings import Address, Settings, SettingsError, reach, split_address
-from sojourn_server.store.base import Store, StoreDown, StoreFull
+from sojourn_server.store.base import Store, StoreDown, StoreFull, StoreUnusable
 from sojourn_server.store.sqlite import SqliteStore
-from sojourn_server.store.sqlite.schema import migrations
 
 if TYPE_CHECKING:
     from sojourn_server.metrics.page import Page
@@ -75,7 +73,7 @@ async def start(settings: Settings) -> RunningServer:
     await _check_address(settings.listen)
     if settings.metrics_listen:
         await _check_address(settings.metrics_listen)
-    store = SqliteStore(settings.sqlite_path, clock=clock, synchronous=settings.sqlite_synchronous)
+    store = make_store(settings)
     await store.open()
     async with contextlib.AsyncExitStack() as undo:
         undo.push_async_callback(store.close)
@@ -103,8 +101,8 @@ async def start(settings: Settings) -> RunningServer:
         facts = ServerFacts(
             version=version(),
             store=store.kind,
-            store_version=sqlite3.sqlite_version,
-            schema_version=migrations()[-1][0],
+            store_version=store.engine_version,
+            schema_version=store.schema_version,
             start_time=clock.now(),
         )
         health = Health(store, service_names())
@@ -137,9 +135,9 @@ async def start(settings: Settings) -> RunningServer:
             version=facts.version,
             python=platform.python_version(),
             grpc=grpc.__version__,
-            sqlite=sqlite3.sqlite_version,
             loop=type(asyncio.get_running_loop()).__module__.partition(".")[0],
-            store=str(settings.sqlite_path.absolute()),
+            store=store.place,
+            store_version=f"{store.kind} {store.engine_version}",
             schema=facts.schema_version,
             listen=str(address),
             tls=credentials is not None,
@@ -148,7 +146,7 @@ async def start(settings: Settings) -> RunningServer:
         note_settled = None if metrics is None else metrics.note_settled
         jobs: dict[str, Callable[[], Awaitable[Any]]] = {
             "expiry": lambda: expiry.run(
-                use_cases.units, clock, settings.expiry_interval / SECOND, note_settled
+                use_cases.units, None, settings.expiry_interval / SECOND, note_settled
             ),
             "purge": lambda: housekeeping.purge(store),
             "forget": lambda: housekeeping.forget(store, clock, settings.request_keeping),
@@ -173,6 +171,37 @@ async def start(settings: Settings) -> RunningServer:
             tasks,
         )
     raise AssertionError("unreachable")
+
+
+def make_store(settings: Settings) -> Store:
+    """The store that the settings name, not opened yet.
+
+    Raises:
+        StoreUnusable: Its driver is not installed.
+        SettingsError: The file with its connection string cannot be read.
+    """
+    dsn = settings.postgres_dsn
+    if dsn is None:
+        return SqliteStore(
+            settings.sqlite_path, clock=WallClock(), synchronous=settings.sqlite_synchronous
+        )
+    try:
+        # Here and not above: whoever keeps sessions in a file need not have the driver.
+        from sojourn_server.store.postgres import Options, PostgresStore  # noqa: PLC0415
+    except ImportError as error:
+        raise StoreUnusable(
+            f"a store in PostgreSQL needs {error.name or 'psycopg'}: "
+            'install it with pip install "sojourn[server,postgres]".'
+        ) from None
+    return PostgresStore(
+        Options(
+            dsn,
+            size=settings.postgres_connections,
+            prepare=settings.postgres_prepare,
+            connect_timeout=settings.postgres_connect_timeout / SECOND,
+            statement_timeout=settings.postgres_statement_timeout / SECOND,
+        )
+    )
 
 
 class RunningServer:

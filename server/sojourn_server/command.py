@@ -1,7 +1,8 @@
-"""`sojourn-server`: run the server, or ask one whether it is well.
+"""`sojourn-server`: run the server, ask one whether it is well, or work on its store.
 
-Exit codes: 0 stopped after a drain, or healthy; 1 stopped by force, or not healthy;
-2 wrong settings; 3 the store cannot be used; 4 the address cannot be used.
+Exit codes: 0 stopped after a drain, healthy, or migrated; 1 stopped by force, not
+healthy, or to be migrated; 2 wrong settings; 3 the store cannot be used; 4 the address
+cannot be used.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sojourn_server import logs
-from sojourn_server.app import CannotListen, start, version
+from sojourn_server.app import CannotListen, make_store, start, version
+from sojourn_server.service import feeds
 from sojourn_server.settings import (
     Kind,
     Setting,
@@ -29,9 +31,10 @@ from sojourn_server.settings import (
     reach,
     table,
 )
-from sojourn_server.store.base import StoreUnusable
+from sojourn_server.store.base import StoreDown, StoreFull, StoreUnusable
 
 FORCED: Final = 1
+TO_BE_MIGRATED: Final = 1
 BAD_SETTINGS: Final = 2
 STORE_UNUSABLE: Final = 3
 CANNOT_LISTEN: Final = 4
@@ -199,6 +202,78 @@ def health(
     context.exit(0 if answer.status == health_pb2.HealthCheckResponse.SERVING else 1)
 
 
+@click.command()
+@click.option("--check", is_flag=True, help="Change nothing: exit code 1 if there is work to do.")
+@click.pass_context
+def migrate(context: click.Context, check: bool) -> None:
+    """Bring the store's schema to this release's. The server does so by itself when it starts.
+
+    Exit codes: 0 it is, 1 it is not and --check was given, 2 wrong settings, 3 the store
+    cannot be used.
+    """
+    values: dict[str, Any] = context.obj
+
+    async def run() -> tuple[int, int]:
+        store = make_store(_without_listening(values))
+        found, newest = await store.versions()
+        if not check:
+            await store.open()
+            await store.close()
+        return found, newest
+
+    try:
+        found, newest = asyncio.run(run())
+    except SettingsError as error:
+        _fail(BAD_SETTINGS, error)
+    except StoreUnusable as error:
+        _fail(STORE_UNUSABLE, error)
+    if found == newest:
+        click.echo(f"schema {newest}: nothing to do")
+    elif check:
+        click.echo(f"schema {found}: to be migrated to {newest}")
+        context.exit(TO_BE_MIGRATED)
+    else:
+        click.echo(f"schema {newest}: migrated from {found}")
+
+
+@click.command("new-feeds")
+@click.pass_context
+def new_feeds(context: click.Context) -> None:
+    """Give every app a new feed_id: after a restore, or a failover that lost commits.
+
+    Whoever follows an app's log then hears that it is another one, and begins anew. Each
+    app's change is logged. A store in a file must have no server; run it again if it fails.
+
+    Exit codes: 0 done, 2 wrong settings, 3 the store cannot be used.
+    """
+    values: dict[str, Any] = context.obj
+
+    async def run() -> int:
+        store = make_store(_without_listening(values))
+        await store.open()
+        try:
+            return await feeds.renew(store)
+        finally:
+            await store.close()
+
+    try:
+        count = asyncio.run(run())
+    except SettingsError as error:
+        _fail(BAD_SETTINGS, error)
+    except (StoreUnusable, StoreFull, StoreDown) as error:
+        _fail(STORE_UNUSABLE, error)
+    click.echo(f"apps with a new feed: {count}")
+
+
+def _without_listening(values: dict[str, Any]) -> Settings:
+    """The settings of a command that listens nowhere, whatever the server of this store does.
+
+    Raises:
+        SettingsError: Another one cannot be.
+    """
+    return Settings(**{**values, "listen": "127.0.0.1:0", "metrics_listen": None})
+
+
 def _channel(target: str, ca: Path | None, name: str | None) -> grpc.Channel:
     if ca is None:
         return grpc.insecure_channel(target)
@@ -212,7 +287,7 @@ def command() -> click.Group:
     version_option = click.version_option(version(), prog_name="sojourn-server")
     group = click.Group(
         "sojourn-server",
-        commands={"health": health},
+        commands={"health": health, "migrate": migrate, "new-feeds": new_feeds},
         invoke_without_command=True,
         callback=click.pass_context(_serve),
         params=options,

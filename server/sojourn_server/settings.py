@@ -31,6 +31,7 @@ _LENGTH: Final = re.compile(r"(?:[0-9]+(?:ms|s|m|h|d))+")
 _PART: Final = re.compile(r"([0-9]+)(ms|s|m|h|d)")
 _LENGTH_MOST: Final[Nanos] = 3_650 * DAY
 _SQLITE: Final = "sqlite:///"
+_POSTGRES: Final = ("postgresql://", "postgres://")
 
 
 class SettingsError(ValueError):
@@ -53,8 +54,9 @@ FLAG: Final = Kind("flag")
 LENGTH: Final = Kind("length", most=_LENGTH_MOST)
 
 
-def _setting(default: object, kind: Kind, sentence: str) -> Any:
-    return field(default=default, metadata={"kind": kind, "sentence": sentence})
+def _setting(default: object, kind: Kind, sentence: str, *, secret: bool = False) -> Any:
+    metadata = {"kind": kind, "sentence": sentence}
+    return field(default=default, metadata=metadata, repr=not secret)
 
 
 def _ceiling(most: int, sentence: str) -> Any:
@@ -82,7 +84,15 @@ class Settings:
     store: str = _setting(
         "sqlite:///sojourn.db",
         TEXT,
-        "Where sessions are kept: sqlite:///relative.db or sqlite:////absolute.db.",
+        "Where sessions are kept: sqlite:///relative.db, sqlite:////absolute.db, or "
+        "postgresql://host/database with libpq's options. A password is better in the "
+        "variable, in store_file or in libpq's own password file.",
+        secret=True,
+    )
+    store_file: Path | None = _setting(
+        None,
+        PATH,
+        "A file that holds what store would say, so that a password is on no command line.",
     )
     port_file: Path | None = _setting(
         None, PATH, "Write the port to this file once the server answers; removed at the end."
@@ -150,6 +160,24 @@ class Settings:
         Kind("choice", choices=SYNCHRONOUS),
         "SQLite's synchronous. Only FULL keeps the promise that what was answered is on disk.",
     )
+    postgres_connections: int = _setting(
+        8, Kind("number", least=2, most=200), "The most connections to PostgreSQL."
+    )
+    postgres_prepare: bool = _setting(
+        True,
+        FLAG,
+        "Prepare statements. Switch it off behind PgBouncer in transaction mode.",
+    )
+    postgres_connect_timeout: Nanos = _setting(
+        5 * SECOND,
+        Kind("length", least=2 * SECOND, most=MINUTE),
+        "How long connecting to PostgreSQL may take.",
+    )
+    postgres_statement_timeout: Nanos = _setting(
+        10 * SECOND,
+        Kind("length", least=SECOND, most=10 * MINUTE),
+        "How long one statement may take in PostgreSQL, waiting for locks included.",
+    )
     reflection: bool = _setting(False, FLAG, "Answer gRPC reflection: tell callers the contract.")
     channelz: bool = _setting(
         False, FLAG, "Answer gRPC channelz: tell callers about connections and calls."
@@ -172,7 +200,8 @@ class Settings:
         for setting in table():
             _check(setting, getattr(self, setting.name))
         split_address(self.listen)
-        self.sqlite_path  # noqa: B018 - refuses a store that is none
+        if self.store_file is None and not self.store.startswith(_POSTGRES):
+            self.sqlite_path  # noqa: B018 - refuses a store that is none
         if (self.tls_cert is None) != (self.tls_key is None):
             raise SettingsError("tls_cert and tls_key must be set together.")
         if self.tls_client_ca is not None and self.tls_cert is None:
@@ -197,12 +226,36 @@ class Settings:
         Raises:
             SettingsError: `store` names none.
         """
-        name = self.store.removeprefix(_SQLITE)
-        if name == self.store or not name or "?" in name or "\0" in name:
+        named = self._store_named
+        name = named.removeprefix(_SQLITE)
+        if name == named or not name or "?" in name or "\0" in name:
+            # Not what it is instead: it may hold a password.
             raise SettingsError(
-                f"store must be sqlite:///relative.db or sqlite:////absolute.db, not {self.store}."
+                "store must be sqlite:///relative.db, sqlite:////absolute.db "
+                "or postgresql://host/database."
             )
         return Path(name)
+
+    @property
+    def postgres_dsn(self) -> str | None:
+        """The connection string of the store; None when it is in a file.
+
+        Raises:
+            SettingsError: `store_file` cannot be read.
+        """
+        named = self._store_named
+        return named if named.startswith(_POSTGRES) else None
+
+    @property
+    def _store_named(self) -> str:
+        """What `store` says, or the file in its place."""
+        if self.store_file is None:
+            return self.store
+        try:
+            return self.store_file.read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "it is no text"
+            raise SettingsError(f"store_file: {self.store_file} cannot be read ({why}).") from None
 
     @property
     def limits(self) -> Limits:

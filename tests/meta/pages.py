@@ -180,16 +180,17 @@ class Reader:
     Args:
         folder: An empty folder: what the reader works in.
         scratch: Another one, for what the reader does not see.
+        variables: More variables of the terminal.
     """
 
-    def __init__(self, folder: Path, scratch: Path) -> None:
+    def __init__(self, folder: Path, scratch: Path, **variables: str) -> None:
         self._folder = folder
         self._scratch = scratch
         self._ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         ours = self._ports[PORTS[0]]
         self._address = {"SOJOURN_LISTEN": f"127.0.0.1{ours}"}
         self._target = {"SOJOURN_TARGET": f"127.0.0.1{ours}", "SOJOURN_OUTPUT": "table"}
-        self._terminal = Terminal(folder, **self._address, **self._target)
+        self._terminal = Terminal(folder, **self._address, **self._target, **variables)
         self._server: subprocess.Popen[bytes] | None = None
         self._printed: str | None = None
         self._saved: set[str] = set()

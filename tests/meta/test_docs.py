@@ -1,5 +1,6 @@
 """The pages in docs are true as far as a machine can see: they run, they link, they name it all."""
 
+import os
 import re
 import shutil
 import sqlite3
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from google.protobuf.descriptor import Descriptor, FileDescriptor
+from psycopg.conninfo import conninfo_to_dict
 
 import sojourn
 import sojourn.testing
@@ -25,6 +27,7 @@ from sojourn.v1 import (
     turn_service_pb2,
 )
 from sojourn_server.settings import table
+from tests import postgres
 from tests.faults.checker import until
 from tests.faults.harness import ServerProcess
 from tests.meta import pages
@@ -48,7 +51,15 @@ PROTOS: tuple[FileDescriptor, ...] = tuple(
         turn_service_pb2,
     )
 )
-BLOCKS = {"tutorial": 30, "back-up": 8, "embed": 8, "operate": 8, "upgrade": 2}
+BLOCKS = {
+    "tutorial": 30,
+    "back-up": 8,
+    "embed": 8,
+    "operate": 8,
+    "postgresql": 16,
+    "upgrade": 2,
+}
+
 """How many blocks of each page are run: a page that loses them shall not pass unseen."""
 
 NEEDS = {"operate": ("openssl",), "back-up": ("sqlite3",), "upgrade": ("sqlite3",)}
@@ -58,15 +69,30 @@ NEEDS = {"operate": ("openssl",), "back-up": ("sqlite3",), "upgrade": ("sqlite3"
 # --- what pages tell to do -----------------------------------------------------------------------
 
 
+@pytest.fixture
+def database() -> Iterator[dict[str, str]]:
+    """The variables of a terminal that has a PostgreSQL of its own, and its commands."""
+    owned = postgres.private()
+    yield {
+        "PATH": os.pathsep.join([str(owned.commands), str(pages.BIN), os.environ["PATH"]]),
+        "PGHOST": str(conninfo_to_dict(owned.options().dsn)["host"]),
+        "PGUSER": "postgres",
+    }
+    owned.close()
+
+
 @pytest.mark.parametrize("page", EXECUTED, ids=lambda page: page.stem)
-def test_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
+def test_a_page_does_what_it_says(
+    page: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     missing = [need for need in NEEDS.get(page.stem, ()) if shutil.which(need) is None]
     if missing:
         pytest.skip(f"the page uses {missing}, which this machine has not")
     folder, scratch = tmp_path / "folder", tmp_path / "scratch"
     folder.mkdir()
     scratch.mkdir()
-    with pages.Reader(folder, scratch) as reader:
+    variables = request.getfixturevalue("database") if page.stem == "postgresql" else {}
+    with pages.Reader(folder, scratch, **variables) as reader:
         assert reader.read(page.read_text(encoding="utf-8")) == BLOCKS[page.stem]
 
 
@@ -79,7 +105,7 @@ def test_a_page_names_settings_that_there_are(page: Path) -> None:
     # What click makes of the options of `sojourn-server health`.
     assert set(re.findall(r"SOJOURN_\w+", text)) <= ours | {"SOJOURN_HEALTH_TLS_NAME"}
     flags = {setting.flag for setting in table()} | {"--target", "--tls-ca", "--tls-name"}
-    flags |= {"--service", "--version"}
+    flags |= {"--service", "--version", "--check"}
     for command in re.findall(r"sojourn-server((?:\\\n|[^\n`|>&])*)", text):
         assert set(re.findall(r"(?<!\S)--[a-z-]+", command)) <= flags, command
 

@@ -1,4 +1,4 @@
-"""Fixtures of the service's tests."""
+"""Fixtures of the service's tests: each body runs on every backend."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from sojourn_server.store.sqlite import SqliteStore
 from tests.service.kit import FakeClock, World
-from tests.service.truth import check_content, check_log
+from tests.service.truth import check_database, check_file, check_log
+from tests.store.backends import BACKENDS, PostgresBackend, make_backend
 
 
 @pytest.fixture
@@ -17,17 +17,20 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-@pytest.fixture
-async def world(tmp_path: Path, clock: FakeClock) -> AsyncIterator[World]:
+@pytest.fixture(params=BACKENDS)
+async def world(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock
+) -> AsyncIterator[World]:
     """A world that is held to the truth of its log and its content in the end."""
-    path = tmp_path / "sojourn.db"
-    store = SqliteStore(path, clock=clock, synchronous="OFF")
-    await store.open()
-    made = World(store, clock)
+    backend = make_backend(request.param, tmp_path, clock, synchronous="OFF")
+    made = World(await backend.open(), clock)
     try:
         yield made
         for app in made.apps:
             check_log(await made.log(app=app), await made.head(app), await made.every_session(app))
     finally:
-        await store.close()
-    check_content(path)
+        await backend.close()
+    if isinstance(backend, PostgresBackend):
+        check_database(backend.dsn)
+    else:
+        check_file(tmp_path / "sojourn.db")

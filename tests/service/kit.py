@@ -56,8 +56,14 @@ from sojourn_server.service.answers import (
 from sojourn_server.service.listing import ListQuery
 from sojourn_server.service.message_listing import MessageQuery
 from sojourn_server.service.work import Defaults
-from sojourn_server.store.base import Candidates, LoggedChange, ReadTx, SessionRow, SortBy
-from sojourn_server.store.sqlite import SqliteStore
+from sojourn_server.store.base import (
+    Candidates,
+    LoggedChange,
+    ReadTx,
+    SessionRow,
+    SortBy,
+    Store,
+)
 
 APP = "support"
 USER = "ann"
@@ -103,7 +109,7 @@ def message(message_id: str = "", content: str | None = "text", **fields: Any) -
 class World:
     """One store with all use cases, and the time it is there."""
 
-    def __init__(self, store: SqliteStore, clock: FakeClock) -> None:
+    def __init__(self, store: Store, clock: FakeClock) -> None:
         self.store = store
         self.clock = clock
         self.apps: set[str] = set()

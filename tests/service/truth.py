@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import psycopg
 
 from sojourn_server.domain.model import ScopeState, Session
 from sojourn_server.store.base import LoggedChange
-from sojourn_server.store.sqlite.rows import held_of
+from sojourn_server.store.rows import held_of
 
 
 def without_touches(session: Session | None) -> Session | None:
@@ -66,31 +68,52 @@ def _by_revision(log: Sequence[LoggedChange]) -> dict[int, list[int]]:
     return found
 
 
-def check_content(path: Path) -> None:
+Rows = Callable[[str], Iterable[tuple[Any, ...]]]
+"""Executes a query."""
+
+
+def _held(rows: Rows) -> set[int]:
+    """The pieces of content that rows hold, each of them once."""
+    held: list[int] = []
+    for (record,) in rows("SELECT record FROM session"):
+        session = msgspec.msgpack.decode(record, type=Session)
+        held += [
+            session.metadata,
+            session.state,
+            session.end_note,
+            session.turn_error,
+            session.reset_reason,
+        ]
+    held += [body for (body,) in rows("SELECT body FROM message")]
+    for (record,) in rows("SELECT record FROM scope_state"):
+        held.append(msgspec.msgpack.decode(record, type=ScopeState).values)
+    for (blob,) in rows("SELECT held FROM request WHERE held IS NOT NULL"):
+        held += held_of(blob)
+    held = [content_id for content_id in held if content_id]
+    assert len(held) == len(set(held)), "two rows hold one piece of content"
+    return set(held)
+
+
+def check_file(path: Path) -> None:
     """Every piece of content is held once, by a row that lives, or is overwritten and free."""
     with sqlite3.connect(path) as database:
-        held: list[int] = []
-        for (record,) in database.execute("SELECT record FROM session"):
-            session = msgspec.msgpack.decode(record, type=Session)
-            held += [
-                session.metadata,
-                session.state,
-                session.end_note,
-                session.turn_error,
-                session.reset_reason,
-            ]
-        held += [body for (body,) in database.execute("SELECT body FROM message")]
-        for (record,) in database.execute("SELECT record FROM scope_state"):
-            held.append(msgspec.msgpack.decode(record, type=ScopeState).values)
-        for (blob,) in database.execute("SELECT held FROM request WHERE held IS NOT NULL"):
-            held += held_of(blob)
+        held = _held(database.execute)
         free = [row for (row,) in database.execute("SELECT content_id FROM content_free")]
         pieces = dict(database.execute("SELECT content_id, data FROM content"))
     database.close()
-    held = [content_id for content_id in held if content_id]
-    assert len(held) == len(set(held)), "two rows hold one piece of content"
     assert len(free) == len(set(free))
-    assert not set(held) & set(free), "a row holds content that is overwritten"
-    assert set(held) | set(free) == pieces.keys(), "content that nobody holds is not overwritten"
+    assert not held & set(free), "a row holds content that is overwritten"
+    assert held | set(free) == pieces.keys(), "content that nobody holds is not overwritten"
     for content_id in free:
         assert not any(pieces[content_id]), "free content is not overwritten"
+
+
+def check_database(dsn: str) -> None:
+    """Every piece of content is held once, by a row that lives, or is gone."""
+    with psycopg.connect(dsn) as database:
+
+        def rows(query: str) -> Iterable[tuple[Any, ...]]:
+            return database.execute(query.encode())
+
+        pieces = {content_id for (content_id,) in rows("SELECT content_id FROM content")}
+        assert _held(rows) == pieces, "content that nobody holds is not erased"

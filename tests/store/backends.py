@@ -10,11 +10,15 @@ import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+from psycopg.conninfo import make_conninfo
 
 from sojourn_server.domain.clock import Clock
 from sojourn_server.store.base import Store
+from sojourn_server.store.postgres import Options, PostgresStore
 from sojourn_server.store.sqlite import SqliteStore
+from tests import postgres
 
 
 class Backend(Protocol):
@@ -85,3 +89,62 @@ class SqliteBackend:
     async def close(self) -> None:
         for store in self._opened:
             await store.close()
+
+
+class PostgresBackend:
+    """Stores in one database."""
+
+    def __init__(self, clock: Clock | None) -> None:
+        self.dsn = postgres.server().take()
+        self.through = self.dsn
+        """Another way to the same database."""
+        self._clock = clock
+        self._opened: list[PostgresStore] = []
+
+    async def open(self) -> Store:
+        return await self.open_as()
+
+    async def open_as(self, **options: Any) -> PostgresStore:
+        """A store with options of its own."""
+        chosen = Options(**{"dsn": self.dsn, "size": 4, **options})
+        store = PostgresStore(chosen, clock=self._clock)
+        await store.open()
+        self._opened.append(store)
+        return store
+
+    async def reopen(self, store: Store) -> Store:
+        await store.close()
+        return await self.open()
+
+    async def after_crash(self, store: Store) -> Store:
+        # What a server that dies leaves is what it has committed: all that another one sees.
+        return await self.open()
+
+    def unusable(self) -> Iterator[tuple[str, Store]]:
+        for what, given in {
+            "no database": {"dbname": "sojourn_none"},
+            "nothing listens": {"host": "127.0.0.1", "port": "1"},
+            "no socket": {"host": "/nowhere"},
+        }.items():
+            yield what, PostgresStore(Options(make_conninfo(self.dsn, **given)))
+        yield "no connection string", PostgresStore(Options("postgresql://[::1"))
+
+    async def close_stores(self) -> None:
+        """Close every store that was opened, and keep the database."""
+        for store in self._opened:
+            await store.close()
+
+    async def close(self) -> None:
+        await self.close_stores()
+        postgres.server().give(self.dsn)
+
+
+BACKENDS = ("sqlite", "postgres")
+
+
+def make_backend(name: str, folder: Path, clock: Clock, synchronous: str = "FULL") -> Backend:
+    """A backend by its name."""
+    if name == "sqlite":
+        return SqliteBackend(folder, clock, synchronous)
+    assert name == "postgres"
+    return PostgresBackend(clock)

@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 
 from sojourn_server.store.base import Store
-from tests.store.backends import Backend, SqliteBackend
+from tests.store.backends import BACKENDS, Backend, make_backend
 from tests.store.kit import ManualClock
-
-BACKENDS = ("sqlite",)
 
 
 @pytest.fixture
@@ -23,8 +21,7 @@ def clock() -> ManualClock:
 async def backend(
     request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock
 ) -> AsyncIterator[Backend]:
-    assert request.param == "sqlite"
-    made = SqliteBackend(tmp_path, clock)
+    made = make_backend(request.param, tmp_path, clock)
     yield made
     await made.close()
 

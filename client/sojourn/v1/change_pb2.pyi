@@ -57,7 +57,7 @@ class _ChangeCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeCau
     CHANGE_CAUSE_APP_CREATED: _ChangeCause.ValueType  # 13
     """The app came into being, or was allowed again."""
     CHANGE_CAUSE_APP_UPDATED: _ChangeCause.ValueType  # 14
-    """The app's labels or policy changed."""
+    """The app's labels, policy or feed_id changed."""
     CHANGE_CAUSE_APP_DRAINING: _ChangeCause.ValueType  # 15
     """A drain of the app began, went on or ended."""
     CHANGE_CAUSE_APP_DELETED: _ChangeCause.ValueType  # 16
@@ -95,7 +95,7 @@ CHANGE_CAUSE_THRESHOLD: ChangeCause.ValueType  # 12
 CHANGE_CAUSE_APP_CREATED: ChangeCause.ValueType  # 13
 """The app came into being, or was allowed again."""
 CHANGE_CAUSE_APP_UPDATED: ChangeCause.ValueType  # 14
-"""The app's labels or policy changed."""
+"""The app's labels, policy or feed_id changed."""
 CHANGE_CAUSE_APP_DRAINING: ChangeCause.ValueType  # 15
 """A drain of the app began, went on or ended."""
 CHANGE_CAUSE_APP_DELETED: ChangeCause.ValueType  # 16

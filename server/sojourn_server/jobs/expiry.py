@@ -23,13 +23,16 @@ SHORTEST: Final = 0.005
 
 
 async def run(
-    units: Units, clock: Clock, interval: float, note: Callable[[int], None] | None = None
+    units: Units,
+    clock: Clock | None,
+    interval: float,
+    note: Callable[[int], None] | None = None,
 ) -> None:
     """Settle overdue sessions until cancelled.
 
     Args:
         units: Where.
-        clock: The store's clock.
+        clock: What it goes by; None: the store's own clock, as it should.
         interval: The longest time between two looks, in seconds; at most 1 keeps the
             promise that an expiry is at most 1 s late.
         note: Is told how many sessions each batch has settled.
@@ -41,17 +44,17 @@ async def run(
         await asyncio.sleep(0 if settled == BATCH else await _until_next(units, clock, interval))
 
 
-async def settle_batch(units: Units, clock: Clock) -> int:
+async def settle_batch(units: Units, clock: Clock | None) -> int:
     """Settle the sessions that are overdue longest, at most `BATCH` of them.
 
     Returns:
         How many had something due. One that finds nothing, since a call came first or
         the clock stepped back, does not count: it must not keep the job from resting.
     """
-    now = clock.now()
+    now = None if clock is None else clock.now()
 
     async def overdue(tx: ReadTx) -> Sequence[SessionRow]:
-        return await tx.due_sessions(now, BATCH)
+        return await tx.due_sessions(tx.now if now is None else now, BATCH)
 
     rows = await units.read(overdue)
     applied = await asyncio.gather(
@@ -60,11 +63,12 @@ async def settle_batch(units: Units, clock: Clock) -> int:
     return sum(unit.changed for unit in applied)
 
 
-async def _until_next(units: Units, clock: Clock, interval: float) -> float:
-    async def nearest(tx: ReadTx) -> int | None:
-        return await tx.next_due()
+async def _until_next(units: Units, clock: Clock | None, interval: float) -> float:
+    async def nearest(tx: ReadTx) -> tuple[int | None, int]:
+        return await tx.next_due(), tx.now
 
-    instant = await units.read(nearest)
+    instant, now = await units.read(nearest)
     if instant is None:
         return interval
-    return min(interval, max(SHORTEST, (instant - clock.now()) / SECOND))
+    left = instant - (now if clock is None else clock.now())
+    return min(interval, max(SHORTEST, left / SECOND))

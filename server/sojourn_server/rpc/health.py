@@ -1,7 +1,8 @@
 """grpc.health.v1: whether the server reads, writes, and takes new calls.
 
 `""` and each of the contract's services are SERVING while the store can be read;
-`sojourn.write` while it can be written. All are NOT_SERVING once the server drains.
+`sojourn.write` while it can be written; `sojourn.live` as long as the server answers at all,
+for whoever would restart one that does not. All are NOT_SERVING once the server drains.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from sojourn_server.store.base import Store, StoreDown, StoreFull
 
 WRITE: Final = "sojourn.write"
 """The name under which health speaks of writes."""
+LIVE: Final = "sojourn.live"
+"""The name under which health speaks of the process alone: no restart brings a store back."""
 PERIOD: Final = 2.0
 """How often the store is probed, in seconds."""
 PATIENCE: Final = 5.0
@@ -51,6 +54,7 @@ class Health:
         for name in self._readers:
             await self._set(name, read_fault)
         await self._set(WRITE, write_fault)
+        await self._set(LIVE, "")
 
     async def run(self) -> None:
         """Probe for ever."""

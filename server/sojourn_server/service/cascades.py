@@ -27,6 +27,8 @@ class Taken(NamedTuple):
     messages: int = 0
     left_over: bool = False
     """Whether some of it is left to be purged."""
+    scrubbed: bool = True
+    """Whether the rest of what it erased is gone from the files."""
     rest: tuple[str, ...] = ()
     """Uids of what the last unit has to take down, children first; it may find more."""
 
@@ -103,6 +105,7 @@ async def _shrink(
                 done.sessions + taken.sessions,
                 done.messages + taken.messages,
                 done.left_over or taken.left_over,
+                done.scrubbed and taken.scrubbed,
             )
     return done._replace(rest=tuple(reversed(uids)))
 
@@ -135,4 +138,5 @@ async def _take(
 
     applied = await units.store.apply(ref.app, call.actor, unit)
     units.line.freed(freed)
-    return applied.value
+    left_over = applied.value.left_over
+    return applied.value._replace(scrubbed=applied.scrubbed or left_over)

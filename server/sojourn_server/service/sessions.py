@@ -205,7 +205,7 @@ class Sessions:
             if not force and (children := await tree.first_children(work.tx, row.session)):
                 raise _has_children(children)
             sessions, messages = await tree.delete_tree(work, row, end_first=False)
-            work.left_over |= earlier.left_over
+            work.left_over |= earlier.left_over or not earlier.scrubbed
             return DeleteOutcome(
                 sessions=earlier.sessions + sessions, messages=earlier.messages + messages
             )

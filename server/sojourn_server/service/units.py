@@ -173,7 +173,7 @@ class Units:
         while time.monotonic() < patience:
             try:
                 if await self.store.purge(UNIT_ROWS):
-                    return True
+                    return self.store.scrubs
             except (StoreFull, StoreDown):
                 # What was asked for is committed, and only this is not done.
                 return False

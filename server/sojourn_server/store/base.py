@@ -17,6 +17,7 @@ Units and reads
     S7  A read sees one committed state, at one head; a read begun after `apply`
         returned sees that unit.
     S8  No change can be read that a crash could take back.
+    S9  `apps` names every app that was put, each once, in the order of their bytes.
 
 Sessions
     S10 (app, user, session_id) and uid are unique; `insert_session` of a taken key
@@ -424,8 +425,42 @@ class Store(Protocol):
         ...
 
     @property
+    def engine_version(self) -> str:
+        """The release of the database engine; known once the store is open."""
+        ...
+
+    @property
+    def schema_version(self) -> int:
+        """The number of the schema that this server knows."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """What to call the database in a log: never a user or a password."""
+        ...
+
+    @property
+    def scrubs(self) -> bool:
+        """Whether all files are in the backend's hands, so that `scrubbed` can be true.
+
+        Where it is false, erased rows are gone for every reader at once, and from the
+        database's own files, log and copies when it sees fit.
+        """
+        ...
+
+    @property
     def token_keys(self) -> Sequence[TokenKey]:
         """The keys for tokens, the current one first."""
+        ...
+
+    async def versions(self) -> tuple[int, int]:
+        """The number of the schema that the database has (0: none), and the newest.
+
+        Looks without changing anything; the store need not be open.
+
+        Raises:
+            StoreUnusable: It cannot be used (S51).
+        """
         ...
 
     async def open(self) -> None:
@@ -465,6 +500,15 @@ class Store(Protocol):
 
     async def read(self, query: Callable[[ReadTx], Awaitable[T]]) -> T:
         """Carry out a read (S7)."""
+        ...
+
+    async def apps(self, after: str, limit: int) -> Sequence[str]:
+        """Names of apps, in the order of their bytes.
+
+        Args:
+            after: Only names that come after this one; empty: from the first.
+            limit: The most of them.
+        """
         ...
 
     async def purge(self, limit: int) -> bool:

@@ -7,16 +7,18 @@ import pytest
 from sojourn import AsyncClient, testing
 from sojourn.testing import AsyncLocalServer
 from tests.api.scripted import Script, scripted_server
+from tests.api.stores import settings_of, stores
 
 # Expiries are looked for every 20 ms, so that tests need not wait for them.
 SOON = 20_000_000
 
 
-@pytest.fixture
-async def server() -> AsyncIterator[AsyncLocalServer]:
+@pytest.fixture(params=stores(__name__))
+async def server(request: pytest.FixtureRequest) -> AsyncIterator[AsyncLocalServer]:
     """A real server. One for each test, so that grpc sees one event loop at a time."""
-    async with testing.serve(expiry_interval=SOON, sqlite_synchronous="OFF") as server:
-        yield server
+    with settings_of(request.param) as settings:
+        async with testing.serve(expiry_interval=SOON, **settings) as server:
+            yield server
 
 
 @pytest.fixture

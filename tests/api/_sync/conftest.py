@@ -8,16 +8,18 @@ import pytest
 from sojourn import Client, testing
 from sojourn.testing import LocalServer
 from tests.api.scripted import Script, scripted_server
+from tests.api.stores import settings_of, stores
 
 # Expiries are looked for every 20 ms, so that tests need not wait for them.
 SOON = 20_000_000
 
 
-@pytest.fixture
-def server() -> Iterator[LocalServer]:
+@pytest.fixture(params=stores(__name__))
+def server(request: pytest.FixtureRequest) -> Iterator[LocalServer]:
     """A real server. One for each test, so that grpc sees one event loop at a time."""
-    with testing.serve_sync(expiry_interval=SOON, sqlite_synchronous="OFF") as server:
-        yield server
+    with settings_of(request.param) as settings:
+        with testing.serve_sync(expiry_interval=SOON, **settings) as server:
+            yield server
 
 
 @pytest.fixture

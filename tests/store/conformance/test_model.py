@@ -16,10 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from sojourn_server.domain.model import Change, ChangeCause
 from sojourn_server.store.base import Precede, Store, Tx
-from tests.store.backends import Backend, SqliteBackend
+from tests.store.backends import BACKENDS, Backend, make_backend
 from tests.store.conformance.commands import COMMANDS, look
 from tests.store.conformance.model import Model
-from tests.store.conftest import BACKENDS
 from tests.store.kit import ACTOR, APP, Boom, ManualClock, record_of
 
 SEEDS = st.integers(min_value=0, max_value=1 << 32)
@@ -29,13 +28,17 @@ STEPS = st.lists(st.tuples(st.sampled_from(sorted(COMMANDS)), SEEDS), min_size=1
 class StoreMachine(RuleBasedStateMachine):
     """Units of random commands, of which some fail, some come first, some run at once."""
 
+    kind: str
+
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
         self.runner = asyncio.Runner()
         self.model = Model()
         # A power cut is not among the rules, so nothing has to reach the disk itself.
-        self.backend: Backend = SqliteBackend(Path(self.folder.name), ManualClock(), "OFF")
+        self.backend: Backend = make_backend(
+            self.kind, Path(self.folder.name), ManualClock(), "OFF"
+        )
         self.store: Store = self.runner.run(self.backend.open())
 
     def teardown(self) -> None:
@@ -160,9 +163,8 @@ class StoreMachine(RuleBasedStateMachine):
 @pytest.mark.parametrize("backend", BACKENDS, indirect=False)
 @pytest.mark.timeout(600)
 def test_a_store_does_what_the_model_does(backend: str) -> None:
-    assert backend == "sqlite"
     run_state_machine_as_test(
-        StoreMachine,
+        type("Machine", (StoreMachine,), {"kind": backend}),
         settings=settings(
             max_examples=40,
             stateful_step_count=20,

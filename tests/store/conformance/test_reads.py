@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from sojourn_server.domain.model import App, Change, ChangeCause
 from sojourn_server.store.base import Candidates, ReadTx, Store, Tx
 from tests.store.backends import Backend
 from tests.store.kit import (
@@ -13,6 +14,7 @@ from tests.store.kit import (
     Boom,
     ManualClock,
     a_session,
+    an_app,
     apply,
     changed,
     create,
@@ -176,3 +178,22 @@ async def test_a_job_may_read_sessions_of_every_app(store: Store) -> None:
         return await tx.head("b")
 
     assert (await apply(store, elsewhere)).value == 1
+
+
+@pytest.mark.rule("S9")
+async def test_apps_are_named_in_the_order_of_their_bytes_and_in_pages(store: Store) -> None:
+    names = sorted(["b", "a-1", "a", "Z", "a.1", "a_1", "c" * 64])
+    for name in reversed(names):
+        app = an_app(name)
+
+        async def put(tx: Tx, app: App = app) -> None:
+            await tx.put_app(app)
+
+        await apply(store, put, app=name)
+    # Its log alone makes no app.
+    await apply(store, lambda tx: tx.log(Change(cause=ChangeCause.APP_UPDATED)), app="only-a-log")
+    assert await store.apps("", 100) == names
+    pages: list[str] = []
+    while page := await store.apps(pages[-1] if pages else "", 3):
+        pages += page
+    assert pages == names

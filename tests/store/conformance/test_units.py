@@ -8,7 +8,7 @@ import functools
 import pytest
 
 from sojourn_server.domain.model import Change, ChangeCause, ScopeState
-from sojourn_server.store.base import Applied, KeyTaken, Precede, Priority, Store, Tx
+from sojourn_server.store.base import Applied, Candidates, KeyTaken, Precede, Priority, Store, Tx
 from tests.store.backends import Backend
 from tests.store.kit import (
     ACTOR,
@@ -113,6 +113,41 @@ async def test_each_unit_sees_all_that_earlier_ones_wrote(store: Store) -> None:
     answers = await asyncio.gather(*(apply(store, add_one) for _ in range(300)))
     assert sorted(answer.value for answer in answers) == list(range(300))
     assert (await found(store, "counter")).session.message_count == 300
+
+
+@pytest.mark.rule("S2")
+async def test_each_unit_finds_in_lists_all_that_earlier_ones_wrote(store: Store) -> None:
+    parent = a_session().uid
+    rows = [await create(store, a_session(f"c-{n}", parent_uid=parent)) for n in range(2)]
+
+    async def count(tx: Tx, number: int) -> int:
+        await tx.request(a_request(f"r-{number}").key)
+        first = await tx.session_by_uid(APP, rows[0].session.uid)
+        assert first is not None
+        if number % 2:
+            # What nobody can know before the unit's turn has come.
+            await tx.session_by_key(APP, "ann", f"none-{first.session.message_count}")
+        children = await tx.candidates(Candidates(app=APP, parent_uid=parent))
+        await tx.session_by_key(APP, "ann", f"no-{first.session.message_count}")
+        due = await tx.due_sessions(DUE, 100)
+        messages = await read_all(tx, rows[0])
+        counts = {row.session.message_count for row in [*children, *due]} | {len(messages)}
+        assert len(counts) == 1, counts
+        if number % 5 == 4:
+            raise Boom
+        for row in children:
+            await update(tx, row, DUE, message_count=row.session.message_count + 1)
+        await put_message(tx, rows[0], len(messages) + 1)
+        return counts.pop()
+
+    for _ in range(5):
+        answers = await asyncio.gather(
+            *(apply(store, functools.partial(count, number=number)) for number in range(30)),
+            return_exceptions=True,
+        )
+        kept = [answer.value for answer in answers if isinstance(answer, Applied)]
+        assert len(kept) == 24, answers
+        assert kept == list(range(kept[0], kept[0] + 24))
 
 
 @pytest.mark.rule("S2")

@@ -9,7 +9,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from sojourn_server.rpc import health as health_module
-from sojourn_server.rpc.health import WRITE, Health
+from sojourn_server.rpc.health import LIVE, WRITE, Health
 from sojourn_server.rpc.methods import services
 from sojourn_server.store.base import StoreDown, StoreFull
 
@@ -34,7 +34,7 @@ class FakeStore:
 
 async def statuses(health: Health) -> dict[str, str]:
     found = {}
-    for name in ("", WRITE, *services()):
+    for name in ("", WRITE, LIVE, *services()):
         request = health_pb2.HealthCheckRequest(service=name)
         answer = await health.servicer.Check(request, None)
         found[name] = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
@@ -52,12 +52,14 @@ async def test_a_store_that_is_well_serves():
     assert set((await statuses(health)).values()) == {"SERVING"}
 
 
-async def test_a_store_that_cannot_be_read_serves_nothing():
+async def test_a_store_that_cannot_be_read_serves_nothing_but_the_process_lives():
     store = FakeStore()
     store.readable = StoreDown("away")
     health = a_health(store)
     await health.probe()
-    assert set((await statuses(health)).values()) == {"NOT_SERVING"}
+    found = await statuses(health)
+    assert found.pop(LIVE) == "SERVING"
+    assert set(found.values()) == {"NOT_SERVING"}
 
 
 @pytest.mark.parametrize("error", [StoreFull("full"), StoreDown("away"), OSError("odd")])
@@ -87,7 +89,9 @@ async def test_a_store_that_hangs_is_not_well(monkeypatch: pytest.MonkeyPatch):
     store.hangs = True
     health = a_health(store)
     await health.probe()
-    assert set((await statuses(health)).values()) == {"NOT_SERVING"}
+    found = await statuses(health)
+    assert found.pop(LIVE) == "SERVING"
+    assert set(found.values()) == {"NOT_SERVING"}
 
 
 async def test_a_drain_is_for_good():

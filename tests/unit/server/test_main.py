@@ -28,6 +28,7 @@ def parsed(*flags: str) -> dict[str, Any]:
 OTHER: dict[str, tuple[str, Any]] = {
     "listen": ("localhost:1", "localhost:1"),
     "store": ("sqlite:////x.db", "sqlite:////x.db"),
+    "store_file": ("/s", Path("/s")),
     "port_file": ("/p", Path("/p")),
     "metrics_listen": ("localhost:2", "localhost:2"),
     "insecure": ("true", True),
@@ -48,6 +49,10 @@ OTHER: dict[str, tuple[str, Any]] = {
     "drain_timeout": ("0", 0),
     "expiry_interval": ("100ms", MINUTE // 600),
     "sqlite_synchronous": ("NORMAL", "NORMAL"),
+    "postgres_connections": ("3", 3),
+    "postgres_prepare": ("false", False),
+    "postgres_connect_timeout": ("3s", MINUTE // 20),
+    "postgres_statement_timeout": ("3s", MINUTE // 20),
     "reflection": ("true", True),
     "channelz": ("true", True),
     "log_level": ("debug", "debug"),

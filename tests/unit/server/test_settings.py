@@ -61,7 +61,7 @@ def test_settings_for_a_test_are_two():
 @pytest.mark.parametrize(
     "values",
     [
-        {"store": "postgresql://x"},
+        {"store": "mysql://x"},
         {"store": "sqlite:///"},
         {"store": "sqlite:///a?mode=ro"},
         {"store": "sojourn.db"},

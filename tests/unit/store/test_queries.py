@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from sojourn_server.store.sqlfile import parse
 from sojourn_server.store.sqlite import queries, schema
-from sojourn_server.store.sqlite.queries import QUERIES, Queries, parse
+from sojourn_server.store.sqlite.queries import QUERIES, Queries
 
 PACKAGE = Path(str(resources.files("sojourn_server.store.sqlite")))
 
@@ -47,8 +48,9 @@ def test_every_query_is_used() -> None:
         for path in PACKAGE.glob("*.py")
         if path.name != "queries.py"
     )
-    used = set(re.findall(r"QUERIES\.(\w+)", code))
-    assert used == set(Queries._fields)
+    used = set(re.findall(r"QUERIES\.([a-z]\w+)", code))
+    # Those of lists are found by their names: `test_plans` sees that each has its list.
+    assert used == {name for name in Queries._fields if not name.startswith("list_")}
 
 
 def test_no_query_is_put_together_from_values() -> None:

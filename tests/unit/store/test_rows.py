@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sojourn_server.domain.model import ChangeDetail, DeletedWhy
-from sojourn_server.store.sqlite.read_tx import kept_intervals
-from sojourn_server.store.sqlite.rows import (
+from sojourn_server.store.ranges import kept_intervals
+from sojourn_server.store.rows import (
     change_of,
     detail_blob,
     held_blob,

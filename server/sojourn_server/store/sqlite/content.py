@@ -19,8 +19,8 @@ from typing import Any, Final
 import msgspec
 
 from sojourn_server.domain.model import NO_CONTENT, ContentId
+from sojourn_server.store.rows import Row
 from sojourn_server.store.sqlite.queries import QUERIES
-from sojourn_server.store.sqlite.rows import Row
 
 Run = Callable[[str, Sequence[Any]], Any]
 """Executes one statement and answers a cursor."""

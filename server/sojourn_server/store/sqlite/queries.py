@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from typing import Final, NamedTuple
 
-_NAME: Final = "-- name: "
+from sojourn_server.store import sqlfile
 
 
 class Queries(NamedTuple):
     """Every named query. What each does stands beside it in `queries.sql`."""
 
     app_by_name: str
+    app_names: str
     app_insert: str
     app_set_record: str
     app_set_counters: str
@@ -81,6 +81,7 @@ class Queries(NamedTuple):
     list_from_user: str
     list_from_label: str
     list_from_parent: str
+    list_from_parent_any: str
     list_from_user_any: str
     list_from_key: str
     list_from_name: str
@@ -107,34 +108,4 @@ class Queries(NamedTuple):
     list_order_activity_down: str
 
 
-def parse(text: str) -> dict[str, str]:
-    """Cut a file of named queries into its queries.
-
-    Args:
-        text: Queries, each begun by a line `-- name: x` and a sentence as comment.
-
-    Returns:
-        The SQL of each name, on one line, without comments.
-
-    Raises:
-        ValueError: A name comes twice, or lacks its sentence or its SQL.
-    """
-    found: dict[str, str] = {}
-    for block in ("\n" + text).split("\n" + _NAME)[1:]:
-        name, _, rest = block.partition("\n")
-        name = name.strip()
-        lines = [line.strip() for line in rest.splitlines()]
-        sentence = [line for line in lines if line.startswith("--")]
-        sql = " ".join(line for line in lines if line and not line.startswith("--"))
-        if name in found or not sentence or not sql:
-            raise ValueError(f"query {name}: twice, without a sentence, or without SQL")
-        found[name] = sql
-    return found
-
-
-def _load() -> Queries:
-    text = resources.files(__package__).joinpath("queries.sql").read_text(encoding="utf-8")
-    return Queries(**parse(text))
-
-
-QUERIES: Final[Queries] = _load()
+QUERIES: Final[Queries] = Queries(**sqlfile.load(__package__ or ""))

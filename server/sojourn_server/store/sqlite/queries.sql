@@ -6,6 +6,10 @@
 -- One app with its counters.
 SELECT app_pk, head, created, record FROM app WHERE name = ?
 
+-- name: app_names
+-- Names of apps after one, in the order of their bytes.
+SELECT name FROM app WHERE name > ? AND record IS NOT NULL ORDER BY name LIMIT ?
+
 -- name: app_insert
 -- A new app; its record is NULL when its log begins before the app is put.
 INSERT INTO app (name, head, created, record) VALUES (?, 0, 0, ?)
@@ -308,6 +312,11 @@ WHERE l.key = :key AND l.value = :value AND l.pk > :low AND l.pk < :high
 
 -- name: list_from_parent
 -- Source: the children of one session, in create order.
+SELECT s.pk, s.record FROM session AS s INDEXED BY session_parent
+WHERE s.parent = :parent AND s.pk > :low AND s.pk < :high
+
+-- name: list_from_parent_any
+-- Source: the children of one session, to be sorted.
 SELECT s.pk, s.record FROM session AS s INDEXED BY session_parent
 WHERE s.parent = :parent AND s.pk > :low AND s.pk < :high
 

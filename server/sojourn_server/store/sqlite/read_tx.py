@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import heapq
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from sojourn_server.domain.clock import Nanos
@@ -19,11 +18,9 @@ from sojourn_server.store.base import (
     StoreDown,
     StoreFull,
 )
-from sojourn_server.store.sqlite import content, lists
-from sojourn_server.store.sqlite.census import Place, step
-from sojourn_server.store.sqlite.errors import as_failure
-from sojourn_server.store.sqlite.queries import QUERIES
-from sojourn_server.store.sqlite.rows import (
+from sojourn_server.store.lists import merged
+from sojourn_server.store.ranges import intervals, is_removed, kept_intervals
+from sojourn_server.store.rows import (
     ORDER_MASK,
     Row,
     change_of,
@@ -34,10 +31,12 @@ from sojourn_server.store.sqlite.rows import (
     request_of,
     try_uid_blob,
 )
+from sojourn_server.store.sqlite import content, lists
+from sojourn_server.store.sqlite.census import Place, step
+from sojourn_server.store.sqlite.errors import as_failure
+from sojourn_server.store.sqlite.queries import QUERIES
 
 _NO_STATE: Final = ScopeState()
-_LAST: Final = (1 << 63) - 1
-"""No sequence is higher."""
 
 
 class AppEntry:
@@ -61,29 +60,6 @@ class AppEntry:
 
 Apps = dict[str, AppEntry | None]
 """The app rows that a transaction knows; None for an app that has none."""
-
-
-def kept_intervals(
-    low: int, high: int, removed: Sequence[tuple[int, int]]
-) -> list[tuple[int, int]]:
-    """What is left of `low` to `high` without the removed ranges; both ends included."""
-    kept = []
-    for first, last in sorted(removed):
-        if first > high:
-            break
-        if last < low:
-            continue
-        if first > low:
-            kept.append((low, first - 1))
-        low = last + 1
-    if low <= high:
-        kept.append((low, high))
-    return kept
-
-
-def is_removed(row: SessionRow, sequence: int) -> bool:
-    """Whether a message of this sequence is removed though its row may still be there."""
-    return any(low <= sequence <= high for low, high in row.session.removed_ranges)
 
 
 class SqliteReadTx:
@@ -185,12 +161,7 @@ class SqliteReadTx:
         if entry is None:
             return []
         answers = [self._all(sql, given) for sql, given in lists.plan(query, entry.pk)]
-        rows: Iterator[Row]
-        if len(answers) == 1:
-            rows = iter(answers[0])
-        else:
-            rows = heapq.merge(*answers, key=lambda row: row[0], reverse=query.descending)
-        return [self._session(row) for row, _ in zip(rows, range(query.limit), strict=False)]
+        return [self._session(row) for row in merged(query, answers)]
 
     async def due_sessions(self, until: Nanos, limit: int) -> Sequence[SessionRow]:
         """See `ReadTx`."""
@@ -203,13 +174,9 @@ class SqliteReadTx:
 
     async def messages(self, row: SessionRow, which: MessageRange) -> Sequence[Message]:
         """See `ReadTx`."""
-        high = _LAST if which.before_sequence is None else which.before_sequence - 1
-        intervals = kept_intervals(which.after_sequence + 1, high, row.session.removed_ranges)
-        if which.descending:
-            intervals.reverse()
         since = which.event_time_not_before
         found: list[Row] = []
-        for first, last in intervals:
+        for first, last in intervals(row, which):
             left = which.limit - len(found)
             if left <= 0:
                 break
@@ -283,6 +250,10 @@ class SqliteReadTx:
     async def pulse(self) -> None:
         """Read one row, to find out whether that works."""
         self._all(QUERIES.pulse_read, ())
+
+    async def app_names(self, after: str, limit: int) -> list[str]:
+        """Names of apps, in the order of their bytes."""
+        return [name for (name,) in self._all(QUERIES.app_names, (after, limit))]
 
     async def census(self, place: Place, most: int) -> Place:
         """Count up to `most` more rows; see `census.step`."""

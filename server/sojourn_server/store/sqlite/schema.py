@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Iterator
-from importlib import resources
+from pathlib import Path
 from typing import Final
 
+from sojourn_server.store import sqlfile
 from sojourn_server.store.base import StoreUnusable, TokenKey
 from sojourn_server.store.sqlite.queries import QUERIES
 
@@ -25,13 +27,7 @@ _SECRET_BYTES: Final = 32
 
 def migrations() -> list[tuple[int, str]]:
     """The numbered migrations, the oldest first."""
-    folder = resources.files(__package__).joinpath("migrations")
-    found = [
-        (int(entry.name.partition("_")[0]), entry.read_text(encoding="utf-8"))
-        for entry in folder.iterdir()
-        if entry.name.endswith(".sql")
-    ]
-    return sorted(found)
+    return sqlfile.migrations(__package__ or "")
 
 
 def statements(script: str) -> Iterator[str]:
@@ -72,6 +68,20 @@ def check(connection: sqlite3.Connection, path: str) -> None:
         found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
             raise StoreUnusable(f"{path} is damaged; restore it from a backup.")
+
+
+def version_of(path: Path) -> int:
+    """The version of a file; 0: there is none yet. Nothing is written.
+
+    Raises:
+        StoreUnusable: It must not be used.
+        sqlite3.Error: It cannot be read.
+    """
+    if not path.exists():
+        return 0
+    with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        check(connection, str(path))
+        return _pragma(connection, "user_version")
 
 
 def migrate(connection: sqlite3.Connection) -> None:

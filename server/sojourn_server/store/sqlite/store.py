@@ -80,9 +80,24 @@ class SqliteStore:
         return "sqlite"
 
     @property
-    def version(self) -> str:
-        """The version of the SQLite library."""
+    def engine_version(self) -> str:
+        """See `Store`."""
         return sqlite3.sqlite_version
+
+    @property
+    def schema_version(self) -> int:
+        """See `Store`."""
+        return schema.migrations()[-1][0]
+
+    @property
+    def place(self) -> str:
+        """See `Store`."""
+        return str(self._path)
+
+    @property
+    def scrubs(self) -> bool:
+        """See `Store`."""
+        return True
 
     @property
     def path(self) -> Path:
@@ -93,6 +108,15 @@ class SqliteStore:
     def token_keys(self) -> Sequence[TokenKey]:
         """See `Store`."""
         return self._keys
+
+    async def versions(self) -> tuple[int, int]:
+        """See `Store`."""
+        check_place(self._path)
+        try:
+            found = await asyncio.to_thread(schema.version_of, self._path)
+        except sqlite3.Error as error:
+            raise why_unusable(error, self._path) from None
+        return found, self.schema_version
 
     async def open(self) -> None:
         """See `Store`."""
@@ -147,6 +171,11 @@ class SqliteStore:
     async def read(self, query: Callable[[ReadTx], Awaitable[T]]) -> T:
         """See `Store`."""
         return cast("T", await self._readers.submit(query))
+
+    async def apps(self, after: str, limit: int) -> Sequence[str]:
+        """See `Store`."""
+        names: Sequence[str] = await self._readers.submit(lambda tx: tx.app_names(after, limit))
+        return names
 
     async def purge(self, limit: int) -> bool:
         """See `Store`."""

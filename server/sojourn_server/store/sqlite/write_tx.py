@@ -20,18 +20,8 @@ from sojourn_server.domain.model import (
     Session,
 )
 from sojourn_server.store.base import KeyTaken, RequestKey, RequestRecord, SessionRow
-from sojourn_server.store.sqlite.content import Slab
-from sojourn_server.store.sqlite.errors import is_taken
-from sojourn_server.store.sqlite.hot import Key, key_of
-from sojourn_server.store.sqlite.queries import QUERIES
-from sojourn_server.store.sqlite.read_tx import (
-    AppEntry,
-    Apps,
-    SqliteReadTx,
-    is_removed,
-    kept_intervals,
-)
-from sojourn_server.store.sqlite.rows import (
+from sojourn_server.store.ranges import is_removed, kept_intervals
+from sojourn_server.store.rows import (
     APP_PK_LIMIT,
     ORDER_BITS,
     ORDER_MASK,
@@ -46,6 +36,11 @@ from sojourn_server.store.sqlite.rows import (
     parent_blob,
     uid_blob,
 )
+from sojourn_server.store.sqlite.content import Slab
+from sojourn_server.store.sqlite.errors import is_taken
+from sojourn_server.store.sqlite.hot import Key, key_of
+from sojourn_server.store.sqlite.queries import QUERIES
+from sojourn_server.store.sqlite.read_tx import AppEntry, Apps, SqliteReadTx
 from sojourn_server.store.stats import Rows
 
 _NONCE_BYTES: Final = 8

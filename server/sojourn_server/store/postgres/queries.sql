@@ -1,0 +1,435 @@
+-- Every statement of the PostgreSQL store, by name; `queries.py` loads them.
+-- What a batch looks up or writes goes in one statement for each kind of row, the values
+-- in arrays. Names that begin with `list_` are fragments of candidate lists:
+-- `store/lists.py` joins one source, any filters, a place to go on from, and an order.
+
+-- name: begin_unit
+-- Begin to write: each statement sees what was committed before it, so all that come
+-- after the lock of the app see everything that others have written of it.
+BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE
+
+-- name: begin_read
+-- Begin to read: every statement sees the same committed state.
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY
+
+-- name: commit
+-- Keep it.
+COMMIT
+
+-- name: rollback
+-- Drop it.
+ROLLBACK
+
+-- name: mark
+-- What a failing unit is taken back to.
+SAVEPOINT unit
+
+-- name: undo
+-- Take a unit back that had written.
+ROLLBACK TO SAVEPOINT unit
+
+-- name: unmark
+-- A unit is done.
+RELEASE SAVEPOINT unit
+
+-- name: settings
+-- Settings of a connection, or of one transaction behind a pool of connections that
+-- others use too. Plans must not hang on statistics: each statement has its index, and
+-- without the other ways to read a table, and without sorting where an index has the
+-- order, the planner takes it from the first row on.
+SELECT set_config('statement_timeout', %s, %s), set_config('lock_timeout', %s, %s),
+  set_config('idle_in_transaction_session_timeout', %s, %s), set_config('enable_seqscan', 'off', %s),
+  set_config('enable_bitmapscan', 'off', %s), set_config('enable_hashjoin', 'off', %s),
+  set_config('enable_mergejoin', 'off', %s), set_config('jit', 'off', %s),
+  set_config('enable_sort', 'off', %s), set_config('enable_incremental_sort', 'off', %s)
+
+-- name: app_lock
+-- One app with its counters and the database's clock, read once the app's row is ours.
+WITH locked AS MATERIALIZED (
+  SELECT app_pk, head, created, contents, epoch, record FROM app WHERE name = %s FOR UPDATE
+)
+SELECT l.app_pk, l.head, l.created, l.contents, l.epoch, l.record,
+  (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000
+FROM (SELECT 1) AS one LEFT JOIN locked AS l ON true
+
+-- name: app_make
+-- A row for a new app; nothing when another server was faster.
+INSERT INTO app (name, head, created, contents, epoch) VALUES (%s, 0, 0, 0, 0) ON CONFLICT (name) DO NOTHING
+
+-- name: app_many
+-- Apps by name, and the database's clock, also when there is none.
+SELECT a.name, a.app_pk, a.head, a.created, a.contents, a.epoch, a.record,
+  (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000
+FROM (SELECT 1) AS one LEFT JOIN app AS a ON a.name = ANY(%s::text[])
+
+-- name: app_names
+-- Names of apps after one, in the order of their bytes.
+SELECT name FROM app WHERE name > %s AND record IS NOT NULL ORDER BY name LIMIT %s
+
+-- name: app_set
+-- Move an app's counters and its epoch on: the last statement before COMMIT.
+UPDATE app SET head = %s, created = %s, contents = %s, epoch = epoch + 1, record = %s WHERE app_pk = %s
+
+-- name: sessions_by_key
+-- Sessions by their keys.
+SELECT s.pk, s.record FROM unnest(%s::text[], %s::text[]) AS k (user_id, session_id)
+JOIN session AS s ON s.app_pk = %s AND s.user_id = k.user_id AND s.session_id = k.session_id
+
+-- name: sessions_by_uid
+-- Sessions by their uids.
+SELECT pk, record FROM session WHERE app_pk = %s AND uid = ANY(%s::bytea[])
+
+-- name: sessions_by_pk
+-- Sessions by the store's own numbers.
+SELECT pk, record FROM session WHERE app_pk = %s AND pk = ANY(%s::bigint[])
+
+-- name: sessions_insert
+-- New sessions.
+INSERT INTO session (app_pk, pk, uid, user_id, session_id, status, parent, update_time, activity_time, due, record)
+SELECT %s, n.* FROM unnest(%s::bigint[], %s::bytea[], %s::text[], %s::text[], %s::smallint[], %s::bytea[],
+  %s::bigint[], %s::bigint[], %s::bigint[], %s::bytea[]) AS n
+
+-- name: sessions_update
+-- Sessions as they are now. Only indexes of what has changed are written when none has.
+UPDATE session AS s SET uid = n.uid, user_id = n.user_id, session_id = n.session_id, status = n.status,
+  parent = n.parent, update_time = n.update_time, activity_time = n.activity_time, due = n.due, record = n.record
+FROM unnest(%s::bigint[], %s::bytea[], %s::text[], %s::text[], %s::smallint[], %s::bytea[],
+  %s::bigint[], %s::bigint[], %s::bigint[], %s::bytea[])
+  AS n (pk, uid, user_id, session_id, status, parent, update_time, activity_time, due, record)
+WHERE s.app_pk = %s AND s.pk = n.pk
+
+-- name: sessions_set_record
+-- Only the records: nothing that an index knows has changed.
+UPDATE session AS s SET record = n.record FROM unnest(%s::bigint[], %s::bytea[]) AS n (pk, record)
+WHERE s.app_pk = %s AND s.pk = n.pk
+
+-- name: sessions_delete
+-- Remove sessions.
+DELETE FROM session WHERE app_pk = %s AND pk = ANY(%s::bigint[])
+
+-- name: session_due
+-- Sessions for which something is due, the longest due first.
+SELECT pk, record FROM session WHERE due IS NOT NULL AND due <= %s ORDER BY due, pk LIMIT %s
+
+-- name: session_next_due
+-- The nearest due instant.
+SELECT due FROM session WHERE due IS NOT NULL ORDER BY due, pk LIMIT 1
+
+-- name: labels_insert
+-- Give sessions labels.
+INSERT INTO session_label (app_pk, key, value, pk)
+SELECT %s, n.* FROM unnest(%s::text[], %s::text[], %s::bigint[]) AS n ON CONFLICT DO NOTHING
+
+-- name: labels_delete
+-- Take labels from sessions.
+DELETE FROM session_label AS l USING unnest(%s::text[], %s::text[], %s::bigint[]) AS n (key, value, pk)
+WHERE l.app_pk = %s AND l.key = n.key AND l.value = n.value AND l.pk = n.pk
+
+-- name: messages_up
+-- Messages within two sequences, the oldest first.
+SELECT message_id, sequence, role, content_type, event_time, create_time, size, body FROM message
+WHERE app_pk = %s AND session_pk = %s AND sequence BETWEEN %s AND %s ORDER BY sequence LIMIT %s
+
+-- name: messages_down
+-- Messages within two sequences, the newest first.
+SELECT message_id, sequence, role, content_type, event_time, create_time, size, body FROM message
+WHERE app_pk = %s AND session_pk = %s AND sequence BETWEEN %s AND %s ORDER BY sequence DESC LIMIT %s
+
+-- name: messages_since_up
+-- Messages within two sequences and not before an event time, the oldest first.
+SELECT message_id, sequence, role, content_type, event_time, create_time, size, body FROM message
+WHERE app_pk = %s AND session_pk = %s AND sequence BETWEEN %s AND %s AND event_time >= %s ORDER BY sequence LIMIT %s
+
+-- name: messages_since_down
+-- Messages within two sequences and not before an event time, the newest first.
+SELECT message_id, sequence, role, content_type, event_time, create_time, size, body FROM message
+WHERE app_pk = %s AND session_pk = %s AND sequence BETWEEN %s AND %s AND event_time >= %s
+ORDER BY sequence DESC LIMIT %s
+
+-- name: message_totals
+-- How many messages there are within two sequences, and their bytes.
+SELECT count(*), coalesce(sum(size), 0)::bigint FROM message
+WHERE app_pk = %s AND session_pk = %s AND sequence BETWEEN %s AND %s
+
+-- name: messages_by_id
+-- Messages by their ids, also within removed ranges.
+SELECT m.message_id, m.sequence, m.role, m.content_type, m.event_time, m.create_time, m.size, m.body, m.session_pk
+FROM unnest(%s::bigint[], %s::text[]) AS k (session_pk, message_id)
+JOIN message AS m ON m.app_pk = %s AND m.session_pk = k.session_pk AND m.message_id = k.message_id
+
+-- name: messages_by_sequence
+-- Messages by their sequences, also within removed ranges.
+SELECT m.message_id, m.sequence, m.role, m.content_type, m.event_time, m.create_time, m.size, m.body, m.session_pk
+FROM unnest(%s::bigint[], %s::bigint[]) AS k (session_pk, sequence)
+JOIN message AS m ON m.app_pk = %s AND m.session_pk = k.session_pk AND m.sequence = k.sequence
+
+-- name: messages_insert
+-- New messages.
+INSERT INTO message
+  (app_pk, session_pk, sequence, message_id, role, content_type, event_time, create_time, size, body)
+SELECT %s, n.* FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::text[], %s::bigint[],
+  %s::bigint[], %s::bigint[], %s::bigint[]) AS n
+
+-- name: messages_delete
+-- Remove messages.
+DELETE FROM message AS m USING unnest(%s::bigint[], %s::bigint[]) AS n (session_pk, sequence)
+WHERE m.app_pk = %s AND m.session_pk = n.session_pk AND m.sequence = n.sequence
+
+-- name: purge_insert
+-- Note ranges that are still to be purged.
+INSERT INTO purge (app_pk, session_pk, low, high)
+SELECT %s, n.* FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS n
+
+-- name: purge_app
+-- An app with a note.
+SELECT a.name FROM (SELECT app_pk FROM purge ORDER BY app_pk, purge_id LIMIT 1) AS p JOIN app AS a ON a.app_pk = p.app_pk
+
+-- name: purge_first
+-- The oldest note of an app.
+SELECT purge_id, session_pk, low, high FROM purge WHERE app_pk = %s ORDER BY purge_id LIMIT 1
+
+-- name: purge_delete
+-- Notes are done with.
+DELETE FROM purge WHERE app_pk = %s AND purge_id = ANY(%s::bigint[])
+
+-- name: contents
+-- Pieces of content.
+SELECT content_id, data FROM content WHERE app_pk = %s AND content_id = ANY(%s::bigint[])
+
+-- name: contents_insert
+-- New content.
+INSERT INTO content (app_pk, content_id, data) SELECT %s, n.* FROM unnest(%s::bigint[], %s::bytea[]) AS n
+
+-- name: contents_delete
+-- Erase content.
+DELETE FROM content WHERE app_pk = %s AND content_id = ANY(%s::bigint[])
+
+-- name: scope_states
+-- The states of apps and users.
+SELECT s.of_user, s.user_id, s.record FROM unnest(%s::smallint[], %s::text[]) AS k (of_user, user_id)
+JOIN scope_state AS s ON s.app_pk = %s AND s.of_user = k.of_user AND s.user_id = k.user_id
+
+-- name: scope_states_put
+-- Create or replace the states of apps and users.
+INSERT INTO scope_state (app_pk, of_user, user_id, record)
+SELECT %s, n.* FROM unnest(%s::smallint[], %s::text[], %s::bytea[]) AS n
+ON CONFLICT (app_pk, of_user, user_id) DO UPDATE SET record = excluded.record
+
+-- name: changes_insert
+-- Entries of the log.
+INSERT INTO change (app_pk, revision, idx, nonce, time, actor, cause, uid, before, after, detail)
+SELECT %s, n.* FROM unnest(%s::bigint[], %s::integer[], %s::bigint[], %s::bigint[], %s::text[], %s::smallint[],
+  %s::bytea[], %s::bytea[], %s::bytea[], %s::bytea[]) AS n
+
+-- name: changes_after
+-- The log from after a revision on.
+SELECT revision, idx, nonce, time, actor, cause, uid, before, after, detail FROM change
+WHERE app_pk = %s AND revision > %s ORDER BY revision, idx LIMIT %s
+
+-- name: changes_rest
+-- What a limit has cut off a revision.
+SELECT revision, idx, nonce, time, actor, cause, uid, before, after, detail FROM change
+WHERE app_pk = %s AND revision = %s AND idx > %s ORDER BY idx
+
+-- name: requests
+-- What is remembered of requests.
+SELECT r.principal, r.method, r.request_id, r.payload_hash, r.revision, r.outcome, r.create_time, r.session_pk, r.held
+FROM unnest(%s::text[], %s::text[], %s::text[]) AS k (principal, method, request_id)
+JOIN request AS r ON r.app_pk = %s AND r.principal = k.principal AND r.method = k.method
+  AND r.request_id = k.request_id
+
+-- name: requests_put
+-- Remember requests, or what they have come to since.
+INSERT INTO request
+  (app_pk, principal, method, request_id, payload_hash, revision, outcome, create_time, session_pk, held)
+SELECT %s, n.* FROM unnest(%s::text[], %s::text[], %s::text[], %s::bytea[], %s::bigint[], %s::bytea[],
+  %s::bigint[], %s::bigint[], %s::bytea[]) AS n
+ON CONFLICT (app_pk, principal, method, request_id) DO UPDATE SET
+  payload_hash = excluded.payload_hash, revision = excluded.revision, outcome = excluded.outcome,
+  create_time = excluded.create_time, session_pk = excluded.session_pk, held = excluded.held
+
+-- name: requests_held
+-- The records that hold content of a session.
+SELECT principal, method, request_id, payload_hash, revision, outcome, create_time, session_pk, held FROM request
+WHERE app_pk = %s AND session_pk = %s AND held IS NOT NULL
+
+-- name: requests_forget
+-- Forget the oldest records made before an instant, but none that is being written; what
+-- they held is the answer.
+DELETE FROM request AS r USING (
+  SELECT app_pk, principal, method, request_id FROM request
+  WHERE create_time < %s ORDER BY create_time LIMIT %s FOR UPDATE SKIP LOCKED
+) AS o
+WHERE r.app_pk = o.app_pk AND r.principal = o.principal AND r.method = o.method AND r.request_id = o.request_id
+RETURNING r.app_pk, r.held
+
+-- name: token_keys
+-- The keys for tokens, the newest first.
+SELECT key_id, secret FROM token_key ORDER BY key_id DESC
+
+-- name: token_key_insert
+-- A new key for tokens.
+INSERT INTO token_key (key_id, secret) VALUES (%s, %s)
+
+-- name: pulse_read
+-- Whether reads work.
+SELECT beats FROM pulse WHERE pulse_id = 1
+
+-- name: pulse_beat
+-- Whether writes work.
+UPDATE pulse SET beats = beats + 1 WHERE pulse_id = 1
+
+-- name: migration_lock
+-- One server migrates at a time; the others wait for it.
+SELECT pg_advisory_xact_lock(%s)
+
+-- name: schema_known
+-- Whether the database holds our schema, and whether it holds anything else of that name.
+SELECT to_regclass('sojourn_schema') IS NOT NULL, to_regclass('app') IS NOT NULL OR to_regclass('session') IS NOT NULL
+
+-- name: schema_make
+-- Where the schema's number is kept.
+CREATE TABLE sojourn_schema (version integer NOT NULL)
+
+-- name: schema_begin
+-- No schema yet.
+INSERT INTO sojourn_schema (version) VALUES (0)
+
+-- name: schema_version
+-- The schema's number.
+SELECT version FROM sojourn_schema
+
+-- name: schema_set
+-- A migration is done.
+UPDATE sojourn_schema SET version = %s
+
+-- name: list_from_app
+-- Source: all sessions of an app, in create order.
+SELECT s.pk, s.record FROM session AS s WHERE s.app_pk = %(app_pk)s AND s.pk > %(low)s AND s.pk < %(high)s
+
+-- name: list_from_status
+-- Source: those of one status, in create order.
+SELECT s.pk, s.record FROM session AS s
+WHERE s.app_pk = %(app_pk)s AND s.status = %(status)s AND s.pk > %(low)s AND s.pk < %(high)s
+
+-- name: list_from_user
+-- Source: those of one user and status, in create order.
+SELECT s.pk, s.record FROM session AS s
+WHERE s.app_pk = %(app_pk)s AND s.user_id = %(user)s AND s.status = %(status)s AND s.pk > %(low)s AND s.pk < %(high)s
+
+-- name: list_from_label
+-- Source: those with one label, in create order.
+SELECT s.pk, s.record FROM session_label AS l JOIN session AS s ON s.app_pk = l.app_pk AND s.pk = l.pk
+WHERE l.app_pk = %(app_pk)s AND l.key = %(key)s AND l.value = %(value)s AND l.pk > %(low)s AND l.pk < %(high)s
+
+-- name: list_from_parent
+-- Source: the children of one session, in create order.
+SELECT s.pk, s.record FROM session AS s
+WHERE s.app_pk = %(app_pk)s AND s.parent = %(parent)s AND s.pk > %(low)s AND s.pk < %(high)s
+
+-- name: list_from_parent_any
+-- Source: the children of one session, to be sorted. OFFSET keeps the order from choosing
+-- an index of the whole app.
+SELECT s.pk, s.record FROM (
+  SELECT * FROM session
+  WHERE app_pk = %(app_pk)s AND parent = %(parent)s AND pk > %(low)s AND pk < %(high)s OFFSET 0
+) AS s WHERE true
+
+-- name: list_from_user_any
+-- Source: those of one user, to be sorted.
+SELECT s.pk, s.record FROM (
+  SELECT * FROM session WHERE app_pk = %(app_pk)s AND user_id = %(user)s OFFSET 0
+) AS s WHERE true
+
+-- name: list_from_key
+-- Source: those of one user by session_id.
+SELECT s.pk, s.record FROM session AS s WHERE s.app_pk = %(app_pk)s AND s.user_id = %(user)s
+
+-- name: list_from_name
+-- Source: all of an app by session_id.
+SELECT s.pk, s.record FROM session AS s WHERE s.app_pk = %(app_pk)s
+
+-- name: list_from_update
+-- Source: all of an app by update time.
+SELECT s.pk, s.record FROM session AS s WHERE s.app_pk = %(app_pk)s
+
+-- name: list_from_activity
+-- Source: all of an app by activity time.
+SELECT s.pk, s.record FROM session AS s WHERE s.app_pk = %(app_pk)s
+
+-- name: list_and_user
+-- Filter: of one user. The concatenation keeps it a filter: it must not choose the index.
+AND s.user_id || '' = %(user)s
+
+-- name: list_and_status
+-- Filter: of one status. The sum keeps it a filter: it must not choose the index.
+AND s.status + 0 = %(status)s
+
+-- name: list_and_label
+-- Filter: with one label.
+AND EXISTS (SELECT FROM session_label AS f
+  WHERE f.app_pk = %(app_pk)s AND f.key = %(key)s AND f.value = %(value)s AND f.pk = s.pk)
+
+-- name: list_after_name_up
+-- Place: after a session_id.
+AND (s.session_id, s.pk) > (%(value_after)s, %(pk_after)s)
+
+-- name: list_after_name_down
+-- Place: before a session_id.
+AND (s.session_id, s.pk) < (%(value_after)s, %(pk_after)s)
+
+-- name: list_after_update_up
+-- Place: after an update time.
+AND (s.update_time, s.pk) > (%(value_after)s, %(pk_after)s)
+
+-- name: list_after_update_down
+-- Place: before an update time.
+AND (s.update_time, s.pk) < (%(value_after)s, %(pk_after)s)
+
+-- name: list_after_activity_up
+-- Place: after an activity time.
+AND (s.activity_time, s.pk) > (%(value_after)s, %(pk_after)s)
+
+-- name: list_after_activity_down
+-- Place: before an activity time.
+AND (s.activity_time, s.pk) < (%(value_after)s, %(pk_after)s)
+
+-- name: list_order_create_up
+-- Order: create order.
+ORDER BY s.pk LIMIT %(limit)s
+
+-- name: list_order_create_down
+-- Order: create order, the newest first.
+ORDER BY s.pk DESC LIMIT %(limit)s
+
+-- name: list_order_label_up
+-- Order: create order, as the labels are kept.
+ORDER BY l.pk LIMIT %(limit)s
+
+-- name: list_order_label_down
+-- Order: create order as the labels are kept, the newest first.
+ORDER BY l.pk DESC LIMIT %(limit)s
+
+-- name: list_order_name_up
+-- Order: session_id.
+ORDER BY s.session_id, s.pk LIMIT %(limit)s
+
+-- name: list_order_name_down
+-- Order: session_id, backwards.
+ORDER BY s.session_id DESC, s.pk DESC LIMIT %(limit)s
+
+-- name: list_order_update_up
+-- Order: update time.
+ORDER BY s.update_time, s.pk LIMIT %(limit)s
+
+-- name: list_order_update_down
+-- Order: update time, the latest first.
+ORDER BY s.update_time DESC, s.pk DESC LIMIT %(limit)s
+
+-- name: list_order_activity_up
+-- Order: activity time.
+ORDER BY s.activity_time, s.pk LIMIT %(limit)s
+
+-- name: list_order_activity_down
+-- Order: activity time, the latest first.
+ORDER BY s.activity_time DESC, s.pk DESC LIMIT %(limit)s

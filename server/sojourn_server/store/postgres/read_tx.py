@@ -1,0 +1,293 @@
+"""Reading within a transaction. What each method must do stands in `store.base`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from sojourn_server.domain.clock import Nanos
+from sojourn_server.domain.model import NO_CONTENT, App, ContentId, Message, ScopeState
+from sojourn_server.store.base import (
+    Candidates,
+    LoggedChange,
+    MessageRange,
+    RequestKey,
+    RequestRecord,
+    SessionRow,
+)
+from sojourn_server.store.lists import Lists, merged
+from sojourn_server.store.postgres.facts import (
+    APP,
+    CONTENT,
+    KEY,
+    LOG,
+    MESSAGE_ID,
+    MISSING,
+    NO_STATE,
+    REQUEST,
+    ROWS,
+    SCOPE,
+    SEQUENCE,
+    SESSIONS,
+    UID,
+    AppEntry,
+    Ask,
+    Domain,
+    Facts,
+    Need,
+    ask,
+    session_row,
+)
+from sojourn_server.store.postgres.memory import Memory
+from sojourn_server.store.postgres.queries import QUERIES
+from sojourn_server.store.ranges import intervals, is_removed, kept_intervals
+from sojourn_server.store.rows import ORDER_BITS, Row, change_of, message_of, try_uid_blob
+
+_LISTS: Final = Lists(QUERIES._asdict())
+
+Parameters = Sequence[Any] | Mapping[str, Any]
+
+
+class PgReadTx:
+    """A snapshot of the database, as far as it is known.
+
+    Args:
+        facts: What is known of it.
+        now: When it began.
+        memory: Sessions that are remembered beyond it.
+    """
+
+    def __init__(self, facts: Facts, now: Nanos, memory: Memory) -> None:
+        self._facts = facts
+        self._now = now
+        self._memory = memory
+
+    # --- how it knows ---
+
+    def _look(self, need: Need) -> Any:
+        """What is known; `MISSING` for what is not."""
+        return self._facts.get(need, MISSING)
+
+    async def _know(self, need: Need) -> Any:
+        value = self._look(need)
+        if value is MISSING:
+            await ask(Ask((need,)))
+            value = self._look(need)
+        return value
+
+    async def _know_all(self, needs: Sequence[Need]) -> list[Any]:
+        missing = tuple(need for need in needs if self._look(need) is MISSING)
+        if missing:
+            await ask(Ask(missing))
+        return [self._look(need) for need in needs]
+
+    async def _query(
+        self, app_pk: int, domain: Domain, sql: str, parameters: Parameters
+    ) -> Sequence[Row]:
+        """The rows of a query."""
+        given = parameters.items() if isinstance(parameters, Mapping) else parameters
+        rows: Sequence[Row] = await self._know((ROWS, app_pk, domain, sql, tuple(given)))
+        return rows
+
+    async def _entry(self, name: str, beside: Need | None = None) -> AppEntry | None:
+        """An app's row.
+
+        Args:
+            name: The app's name.
+            beside: What will be asked for next, to be found out on the same way.
+        """
+        need = (APP, 0, name)
+        entry: AppEntry | None
+        value = self._look(need)
+        if value is MISSING:
+            if beside is None or self._look(beside) is not MISSING:
+                await ask(Ask((need,)))
+            else:
+                await ask(Ask((need, beside)))
+            value = self._look(need)
+        entry = value
+        return entry
+
+    # --- what it answers ---
+
+    @property
+    def now(self) -> Nanos:
+        """See `ReadTx`."""
+        return self._now
+
+    async def head(self, app: str) -> int:
+        """See `ReadTx`."""
+        entry = await self._entry(app)
+        return 0 if entry is None else entry.head
+
+    async def app(self, app: str) -> App | None:
+        """See `ReadTx`."""
+        entry = await self._entry(app)
+        return None if entry is None else entry.app
+
+    def _beside(self, app: str, kind: int, *names: str) -> Need | None:
+        """The need of a session that memory does not hold, once the app's number is known."""
+        known = self._memory.number(app)
+        if known is None or self._memory.has(app, names):
+            return None
+        return (kind, known, *names)
+
+    async def session_by_key(self, app: str, user: str, session_id: str) -> SessionRow | None:
+        """See `ReadTx`."""
+        entry = await self._entry(app, self._beside(app, KEY, user, session_id))
+        if entry is None:
+            return None
+        need = (KEY, entry.pk, user, session_id)
+        row: SessionRow | None = self._look(need)
+        if row is MISSING:
+            row = self._memory.row(app, entry.epoch, (user, session_id))
+            if row is None:
+                row = await self._know(need)
+        return row
+
+    async def session_by_uid(self, app: str, uid: str) -> SessionRow | None:
+        """See `ReadTx`."""
+        if try_uid_blob(uid) is None:
+            return None
+        entry = await self._entry(app, self._beside(app, UID, uid))
+        if entry is None:
+            return None
+        need = (UID, entry.pk, uid)
+        row: SessionRow | None = self._look(need)
+        if row is MISSING:
+            row = self._memory.row(app, entry.epoch, (uid,))
+            if row is None:
+                row = await self._know(need)
+        return row
+
+    async def candidates(self, query: Candidates) -> Sequence[SessionRow]:
+        """See `ReadTx`."""
+        entry = await self._entry(query.app)
+        if entry is None:
+            return []
+        domain = SESSIONS if query.parent_uid is None else of_parent(query.parent_uid)
+        answers = [
+            await self._query(entry.pk, domain, sql, given)
+            for sql, given in _LISTS.plan(query, entry.pk)
+        ]
+        return [session_row(row) for row in merged(query, answers)] if answers else []
+
+    async def due_sessions(self, until: Nanos, limit: int) -> Sequence[SessionRow]:
+        """See `ReadTx`."""
+        rows = await self._query(0, SESSIONS, QUERIES.session_due, (until, limit))
+        return [session_row(row) for row in rows]
+
+    async def next_due(self) -> Nanos | None:
+        """See `ReadTx`."""
+        rows = await self._query(0, SESSIONS, QUERIES.session_next_due, ())
+        return rows[0][0] if rows else None
+
+    async def messages(self, row: SessionRow, which: MessageRange) -> Sequence[Message]:
+        """See `ReadTx`."""
+        since = which.event_time_not_before
+        found: list[Row] = []
+        for first, last in intervals(row, which):
+            left = which.limit - len(found)
+            if left <= 0:
+                break
+            if since is None:
+                sql = QUERIES.messages_down if which.descending else QUERIES.messages_up
+                given: tuple[int, ...] = (first, last, left)
+            else:
+                sql = QUERIES.messages_since_down if which.descending else QUERIES.messages_since_up
+                given = (first, last, since, left)
+            found += await self._of_session(row.pk, sql, given)
+        return [message_of(each) for each in found]
+
+    async def _of_session(self, pk: int, sql: str, given: Sequence[Any]) -> Sequence[Row]:
+        """The rows of a query over the messages of a session."""
+        app_pk = pk >> ORDER_BITS
+        return await self._query(app_pk, of_messages(pk), sql, (app_pk, pk, *given))
+
+    async def message_totals(self, row: SessionRow, low: int, high: int) -> tuple[int, int]:
+        """See `ReadTx`."""
+        count = size = 0
+        for bounds in kept_intervals(low, high, row.session.removed_ranges):
+            ((more, bytes_more),) = await self._of_session(row.pk, QUERIES.message_totals, bounds)
+            count += more
+            size += bytes_more
+        return count, size
+
+    async def message_by_id(self, row: SessionRow, message_id: str) -> Message | None:
+        """See `ReadTx`."""
+        need = (MESSAGE_ID, row.pk >> ORDER_BITS, row.pk, message_id)
+        found: Message | None = await self._know(need)
+        return None if found is None or is_removed(row, found.sequence) else found
+
+    async def message_by_sequence(self, row: SessionRow, sequence: int) -> Message | None:
+        """See `ReadTx`."""
+        if is_removed(row, sequence):
+            return None
+        found: Message | None = await self._know((SEQUENCE, row.pk >> ORDER_BITS, row.pk, sequence))
+        return found
+
+    async def content(self, content_id: ContentId) -> bytes:
+        """See `ReadTx`."""
+        if content_id == NO_CONTENT:
+            return b""
+        data: bytes = await self._know((CONTENT, content_id >> ORDER_BITS, content_id))
+        return data
+
+    async def contents(self, content_ids: Sequence[ContentId]) -> Sequence[bytes]:
+        """See `ReadTx`."""
+        needs = [(CONTENT, each >> ORDER_BITS, each) for each in content_ids if each]
+        found = dict(zip(needs, await self._know_all(needs), strict=True))
+        return [found[CONTENT, each >> ORDER_BITS, each] if each else b"" for each in content_ids]
+
+    async def scope_state(self, app: str, user: str | None) -> ScopeState:
+        """See `ReadTx`."""
+        entry = await self._entry(app)
+        if entry is None:
+            return NO_STATE
+        state: ScopeState = await self._know(scope_need(entry.pk, user))
+        return state
+
+    async def request(self, key: RequestKey) -> RequestRecord | None:
+        """See `ReadTx`."""
+        entry = await self._entry(key.app)
+        if entry is None:
+            return None
+        record: RequestRecord | None = await self._know((REQUEST, entry.pk, key))
+        return record
+
+    async def changes(self, app: str, after_revision: int, limit: int) -> Sequence[LoggedChange]:
+        """See `ReadTx`. A revision is never cut: the last one comes whole."""
+        entry = await self._entry(app)
+        if entry is None:
+            return []
+        rows = list(
+            await self._query(
+                entry.pk, LOG, QUERIES.changes_after, (entry.pk, after_revision, limit)
+            )
+        )
+        if len(rows) == limit and rows:
+            revision, index = rows[-1][:2]
+            rows += await self._query(
+                entry.pk, LOG, QUERIES.changes_rest, (entry.pk, revision, index)
+            )
+        return [change_of(row) for row in rows]
+
+
+def of_parent(uid: str) -> Domain:
+    """The domain of queries over the children of one session."""
+    return ("parent", uid)
+
+
+def of_messages(session_pk: int) -> Domain:
+    """The domain of queries over the messages of one session."""
+    return ("messages", session_pk)
+
+
+def of_requests(session_pk: int) -> Domain:
+    """The domain of queries over the requests that hold content of one session."""
+    return ("requests", session_pk)
+
+
+def scope_need(app_pk: int, user: str | None) -> Need:
+    """The need of the state of a user, or of the app (None)."""
+    return (SCOPE, app_pk, int(user is not None), user or "")

@@ -1,0 +1,521 @@
+"""Writing within a unit's transaction. What each method must do stands in `store.base`.
+
+A unit reads what it and those before it have written from the facts, and leaves its own
+writes in a `Pending`; undoing it needs nothing but forgetting both. Only a query over
+many rows may need the writes in the database before it; the driver then marks the place
+that a failing unit is taken back to.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from sojourn_server.domain.clock import Nanos
+from sojourn_server.domain.model import (
+    NO_CONTENT,
+    App,
+    Change,
+    ContentId,
+    Message,
+    ScopeState,
+    Session,
+)
+from sojourn_server.store.base import KeyTaken, RequestKey, RequestRecord, SessionRow
+from sojourn_server.store.postgres.facts import (
+    CONTENT,
+    KEY,
+    LOG,
+    MESSAGE_ID,
+    MISSING,
+    NOTES,
+    PK,
+    REQUEST,
+    ROWS,
+    SEQUENCE,
+    SESSIONS,
+    UID,
+    AppEntry,
+    Ask,
+    Domain,
+    Facts,
+    Need,
+    ask,
+    needs_of,
+)
+from sojourn_server.store.postgres.memory import Memory
+from sojourn_server.store.postgres.pending import Pending, SessionWrite
+from sojourn_server.store.postgres.queries import QUERIES
+from sojourn_server.store.postgres.read_tx import (
+    Parameters,
+    PgReadTx,
+    of_messages,
+    of_parent,
+    of_requests,
+    scope_need,
+)
+from sojourn_server.store.ranges import is_removed, kept_intervals
+from sojourn_server.store.rows import (
+    ORDER_BITS,
+    Row,
+    detail_blob,
+    encode,
+    message_of,
+    nonce_column,
+    request_of,
+    uid_blob,
+)
+
+_NONCE_BYTES: Final = 8
+
+
+class MakeApp(BaseException):
+    """The unit writes to an app that has no row: the batch must begin with making it.
+
+    Nothing that a unit may catch.
+    """
+
+
+class PgTx(PgReadTx):
+    """One run of one unit.
+
+    Args:
+        below: What is known beneath it: the database, and the units before.
+        now: When the transaction began.
+        memory: Sessions that are remembered from earlier commits.
+        entry: The app's row, as the units before have left it; None: there is none.
+        app: The app whose log the unit writes.
+        actor: Who does it.
+        careful: Whether each write goes to the database at once, to see that it can.
+    """
+
+    def __init__(
+        self,
+        below: Facts,
+        now: Nanos,
+        memory: Memory,
+        entry: AppEntry | None,
+        app: str,
+        actor: str,
+        *,
+        careful: bool = False,
+    ) -> None:
+        super().__init__({}, now, memory)
+        self._below = below
+        self._before = entry
+        self._name = app
+        self._actor = actor
+        self._nonce = 0
+        self._answer: int | None = None
+        self._records: dict[int, tuple[Session, bytes]] = {}
+        self._requests: dict[RequestKey, RequestRecord] = {}
+        self._touched: set[Domain] = set()
+        self.careful = careful
+        self.facts = self._facts
+        """What this unit knows and has written."""
+        self.pending = Pending()
+        """What it has written since the last flush."""
+        self.written: dict[int, SessionRow | None] = {}
+        """Sessions as it leaves them; None for one that it removed."""
+        self.own: AppEntry | None = None
+        """The app's row as it leaves it; None while unchanged."""
+        self.logged = 0
+        """How many changes are logged."""
+        self.flushed = False
+        """Whether some of it is in the database, behind a mark."""
+        self.wrote = False
+        """Whether it has written anything."""
+        self.unsure = False
+        """Whether it took a key for free without having looked for it."""
+        self.erased = False
+        """Whether it has erased anything."""
+        self.left_over = False
+        """Whether something to be erased is left for `purge`."""
+
+    # --- what the driver asks ---
+
+    async def finish(self) -> int:
+        """Write what had to wait for the revision, and answer the unit's revision."""
+        revision = self._answer
+        if revision is None:
+            entry = self.own or self._before
+            revision = 0 if entry is None else entry.head
+        for key, asked in self._requests.items():
+            record = msgspec.structs.replace(asked, revision=revision)
+            app_pk = self._own_row().pk
+            self.pending.requests[key] = record
+            self._facts[REQUEST, app_pk, key] = record
+            self._touch(of_requests(record.session_pk))
+        if self.pending:
+            await self._wrote()
+        return revision
+
+    def stale(self) -> set[Domain]:
+        """What queries of others must not be believed any more."""
+        return self._touched
+
+    # --- how it knows ---
+
+    def _look(self, need: Need) -> Any:
+        value = self._facts.get(need, MISSING)
+        if value is MISSING and (need[0] != ROWS or need[2] not in self._touched):
+            return self._below.get(need, MISSING)
+        return value
+
+    async def _query(
+        self, app_pk: int, domain: Domain, sql: str, parameters: Parameters
+    ) -> Sequence[Row]:
+        if domain in self.pending.dirty:
+            given = parameters.items() if isinstance(parameters, dict) else parameters
+            need = (ROWS, app_pk, domain, sql, tuple(given))
+            await ask(Ask((need,), flush=True))
+            rows: Sequence[Row] = self._facts[need]
+            return rows
+        return await super()._query(app_pk, domain, sql, parameters)
+
+    async def _entry(self, name: str, beside: Need | None = None) -> AppEntry | None:
+        if name == self._name:
+            return self.own or self._before
+        # Of other apps nothing is locked, and so nothing remembered: it is read as it is.
+        return await super()._entry(name, beside)
+
+    # --- how it writes ---
+
+    def _own_row(self) -> AppEntry:
+        """The app's row, to be changed."""
+        if self.own is None:
+            if self._before is None:
+                raise MakeApp
+            self.own = self._before.copy()
+        self.wrote = True
+        return self.own
+
+    def _check_own(self, app: str) -> None:
+        if app != self._name:
+            raise ValueError("a unit writes its own app only")
+
+    def _touch(self, *domains: Domain) -> None:
+        self.pending.dirty.update(domains)
+        self._touched.update(domains)
+        for need in [need for need in self._facts if need[0] == ROWS and need[2] in domains]:
+            del self._facts[need]
+
+    async def _wrote(self) -> None:
+        """A write is noted; a careful unit sees to it that it holds."""
+        if self.careful:
+            await ask(Ask((), flush=True))
+
+    def _record(self, session: Session) -> bytes:
+        """A session as stored. The row and the log share the bytes."""
+        known = self._records.get(id(session))
+        if known is None:
+            known = self._records[id(session)] = (session, encode(session))
+        return known[1]
+
+    # --- apps and sessions ---
+
+    async def put_app(self, app: App) -> None:
+        """See `Tx`."""
+        self._check_own(app.app)
+        own = self._own_row()
+        own.app, own.record = app, encode(app)
+
+    async def insert_session(self, session: Session, due: Nanos | None) -> SessionRow:
+        """See `Tx`."""
+        self._check_own(session.app)
+        own = self._own_row()
+        await self._require_free(session, 0)
+        own.created += 1
+        row = SessionRow(own.pk << ORDER_BITS | own.created, own.created, session)
+        self.pending.inserted[row.pk] = SessionWrite(row, due, self._record(session))
+        for key, value in session.labels.items():
+            self.pending.labels[key, value, row.pk] = True
+        self._note(row, SESSIONS, of_parent(session.parent_uid))
+        await self._wrote()
+        return row
+
+    async def _require_free(self, session: Session, pk: int) -> None:
+        """See to it that no other session has this key or this uid.
+
+        Whether one in the database has, which this unit has not looked at, is left to the
+        unique indexes: where they refuse, or the unit fails, the batch runs again, carefully.
+
+        Raises:
+            KeyTaken: One has.
+        """
+        app_pk = self._own_row().pk
+        for need in (
+            (KEY, app_pk, session.user, session.session_id),
+            (UID, app_pk, session.uid),
+        ):
+            row = await self._know(need) if self.careful else self._look(need)
+            self.unsure |= row is MISSING
+            if row is not MISSING and row is not None and row.pk != pk:
+                raise KeyTaken("a session with this key exists")
+
+    async def update_session(
+        self, row: SessionRow, session: Session, due: Nanos | None
+    ) -> SessionRow:
+        """See `Tx`."""
+        self._check_own(session.app)
+        pk, old = row.pk, row.session
+        own = self._own_row()
+        known = self._look((PK, own.pk, pk))
+        if known is MISSING:
+            known = self._memory.row(self._name, own.epoch, (old.uid,))
+            if known is None:
+                known = await self._know((PK, own.pk, pk))
+        if known is None:
+            raise LookupError("the session to update is gone")
+        if (old.user, old.session_id, old.uid) != (session.user, session.session_id, session.uid):
+            await self._require_free(session, pk)
+        self._forget(row)
+        new = SessionRow(pk, row.create_order, session)
+        self.pending.update(SessionWrite(new, due, self._record(session)))
+        if old.labels != session.labels:
+            for key, value in old.labels.items() - session.labels.items():
+                self.pending.labels[key, value, pk] = False
+            for key, value in session.labels.items() - old.labels.items():
+                self.pending.labels[key, value, pk] = True
+        self._note(new, SESSIONS, of_parent(old.parent_uid), of_parent(session.parent_uid))
+        await self._wrote()
+        return new
+
+    def _note(self, row: SessionRow, *domains: Domain) -> None:
+        """Know a session as it is now."""
+        for need in needs_of(row):
+            self._facts[need] = row
+        self.written[row.pk] = row
+        self._touch(*domains)
+
+    def _forget(self, row: SessionRow) -> None:
+        """Know that a session is no more what it was."""
+        for need in needs_of(row):
+            self._facts[need] = None
+
+    async def delete_session(self, row: SessionRow) -> None:
+        """See `Tx`."""
+        self._own_row()
+        self._forget(row)
+        self.written[row.pk] = None
+        self.pending.delete(row.pk)
+        for key, value in row.session.labels.items():
+            self.pending.labels[key, value, row.pk] = False
+        self._touch(SESSIONS, of_parent(row.session.parent_uid))
+        await self._wrote()
+
+    # --- messages ---
+
+    async def insert_messages(self, row: SessionRow, messages: Sequence[Message]) -> None:
+        """See `Tx`."""
+        app_pk = self._own_row().pk
+        for message in messages:
+            by_id = (MESSAGE_ID, app_pk, row.pk, message.message_id)
+            by_sequence = (SEQUENCE, app_pk, row.pk, message.sequence)
+            look = self.careful or bool(row.session.removed_ranges)
+            found: Message | None = await self._know(by_id) if look else self._found(by_id)
+            if found is not None and is_removed(row, found.sequence):
+                self._erase(found.body)
+                self._remove(row.pk, found)
+                found = None
+            place = await self._know(by_sequence) if self.careful else self._found(by_sequence)
+            if found is not None or place is not None:
+                raise KeyTaken("the session holds a message with this id")
+            self.pending.messages[row.pk, message.sequence] = message
+            self._facts[by_id] = self._facts[by_sequence] = message
+            self._touch(of_messages(row.pk))
+            await self._wrote()
+
+    def _found(self, need: Need) -> Any:
+        value = self._look(need)
+        self.unsure |= value is MISSING
+        return None if value is MISSING else value
+
+    def _remove(self, session_pk: int, message: Message) -> None:
+        app_pk = self._own_row().pk
+        self.pending.remove(session_pk, message.sequence)
+        self._facts[MESSAGE_ID, app_pk, session_pk, message.message_id] = None
+        self._facts[SEQUENCE, app_pk, session_pk, message.sequence] = None
+        self._touch(of_messages(session_pk))
+
+    async def remove_messages(self, row: SessionRow, messages: Sequence[Message]) -> None:
+        """See `Tx`."""
+        for message in messages:
+            self._remove(row.pk, message)
+        await self._wrote()
+
+    async def purge_messages(self, row: SessionRow, low: int, high: int, limit: int) -> bool:
+        """See `Tx`."""
+        count, done = await self._purge(row.pk, low, high, limit)
+        self.erased |= count > 0
+        if not done:
+            self.left_over = True
+            self.pending.notes.append((row.pk, low, high))
+            self._touch(NOTES)
+            await self._wrote()
+        return done
+
+    async def _purge(self, session_pk: int, low: int, high: int, limit: int) -> tuple[int, bool]:
+        """Erase up to `limit` messages of a range.
+
+        Returns:
+            How many, and whether none is left.
+        """
+        rows = await self._of_session(session_pk, QUERIES.messages_up, (low, high, limit + 1))
+        doomed = [message_of(row) for row in rows[:limit]]
+        for message in doomed:
+            self._erase(message.body)
+            self._remove(session_pk, message)
+        if doomed:
+            await self._wrote()
+        return len(doomed), len(rows) <= limit
+
+    # --- content ---
+
+    def _erase(self, content_id: ContentId) -> None:
+        if content_id != NO_CONTENT:
+            self.pending.erase(content_id)
+            self._facts[CONTENT, self._own_row().pk, content_id] = b""
+
+    def _erase_all(self, content_ids: Sequence[ContentId]) -> None:
+        self.erased |= bool(content_ids)
+        for content_id in content_ids:
+            self._erase(content_id)
+
+    def _put(self, data: bytes) -> ContentId:
+        if not data:
+            return NO_CONTENT
+        own = self._own_row()
+        own.contents += 1
+        content_id = own.pk << ORDER_BITS | own.contents
+        self.pending.contents[content_id] = data
+        self._facts[CONTENT, own.pk, content_id] = data
+        return content_id
+
+    async def put_content(self, data: bytes) -> ContentId:
+        """See `Tx`."""
+        return self._put(data)
+
+    async def replace_content(self, content_id: ContentId, data: bytes) -> ContentId:
+        """See `Tx`."""
+        self._erase(content_id)
+        return self._put(data)
+
+    async def erase_content(self, content_id: ContentId) -> None:
+        """See `Tx`."""
+        self.erased |= content_id != NO_CONTENT
+        self._erase(content_id)
+
+    async def put_scope_state(self, app: str, user: str | None, state: ScopeState) -> None:
+        """See `Tx`."""
+        self._check_own(app)
+        need = scope_need(self._own_row().pk, user)
+        self.pending.scopes[need[2], need[3]] = encode(state)
+        self._facts[need] = state
+        await self._wrote()
+
+    # --- requests and the log ---
+
+    async def request(self, key: RequestKey) -> RequestRecord | None:
+        """See `ReadTx`."""
+        record = self._requests.get(key)
+        return await super().request(key) if record is None else record
+
+    async def put_request(self, record: RequestRecord) -> None:
+        """See `Tx`. Written when the unit is done and its revision is known."""
+        self._check_own(record.key.app)
+        self._own_row()
+        self._requests[record.key] = record
+
+    async def erase_held(self, row: SessionRow) -> None:
+        """See `Tx`."""
+        app_pk = self._own_row().pk
+        for key, record in self._requests.items():
+            if record.session_pk == row.pk and record.held:
+                self._erase_all(record.held)
+                self._requests[key] = msgspec.structs.replace(record, held=())
+        rows = await self._query(
+            app_pk, of_requests(row.pk), QUERIES.requests_held, (app_pk, row.pk)
+        )
+        for principal, method, request_id, *rest in rows:
+            key = RequestKey(self._name, principal, method, request_id)
+            record = request_of(key, tuple(rest))
+            self._erase_all(record.held)
+            record = msgspec.structs.replace(record, held=())
+            self.pending.requests[key] = record
+            self._facts[REQUEST, app_pk, key] = record
+            self._touch(of_requests(row.pk))
+        await self._wrote()
+
+    async def log(self, change: Change) -> None:
+        """See `Tx`."""
+        own = self._own_row()
+        if self.logged == 0:
+            own.head += 1
+            self._nonce = nonce_column(int.from_bytes(os.urandom(_NONCE_BYTES), "little"))
+        before, after = change.before, change.after
+        subject = before if after is None else after
+        self.pending.changes.append(
+            (
+                own.head,
+                self.logged,
+                self._nonce,
+                self._now,
+                self._actor,
+                int(change.cause),
+                None if subject is None else uid_blob(subject.uid),
+                None if before is None else self._record(before),
+                None if after is None else self._record(after),
+                detail_blob(change.detail),
+            )
+        )
+        self._touch(LOG)
+        self.logged += 1
+        await self._wrote()
+
+    def answer_at(self, revision: int) -> None:
+        """See `Tx`."""
+        self._answer = revision
+
+    # --- the store's own work ---
+
+    async def purge(self, limit: int) -> bool:
+        """Erase up to `limit` messages of those left over in this app; True: none is left."""
+        while True:
+            entry = self.own or self._before
+            if entry is None:
+                return True
+            notes = await self._query(entry.pk, NOTES, QUERIES.purge_first, (entry.pk,))
+            if not notes:
+                return True
+            if limit <= 0:
+                return False
+            ((purge_id, session_pk, low, high),) = notes
+            count, done = await self._purge(session_pk, low, high, limit)
+            if not done:
+                return False
+            self._own_row()
+            self.pending.done.add(purge_id)
+            self._touch(NOTES)
+            await self._forget_range(session_pk, low, high)
+            limit -= count + 1
+
+    async def _forget_range(self, session_pk: int, low: int, high: int) -> None:
+        """Take a purged range out of its session's `removed_ranges`: nobody sees it change."""
+        row: SessionRow | None = await self._know((PK, session_pk >> ORDER_BITS, session_pk))
+        if row is None:
+            return
+        session = row.session
+        ranges = tuple(
+            kept
+            for first, last in session.removed_ranges
+            for kept in kept_intervals(first, last, [(low, high)])
+        )
+        if ranges != session.removed_ranges:
+            session = msgspec.structs.replace(session, removed_ranges=ranges)
+            new = SessionRow(row.pk, row.create_order, session)
+            self.pending.restate(SessionWrite(new, None, self._record(session)))
+            self._note(new, SESSIONS, of_parent(session.parent_uid))

@@ -1,0 +1,152 @@
+"""Query plans: no statement reads a table from end to end, or sorts without need."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from sojourn_server.store.lists import Lists
+from sojourn_server.store.postgres import PostgresStore
+from sojourn_server.store.postgres.connection import Options
+from sojourn_server.store.postgres.queries import QUERIES
+from tests import postgres
+from tests.store.sqlite.test_plans import may_sort, queries
+
+NOT_PLANNED = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "CREATE")
+ONE_ROW = {"schema_version", "schema_set"}
+"""Tables of one row."""
+STATEMENTS = {
+    name: statement
+    for name, statement in QUERIES._asdict().items()
+    if not name.startswith("list_")
+    and not statement.startswith(NOT_PLANNED)
+    and name not in ONE_ROW
+}
+LISTS = Lists(QUERIES._asdict())
+
+Plan = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def connection() -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+    server = postgres.server()
+    dsn = server.take()
+    options = Options(dsn)
+
+    async def prepare() -> None:
+        store = PostgresStore(options)
+        await store.open()
+        await store.close()
+
+    import asyncio  # noqa: PLC0415
+
+    asyncio.run(prepare())
+    with psycopg.connect(dsn, autocommit=True) as made:
+        statement, values = options.settings(local=False)
+        made.execute(statement.encode(), values)
+        yield made
+    server.give(dsn)
+
+
+def numbered(statement: str) -> str:
+    """A statement with `$1` for each parameter: its plan must do for all values."""
+    count = 0
+    known: dict[str, int] = {}
+
+    def place(found: re.Match[str]) -> str:
+        nonlocal count
+        name = found.group(1)
+        if name and name in known:
+            return f"${known[name]}"
+        count += 1
+        if name:
+            known[name] = count
+        return f"${count}"
+
+    return re.sub(r"%(?:\((\w+)\))?s", place, statement)
+
+
+def plan_of(connection: psycopg.Connection[tuple[Any, ...]], statement: str) -> Plan:
+    text = f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {numbered(statement)}"
+    row = connection.execute(text.encode(), prepare=False).fetchone()
+    assert row is not None
+    plan: Plan = row[0][0]["Plan"]
+    return plan
+
+
+def nodes(plan: Plan) -> Iterator[Plan]:
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from nodes(below)
+
+
+def scans(plan: Plan) -> list[str]:
+    """Tables that are read from end to end: without an index, or without a condition on it."""
+    found = []
+    for node in nodes(plan):
+        kind = node["Node Type"]
+        bare = kind in {"Index Scan", "Index Only Scan"} and "Index Cond" not in node
+        if kind in {"Seq Scan", "Bitmap Heap Scan"} or bare:
+            found.append(f"{kind} of {node['Relation Name']}")
+    return found
+
+
+def sorts(plan: Plan) -> bool:
+    return any("Sort" in node["Node Type"] for node in nodes(plan))
+
+
+def test_the_check_sees_a_scan_and_a_sort(
+    connection: psycopg.Connection[tuple[Any, ...]],
+) -> None:
+    plan = plan_of(connection, "SELECT * FROM session ORDER BY record")
+    assert scans(plan)
+    assert sorts(plan)
+
+
+IN_ORDER_OF_ITS_KEY = {
+    # In key order with LIMIT 1: one row.
+    "purge_app": ["Index Only Scan of purge", "Index Scan of purge"],
+    "session_next_due": ["Index Only Scan of session", "Index Scan of session"],
+    # At most 256 rows.
+    "token_keys": ["Index Scan of token_key"],
+}
+
+
+@pytest.mark.parametrize("name", sorted(STATEMENTS))
+def test_no_statement_scans_or_sorts(
+    connection: psycopg.Connection[tuple[Any, ...]], name: str
+) -> None:
+    plan = plan_of(connection, STATEMENTS[name])
+    allowed = IN_ORDER_OF_ITS_KEY.get(name, [])
+    assert [line for line in scans(plan) if line not in allowed] == []
+    assert not sorts(plan)
+
+
+def test_no_list_scans_and_none_sorts_a_whole_app(
+    connection: psycopg.Connection[tuple[Any, ...]],
+) -> None:
+    seen: set[str] = set()
+    for query in queries():
+        for statement, _ in LISTS.plan(query, 1):
+            if statement in seen:
+                continue
+            seen.add(statement)
+            plan = plan_of(connection, statement)
+            assert scans(plan) == [], query
+            assert sorts(plan) == may_sort(query), (query, plan)
+            (leaf, *_) = [n for n in nodes(plan) if "Index Cond" in n]
+            # The place to go on from is found in the index and not by reading up to it.
+            if query.after is not None and not may_sort(query):
+                assert "<" in leaf["Index Cond"] or ">" in leaf["Index Cond"], (query, plan)
+    assert len(seen) > 150
+
+
+def test_every_fragment_is_used_by_some_list() -> None:
+    texts = [statement for query in queries() for statement, _ in LISTS.plan(query, 1)]
+    for name, statement in QUERIES._asdict().items():
+        if name.startswith("list_"):
+            assert any(statement in text for text in texts), name
