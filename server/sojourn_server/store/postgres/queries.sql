@@ -490,9 +490,11 @@ ORDER BY s.user_id, s.session_id LIMIT %(limit)s
 ORDER BY s.user_id DESC, s.session_id DESC LIMIT %(limit)s
 
 -- name: list_after_key_up
--- Place: after a session_id of one user.
-AND (s.user_id, s.session_id) > (%(user)s, %(value_after)s)
+-- Place: after a session_id of one user; the place may be a row of another one.
+AND (s.user_id, s.session_id) >= (%(user)s, %(value_after)s)
+AND (s.session_id, s.pk) > (%(value_after)s, %(pk_after)s)
 
 -- name: list_after_key_down
--- Place: before a session_id of one user.
-AND (s.user_id, s.session_id) < (%(user)s, %(value_after)s)
+-- Place: before a session_id of one user; the place may be a row of another one.
+AND (s.user_id, s.session_id) <= (%(user)s, %(value_after)s)
+AND (s.session_id, s.pk) < (%(value_after)s, %(pk_after)s)
