@@ -23,7 +23,7 @@ def keep(memory: Memory, app: str, app_pk: int, epoch: int, rows: object) -> Non
 
 
 if __name__ == "__main__":
-    Memory.row = believe  # type: ignore[method-assign]
+    Memory.row = believe  # type: ignore[assignment, method-assign]
     Memory.learn = keep  # type: ignore[assignment, method-assign]
     Memory.publish = keep  # type: ignore[assignment, method-assign]
     command.main()

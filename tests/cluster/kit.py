@@ -86,12 +86,14 @@ class Clients(NamedTuple):
 
 
 @asynccontextmanager
-async def clients_of(servers: Sequence[ServerProcess], app: str) -> AsyncIterator[Clients]:
+async def clients_of(
+    servers: Sequence[ServerProcess], app: str, retry: sojourn.RetryOptions | None = None
+) -> AsyncIterator[Clients]:
     """Clients of the first two servers."""
     one, other = (server.target for server in servers[:2])
     async with (
-        sojourn.connect(one, app=app, retry=PATIENT) as a,
-        sojourn.connect(other, app=app, retry=PATIENT) as b,
+        sojourn.connect(one, app=app, retry=retry) as a,
+        sojourn.connect(other, app=app, retry=retry) as b,
     ):
         yield Clients(a, b)
 

@@ -18,5 +18,5 @@ def resting(link: Link, begin: str) -> list[Statement]:
 
 
 if __name__ == "__main__":
-    Link.beginning = resting  # type: ignore[method-assign]
+    Link.beginning = resting  # type: ignore[assignment, method-assign]
     command.main()

@@ -102,10 +102,10 @@ async def test_a_reader_would_see_a_gap(
     """The test above finds what it looks for: here the first to begin does commit last."""
     await clients.a.sessions.create("s", user=USER)
     copy = (
-        "INSERT INTO change SELECT app_pk, revision + %s, idx, nonce, time, actor, cause, uid,"
-        " before, after, detail FROM change JOIN app USING (app_pk)"
-        " WHERE name = %s AND revision = 1"
-    ).encode()
+        b"INSERT INTO change SELECT app_pk, revision + %s, idx, nonce, time, actor, cause, uid,"
+        b" before, after, detail FROM change JOIN app USING (app_pk)"
+        b" WHERE name = %s AND revision = 1"
+    )
     with psycopg.connect(cluster.dsn) as first, psycopg.connect(cluster.dsn) as second:
         first.execute(copy, (1, clients.app))
         second.execute(copy, (2, clients.app))

@@ -140,7 +140,9 @@ async def answered(send: Awaitable[object]) -> object:
 
 ONCE: dict[str, Send] = {
     "create": lambda client, name: client.sessions.create("new", user=USER, request_id=name),
-    "append": lambda client, name: client.messages.append("s", text("m"), user=USER, request_id=name),
+    "append": lambda client, name: client.messages.append(
+        "s", text("m"), user=USER, request_id=name
+    ),
     "update": lambda client, name: client.sessions.update(
         "s", user=USER, metrics=sojourn.MetricsDelta(1), request_id=name
     ),
