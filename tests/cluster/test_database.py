@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 import sojourn
-from sojourn.errors import StoreUnavailableError
+from sojourn.errors import SessionNotFoundError, StoreUnavailableError
 from tests import postgres
 from tests.cluster.agents import at_work
 from tests.cluster.kit import USER, Clients, Cluster, clients_of, until
@@ -83,6 +83,24 @@ async def test_a_database_that_is_stopped_hard_loses_nothing_acknowledged(
     )
 
 
+async def test_the_checker_finds_what_a_server_loses_that_answers_too_early(
+    own: Restartable, pair: Cluster
+) -> None:
+    """Else the test above proves nothing."""
+    with pair.another(module="tests.cluster.hasty_server") as hasty:
+        for number in range(10):
+            async with sojourn.connect(hasty.target, app=f"hasty-{number}") as client:
+                try:
+                    async with at_work([client]) as agents:
+                        await asyncio.to_thread(own.stop_hard)
+                        await asyncio.to_thread(own.start)
+                    async with pair.store() as store:
+                        await agents.check(client, store)
+                except (AssertionError, SessionNotFoundError):
+                    return
+    raise AssertionError("nothing was lost, or nobody has noticed")
+
+
 @pytest.mark.timeout(counts.patience("backend_kills", 5))
 async def test_backends_that_are_killed_at_random_lose_nothing_acknowledged(
     own: Restartable, pair: Cluster, two: Clients
@@ -127,12 +145,11 @@ async def refused(two: Clients, most: float) -> None:
         assert failure.value.code == "UNAVAILABLE"
         assert failure.value.retry_after is not None
 
-    one_more = sojourn.MetricsDelta(1)
+    calls: list[Awaitable[object]] = []
     for sessions in [client.with_options(retry=ONCE).sessions for client in two]:
-        await asyncio.gather(
-            one(sessions.update("s", user=USER, metrics=one_more)),
-            one(sessions.get("s", user=USER)),
-        )
+        calls.append(sessions.get("s", user=USER))
+        calls.append(sessions.update("s", user=USER, metrics=sojourn.MetricsDelta(1)))
+    await asyncio.gather(*(one(call) for call in calls))
 
 
 async def until_health(pair: Cluster, *, serving: bool) -> float:

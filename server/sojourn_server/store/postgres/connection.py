@@ -101,7 +101,7 @@ class Options(NamedTuple):
     def settings(self, *, local: bool) -> Statement:
         """The statement that sets up a connection, or one transaction."""
         limit = f"{round(self.statement_timeout * 1_000)}ms"
-        return QUERIES.settings, (limit, local, limit, local, limit, *([local] * 8))
+        return QUERIES.settings, (limit, local, limit, local, limit, *([local] * 9))
 
 
 class _Connection(psycopg.AsyncConnection[Row]):
