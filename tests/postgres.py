@@ -7,12 +7,15 @@ than making another one.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
@@ -115,6 +118,26 @@ class Restartable:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._server.ensure_postgres_running()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """All its processes stand still, and are there."""
+        with psycopg.connect(self._server.get_uri(), autocommit=True) as admin:
+            first = self._server.get_pid()
+            assert first is not None
+            # It stands still before the others are counted: it makes no more.
+            os.kill(first, signal.SIGSTOP)
+            stopped = [first]
+            try:
+                others = [pid for (pid,) in admin.execute("SELECT pid FROM pg_stat_activity")]
+                for pid in others:
+                    os.kill(pid, signal.SIGSTOP)
+                    stopped.append(pid)
+                yield
+            finally:
+                for pid in stopped:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGCONT)
 
     def close(self) -> None:
         """Stop it for good."""

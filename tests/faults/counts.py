@@ -28,6 +28,13 @@ COUNTS: Final = {
     "clock_rounds": Count(3, 30),
     "restarts": Count(3, 50),
     "cancels": Count(400, 10_000),
+    "hammered": Count(2_000, 100_000),
+    "overlaps": Count(200, 5_000),
+    "histories": Count(10, 100),
+    "server_kills": Count(2, 30),
+    "database_stops": Count(2, 20),
+    "backend_kills": Count(10, 100),
+    "pauses": Count(1, 5),
     "examples": Count(20, 1_000),
 }
 

@@ -42,11 +42,12 @@ APP = "faults"
 
 
 class ServerProcess:
-    """`sojourn-server` on one SQLite file, on a port of the loopback.
+    """`sojourn-server` on a port of the loopback.
 
     Args:
         folder: Where its files are.
         flags: More flags.
+        url: Where its store is; empty: an SQLite file in the folder.
         port: The port; 0: a free one, another at each start.
         environment: More variables.
         module: What is run; it takes the server's flags.
@@ -56,13 +57,15 @@ class ServerProcess:
         self,
         folder: Path,
         *flags: str,
+        url: str = "",
         port: int = 0,
         environment: Mapping[str, str] | None = None,
         module: str = "sojourn_server",
     ) -> None:
         self.folder = folder
         self.store = folder / "store" / "sojourn.db"
-        self.store.parent.mkdir(exist_ok=True)
+        self.store.parent.mkdir(parents=True, exist_ok=True)
+        self.url = url or f"sqlite:///{self.store}"
         self.flags = flags
         self.port = port
         self.environment = dict(environment or {})
@@ -80,7 +83,7 @@ class ServerProcess:
                 [
                     *(sys.executable, "-m", self.module),
                     *("--listen", f"127.0.0.1:{self.port}", "--port-file", str(port_file)),
-                    *("--store", f"sqlite:///{self.store}"),
+                    *("--store", self.url),
                     *self.flags,
                 ],
                 env={**os.environ, **self.environment},

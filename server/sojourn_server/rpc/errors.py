@@ -22,7 +22,7 @@ from google.rpc.error_details_pb2 import (
 )
 from google.rpc.status_pb2 import Status
 
-from sojourn_server.domain.clock import SECOND
+from sojourn_server.domain.clock import SECOND, Nanos
 from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.store.base import StoreDown, StoreFull
 
@@ -30,6 +30,9 @@ DOMAIN: Final = "sojourn"
 STATUS_BYTES: Final = 4_096
 """The most that a serialised status may be: beyond 8 KiB of trailers gRPC rejects at random."""
 VIOLATIONS_MOST: Final = 20
+STORE_REST: Final[Nanos] = SECOND // 5
+"""How long callers are asked to leave a store alone that has failed: with the client's own
+pauses a dozen tries then bridge some 10 s, which a database takes to come back."""
 
 _MESSAGE_CHARACTERS: Final = 160
 _INFO_BYTES: Final = 2_048
@@ -123,6 +126,7 @@ def refusal_of(error: BaseException) -> Refusal:
             return Refusal(
                 Reason.STORE_UNAVAILABLE,
                 "the store failed; a write may or may not have happened",
+                retry_after=STORE_REST,
             )
         case _:
             return Refusal(Reason.INTERNAL, "internal error; the correlation id finds its log line")

@@ -131,10 +131,13 @@ class Units:
                 self.line.freed(work.freed)
         # A repeat does not know whether what it once erased is purged by now.
         left_over = erases if last[0] is None else last[0].left_over
+        scrubbed = await self._scrubbed(applied.scrubbed, left_over)
         return Answer(
             outcome=applied.value,
             revision=applied.revision,
-            scrubbed=await self._scrubbed(applied.scrubbed, left_over),
+            # Of a store that cannot scrub it is never said, not even where nothing was left
+            # to erase: a repeat does not know that either.
+            scrubbed=scrubbed and (self.store.scrubs or not erases),
             now=instants[0],
         )
 

@@ -12,6 +12,7 @@ from psycopg.conninfo import make_conninfo
 
 from sojourn_server.store.base import StoreDown, StoreUnusable
 from sojourn_server.store.postgres import Options, PostgresStore, schema
+from sojourn_server.store.postgres.queries import QUERIES
 from tests import postgres
 from tests.store.backends import PostgresBackend
 from tests.store.kit import APP, a_session, create, found, head
@@ -159,3 +160,18 @@ async def test_the_clock_is_the_databases(backend: PostgresBackend) -> None:
 
     for read in (await store.read(now), (await store.apply(APP, "me", now)).value):
         assert asked <= read < asked + 60_000_000_000
+
+
+@pytest.mark.rule("S3")
+@pytest.mark.parametrize("prepare", [True, False])
+@pytest.mark.parametrize(("given", "used"), [("off", "on"), ("on", "on"), ("local", "local")])
+async def test_what_was_answered_is_on_disk_whatever_the_database_says(
+    backend: PostgresBackend, given: str, used: str, prepare: bool
+) -> None:
+    dsn = make_conninfo(backend.dsn, options=f"-c synchronous_commit={given}")
+    store = await backend.open_as(dsn=dsn, prepare=prepare)
+    async with store._links.one() as link:
+        begin = link.beginning(QUERIES.begin_unit)
+        *_, ((found,),) = await link.run([*begin, ("SHOW synchronous_commit", ())])
+        await link.reset()
+    assert found == used

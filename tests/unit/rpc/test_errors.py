@@ -121,6 +121,12 @@ def test_a_wait_is_told_to_the_nanosecond():
     assert (found.retry_delay.seconds, found.retry_delay.nanos) == (3, 7)
 
 
+def test_a_store_that_failed_says_when_to_come_again():
+    found = detail(status_of(refusal_of(StoreDown("secret"))), RetryInfo)
+    assert found is not None
+    assert 0 < found.retry_delay.ToTimedelta().total_seconds() <= 1
+
+
 def test_a_drain_says_when_to_come_again():
     assert detail(status_of(draining()), RetryInfo) is not None
 

@@ -14,11 +14,13 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import psycopg
+from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
+from psycopg.waiting import wait_async
 
 from sojourn_server.store.base import StoreDown
 from sojourn_server.store.postgres.arrays import (
@@ -32,6 +34,8 @@ from sojourn_server.store.postgres.arrays import (
 from sojourn_server.store.postgres.errors import Lost, breaks, unreadable, why_unreachable
 from sojourn_server.store.postgres.queries import QUERIES
 from sojourn_server.store.rows import Row
+
+T = TypeVar("T")
 
 Statement = tuple[str, Sequence[Any] | Mapping[str, Any]]
 """SQL and its parameters."""
@@ -97,7 +101,25 @@ class Options(NamedTuple):
     def settings(self, *, local: bool) -> Statement:
         """The statement that sets up a connection, or one transaction."""
         limit = f"{round(self.statement_timeout * 1_000)}ms"
-        return QUERIES.settings, (limit, local, limit, local, limit, *([local] * 8))
+        return QUERIES.settings, (limit, local, limit, local, limit, *([local] * 9))
+
+
+class _Connection(psycopg.AsyncConnection[Row]):
+    """A connection that is left at once by whoever must leave it.
+
+    The driver's own would ask the database first to cancel what runs, and wait for that:
+    ten seconds for one that hangs, however long its caller wanted to wait.
+    """
+
+    async def wait(
+        self, gen: PQGen[T], interval: float = 0.1, *arguments: Any, **options: Any
+    ) -> T:
+        """Wait for an answer; whoever is cancelled meanwhile closes the connection."""
+        try:
+            return await wait_async(gen, self.pgconn.socket, interval, *arguments, **options)
+        except asyncio.CancelledError:
+            self.pgconn.finish()
+            raise
 
 
 class Link:
@@ -285,7 +307,7 @@ class Links:
         options = self.options
         age = self._age
         async with asyncio.timeout(options.connect_timeout + 1):
-            inner: psycopg.AsyncConnection[Row] = await psycopg.AsyncConnection.connect(
+            inner = await _Connection.connect(
                 options.conninfo,
                 autocommit=True,
                 prepare_threshold=5 if options.prepare else None,

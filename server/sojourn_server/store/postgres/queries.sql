@@ -40,12 +40,14 @@ RELEASE SAVEPOINT unit
 -- Settings of a connection, or of one transaction behind a pool of connections that
 -- others use too. Plans must not hang on statistics: each statement has its index, and
 -- without the other ways to read a table, and without sorting where an index has the
--- order, the planner takes it from the first row on.
+-- order, the planner takes it from the first row on. A commit that was answered is on
+-- disk: where the database would answer earlier, it must not.
 SELECT set_config('statement_timeout', %s, %s), set_config('lock_timeout', %s, %s),
   set_config('idle_in_transaction_session_timeout', %s, %s), set_config('enable_seqscan', 'off', %s),
   set_config('enable_bitmapscan', 'off', %s), set_config('enable_hashjoin', 'off', %s),
   set_config('enable_mergejoin', 'off', %s), set_config('jit', 'off', %s),
-  set_config('enable_sort', 'off', %s), set_config('enable_incremental_sort', 'off', %s)
+  set_config('enable_sort', 'off', %s), set_config('enable_incremental_sort', 'off', %s),
+  set_config('synchronous_commit', replace(current_setting('synchronous_commit'), 'off', 'on'), %s)
 
 -- name: app_lock
 -- One app with its counters and the database's clock, read once the app's row is ours.

@@ -141,21 +141,26 @@ class Readers:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Read(query, future))
         if len(self._tasks) < self._most:
-            task = asyncio.create_task(self._serve(), name="postgres reader")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks.add(asyncio.create_task(self._serve(), name="postgres reader"))
         return await future
 
     async def _serve(self) -> None:
         """Answer batches until nothing waits."""
-        while self._waiting:
-            batch: list[_Read] = []
-            while self._waiting and len(batch) < _MAX_BATCH:
-                read = self._waiting.popleft()
-                if not read.future.done():
-                    batch.append(read)
-            if batch:
-                await self._answer(batch)
+        try:
+            while self._waiting:
+                batch: list[_Read] = []
+                while self._waiting and len(batch) < _MAX_BATCH:
+                    read = self._waiting.popleft()
+                    if not read.future.done():
+                        batch.append(read)
+                if batch:
+                    await self._answer(batch)
+        finally:
+            # At once: a read that comes before the event loop has seen this end would wait
+            # for a reader that is gone.
+            task = asyncio.current_task()
+            assert task is not None
+            self._tasks.discard(task)
 
     async def _answer(self, batch: list[_Read]) -> None:
         failure: Exception | None = None
