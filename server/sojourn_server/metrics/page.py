@@ -138,7 +138,8 @@ def _of_store(stats: StoreStats) -> Iterator[Family]:
     yield _by_label(table.ROWS_ADDED, _by_table(stats.added))
     yield _by_label(table.ROWS_REMOVED, _by_table(stats.removed))
     yield _by_label(table.STORE_BYTES, dict(stats.bytes))
-    yield _one(table.FREE_BYTES, stats.free_bytes)
+    if stats.free_bytes is not None:
+        yield _one(table.FREE_BYTES, stats.free_bytes)
 
 
 def _by_table(rows: Rows) -> dict[str, int]:

@@ -80,8 +80,9 @@ UNITS_WAITING: Final = Metric(
 READS: Final = Metric(
     "sojourn_store_reads_total",
     "counter",
-    "Reads, by where they were answered: `memory` or `database`. The server's own are among them: "
-    "those of its jobs, its probes and these metrics.",
+    "Reads, by where they were answered: `memory` (with PostgreSQL after one question, whether it "
+    "still holds) or `database`. The server's own are among them: those of its jobs, its probes "
+    "and these metrics.",
     ("source",),
 )
 ROWS: Final = Metric(
@@ -113,7 +114,7 @@ FREE_BYTES: Final = Metric(
     "sojourn_store_free_bytes",
     "gauge",
     "What of the database is empty, and is filled before it grows. Erased content that waits for "
-    "other content of its size is not counted.",
+    "other content of its size is not counted. Absent with PostgreSQL, which does not say.",
 )
 EXPIRY_SETTLED: Final = Metric(
     "sojourn_expiry_settled_total",

@@ -56,7 +56,7 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True):
     units_waiting: int
     """Units that wait for a commit now."""
     reads_from_memory: int
-    """Reads that were answered without asking the database."""
+    """Reads that asked the database nothing, or only whether what is remembered still holds."""
     reads_from_database: int
     """Reads that were not."""
     added: Rows
@@ -67,5 +67,5 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True):
     """Rows there are, about; None: not known yet."""
     bytes: Mapping[str, int]
     """What the store takes of the disk, by part: `database`, `wal`."""
-    free_bytes: int
-    """What of the database is empty, and is filled before it grows."""
+    free_bytes: int | None
+    """What of the database is empty, and is filled before it grows; None: it does not say."""

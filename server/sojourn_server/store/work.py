@@ -72,6 +72,9 @@ class Queue:
     def __init__(self) -> None:
         self._waiting: dict[Priority, deque[Work]] = {each: deque() for each in Priority}
 
+    def __len__(self) -> int:
+        return sum(map(len, self._waiting.values()))
+
     def __bool__(self) -> bool:
         return any(self._waiting.values())
 

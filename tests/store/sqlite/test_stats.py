@@ -156,5 +156,6 @@ async def test_pages_in_no_use_are_free_bytes(store: Store) -> None:
     row = await found(store, "s-1")
     await apply(store, lambda tx: tx.purge_messages(row, 1, 2_000, 10_000))
     free = (await store.stats()).free_bytes
+    assert free is not None
     assert free > 100_000
     assert free % 4_096 == 0

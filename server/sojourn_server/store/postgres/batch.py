@@ -39,6 +39,7 @@ from sojourn_server.store.postgres.pending import Pending
 from sojourn_server.store.postgres.queries import QUERIES
 from sojourn_server.store.postgres.unit_tx import MakeApp
 from sojourn_server.store.postgres.write_tx import PgTx
+from sojourn_server.store.stats import Rows
 from sojourn_server.store.work import PRECEDING, Work
 
 Unit = Callable[[PgTx], Awaitable[Any]]
@@ -94,6 +95,8 @@ class Batch:
         self._queued: list[Statement] = []
         self._settled: set[int] = set()
         self._looks = 0
+        self.added = Rows()
+        self.removed = Rows()
 
     async def commit(self) -> int:
         """Carry the units out and commit them.
@@ -229,6 +232,8 @@ class Batch:
         self._facts.update(tx.facts)
         self._pending.add(tx.pending)
         self._rows.update(tx.written)
+        self.added.add(tx.added)
+        self.removed.add(tx.removed)
 
     async def _drive(self, tx: PgTx, unit: Awaitable[Any], work: Work) -> Any:
         """Run a unit to its end, and see to what it asks for."""

@@ -109,6 +109,7 @@ class Queries(NamedTuple):
     list_order_key_down: str
     list_after_key_up: str
     list_after_key_down: str
+    table_sizes: str
 
 
 QUERIES: Final[Queries] = Queries(**sqlfile.load(__package__ or ""))

@@ -504,3 +504,10 @@ AND (s.session_id, s.pk) > (%(value_after)s, %(pk_after)s)
 -- Place: before a session_id of one user; the place may be a row of another one.
 AND (s.user_id, s.session_id) <= (%(user)s, %(value_after)s)
 AND (s.session_id, s.pk) < (%(value_after)s, %(pk_after)s)
+
+-- name: table_sizes
+-- About how many rows some tables hold, by the database's own count, and their bytes with
+-- their indexes. Reads no table.
+SELECT relname, n_live_tup, pg_total_relation_size(relid)
+FROM pg_stat_user_tables
+WHERE schemaname = current_schema() AND relname = ANY (%s)

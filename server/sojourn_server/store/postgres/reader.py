@@ -118,6 +118,10 @@ class Readers:
         self._waiting: deque[_Read] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = True
+        self.from_memory = 0
+        """Reads that needed no more than to know that what is remembered is still so."""
+        self.from_database = 0
+        """Reads that needed more."""
 
     def start(self) -> None:
         """Begin to take reads."""
@@ -198,9 +202,12 @@ class Readers:
         guess = PgReadTx({}, now, self._memory)
         needs = [need for read in batch for need in read.look(guess)]
         if all(need[0] == APP for need in needs):
+            count = len(batch)
             batch = await self._pass(link, batch, needs, ())
+            self.from_memory += count - len(batch)
             needs += [need for read in batch for need in read.asked]
         if batch:
+            self.from_database += len(batch)
             left = await self._pass(link, batch, needs, link.beginning(QUERIES.begin_read))
             await link.run([(QUERIES.commit, ())])
             assert not left

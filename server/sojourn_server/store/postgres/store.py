@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from copy import copy
 from typing import Final, TypeVar, cast
 
 import psycopg
@@ -26,11 +27,21 @@ from sojourn_server.store.postgres.queries import QUERIES
 from sojourn_server.store.postgres.reader import Readers
 from sojourn_server.store.postgres.writer import Writer
 from sojourn_server.store.rows import Row, held_of
+from sojourn_server.store.stats import Rows, StoreStats
 
 T = TypeVar("T")
 
 _READERS: Final = 3
 """How many batches of reads are on their way at once."""
+_COUNTED: Final = {
+    "session": "sessions",
+    "message": "messages",
+    "change": "changes",
+    "request": "requests",
+    "session_label": "",
+    "content": "",
+}
+"""The tables that grow, and what they are called where rows are counted."""
 _LEAST: Final = 2
 """The fewest connections: one that writes, one that reads."""
 
@@ -103,7 +114,7 @@ class PostgresStore:
     @property
     def batches(self) -> int:
         """How many batches of units were carried out."""
-        return self._writer.batches
+        return self._writer.commit_units.count
 
     async def open(self) -> None:
         """See `Store`."""
@@ -200,7 +211,28 @@ class PostgresStore:
             except (psycopg.Error, Lost) as error:
                 await link.reset()
                 raise as_failure(error) or StoreDown("records cannot be forgotten") from None
+        self._writer.removed.requests += len(rows)
         return len(rows)
+
+    async def stats(self) -> StoreStats:
+        """See `Store`. Rows are the database's own estimate."""
+        writer, readers = self._writer, self._readers
+        waiting = writer.waiting
+        (found,) = await self._run([(QUERIES.table_sizes, (list(_COUNTED),))])
+        live = {_COUNTED[name]: count for name, count, _ in found if _COUNTED[name]}
+        return StoreStats(
+            commit_seconds=writer.commit_seconds.copy(),
+            commit_units=writer.commit_units.copy(),
+            commits_failed=writer.commits_failed,
+            units_waiting=waiting,
+            reads_from_memory=readers.from_memory,
+            reads_from_database=readers.from_database,
+            added=copy(writer.added),
+            removed=copy(writer.removed),
+            rows=Rows(**live),
+            bytes={"database": sum(size for _, _, size in found)},
+            free_bytes=None,
+        )
 
     async def check_readable(self) -> None:
         """See `Store`."""

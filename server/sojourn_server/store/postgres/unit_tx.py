@@ -25,6 +25,7 @@ from sojourn_server.store.postgres.memory import Memory
 from sojourn_server.store.postgres.pending import Pending
 from sojourn_server.store.postgres.read_tx import Parameters, PgReadTx, of_requests
 from sojourn_server.store.rows import Row, encode
+from sojourn_server.store.stats import Rows
 
 
 class MakeApp(BaseException):
@@ -89,6 +90,8 @@ class UnitTx(PgReadTx):
         """Whether it has erased anything."""
         self.left_over = False
         """Whether something to be erased is left for `purge`."""
+        self.added = Rows()
+        self.removed = Rows()
 
     # --- what the driver asks ---
 
@@ -98,6 +101,8 @@ class UnitTx(PgReadTx):
         if revision is None:
             entry = self.own or self._before
             revision = 0 if entry is None else entry.head
+        self.added.changes = self.logged
+        self.added.requests = len(self._requests)
         for key, asked in self._requests.items():
             record = msgspec.structs.replace(asked, revision=revision)
             app_pk = self._own_row().pk

@@ -85,6 +85,7 @@ class PgTx(UnitTx):
         self.pending.inserted[row.pk] = SessionWrite(row, due, self._record(session))
         for key, value in session.labels.items():
             self.pending.labels[key, value, row.pk] = True
+        self.added.sessions += 1
         self._note(row, SESSIONS, of_parent(session.parent_uid))
         await self._wrote()
         return row
@@ -154,6 +155,7 @@ class PgTx(UnitTx):
         self._forget(row)
         self.written[row.pk] = None
         self.pending.delete(row.pk)
+        self.removed.sessions += 1
         for key, value in row.session.labels.items():
             self.pending.labels[key, value, row.pk] = False
         self._touch(SESSIONS, of_parent(row.session.parent_uid))
@@ -177,6 +179,7 @@ class PgTx(UnitTx):
             if found is not None or place is not None:
                 raise KeyTaken("the session holds a message with this id")
             self.pending.messages[row.pk, message.sequence] = message
+            self.added.messages += 1
             self._facts[by_id] = self._facts[by_sequence] = message
             self._touch(of_messages(row.pk))
             await self._wrote()
@@ -189,6 +192,7 @@ class PgTx(UnitTx):
     def _remove(self, session_pk: int, message: Message) -> None:
         app_pk = self._own_row().pk
         self.pending.remove(session_pk, message.sequence)
+        self.removed.messages += 1
         self._facts[MESSAGE_ID, app_pk, session_pk, message.message_id] = None
         self._facts[SEQUENCE, app_pk, session_pk, message.sequence] = None
         self._touch(of_messages(session_pk))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any, Final
 
 import psycopg
 
 from sojourn_server.domain.clock import Clock
+from sojourn_server.domain.tally import Spread
 from sojourn_server.store.base import Applied, Priority, StoreDown, StoreFull
 from sojourn_server.store.postgres.batch import Batch, Unit
 from sojourn_server.store.postgres.connection import Links
 from sojourn_server.store.postgres.errors import Lost, as_failure
 from sojourn_server.store.postgres.memory import Memory
+from sojourn_server.store.stats import COMMIT_SECONDS, COMMIT_UNITS, Rows
 from sojourn_server.store.work import Queue, Work, answer, answer_error
 
 _TRIES: Final = 2
@@ -41,8 +44,21 @@ class Writer:
         self._queues: dict[str, Queue] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._closed = True
-        self.batches = 0
-        """How many batches were carried out."""
+        self.commit_seconds = Spread(COMMIT_SECONDS)
+        """How long each batch took, from its first question to the commit."""
+        self.commit_units = Spread(COMMIT_UNITS)
+        """How many units each carried."""
+        self.commits_failed = 0
+        """How many batches failed with all their units."""
+        self.added = Rows()
+        """Rows committed since the start."""
+        self.removed = Rows()
+        """Rows whose removal was committed since the start."""
+
+    @property
+    def waiting(self) -> int:
+        """How many units wait for a commit."""
+        return sum(len(queue) for queue in self._queues.values())
 
     def start(self) -> None:
         """Begin to take units."""
@@ -101,9 +117,9 @@ class Writer:
                 break
             failure = StoreDown("the connection to the database was lost")
         if failure is not None:
+            self.commits_failed += 1
             answer_error(works, failure)
             return
-        self.batches += 1
         queue.put_back(works[done:])
         erased = [work for work in works[:done] if work.erased]
         answer([work for work in works[:done] if not work.erased])
@@ -122,12 +138,19 @@ class Writer:
         """
         async with self._links.one() as link:
             batch = Batch(link, self._memory, self._clock, app, works)
+            began = time.monotonic()
             try:
-                return await batch.commit(), False
+                done = await batch.commit()
             except (psycopg.Error, Lost) as error:
                 failure = as_failure(error) or StoreDown("the database refused the commit")
                 again = link.broken and not batch.committing and not isinstance(error, Lost)
                 await link.reset()
+            else:
+                self.commit_seconds.add(time.monotonic() - began)
+                self.commit_units.add(done)
+                self.added.add(batch.added)
+                self.removed.add(batch.removed)
+                return done, False
             if again:
                 return len(works), True
             raise failure from None
