@@ -75,6 +75,11 @@ class Queue:
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
 
+    @property
+    def callers(self) -> int:
+        """How many units of callers wait."""
+        return len(self._waiting[Priority.CALLER])
+
     def __bool__(self) -> bool:
         return any(self._waiting.values())
 

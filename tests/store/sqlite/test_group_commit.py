@@ -13,8 +13,9 @@ import pytest
 
 from sojourn_server.store.base import KeyTaken, Priority, ReadTx, StoreDown, StoreFull, Tx
 from sojourn_server.store.sqlite import SqliteStore, writer
-from sojourn_server.store.sqlite.committer import Committer, Work
-from sojourn_server.store.sqlite.writer import _CROWD, _JOBS_BESIDE_CALLERS
+from sojourn_server.store.sqlite.committer import Committer
+from sojourn_server.store.sqlite.writer import _CROWD
+from sojourn_server.store.work import JOBS_BESIDE_CALLERS, Work
 from tests.store.kit import (
     ACTOR,
     APP,
@@ -159,7 +160,7 @@ async def test_callers_go_before_jobs(store: SqliteStore, watched: Watched) -> N
     for batch in mixed:
         priorities = [work.priority for work in batch]
         assert priorities == sorted(priorities)
-        assert priorities.count(Priority.JOB) <= _JOBS_BESIDE_CALLERS
+        assert priorities.count(Priority.JOB) <= JOBS_BESIDE_CALLERS
     done = [work.priority for batch in watched.batches for work in batch]
     assert done.index(Priority.JOB) > 32
     assert Priority.CALLER not in done[-50:]

@@ -13,13 +13,12 @@ import contextlib
 import os
 import sqlite3
 import time
-from asyncio import Future
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from sojourn_server.domain.clock import Clock, Nanos
-from sojourn_server.store.base import Precede, Priority, SessionRow, StoreDown, StoreFull
+from sojourn_server.store.base import Precede, SessionRow, StoreDown, StoreFull
 from sojourn_server.store.sqlite.connection import BUSY_PATIENCE
 from sojourn_server.store.sqlite.content import Slab
 from sojourn_server.store.sqlite.errors import as_failure
@@ -29,14 +28,12 @@ from sojourn_server.store.sqlite.read_tx import AppEntry, Apps
 from sojourn_server.store.sqlite.units import drive
 from sojourn_server.store.sqlite.write_tx import SqliteTx
 from sojourn_server.store.stats import Rows
+from sojourn_server.store.work import PRECEDING, Work
 
 Unit = Callable[[SqliteTx], Awaitable[Any]]
 
 _BUDGET: Final[Nanos] = 20_000_000
 """After so long a batch is committed, so that one large unit delays no queue behind it."""
-
-_PRECEDING: Final = 16
-"""How often a unit may ask for another one first before that counts as a loop."""
 
 _APPS: Final = 20_000
 """How many app rows are kept in memory."""
@@ -52,51 +49,6 @@ _READERS_PATIENCE: Final = 25
 
 _PAGES_PER_UNIT: Final = 12
 """Pages a unit writes beside its content, about; what the WAL grows by."""
-
-
-class Work:
-    """One unit in the queue, and what became of it.
-
-    Args:
-        app: The app whose log it writes; empty for the store's own work.
-        actor: Who does it.
-        unit: What to do.
-        priority: Whose work it is.
-        future: Where the answer goes.
-    """
-
-    __slots__ = (
-        "actor",
-        "app",
-        "changed",
-        "erased",
-        "error",
-        "future",
-        "left_over",
-        "priority",
-        "revision",
-        "unit",
-        "value",
-    )
-
-    def __init__(
-        self, app: str, actor: str, unit: Unit, priority: Priority, future: Future[Any]
-    ) -> None:
-        self.app = app
-        self.actor = actor
-        self.unit = unit
-        self.priority = priority
-        self.future = future
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget what became of it."""
-        self.value: Any = None
-        self.error: Exception | None = None
-        self.revision = 0
-        self.changed = False
-        self.erased = False
-        self.left_over = False
 
 
 class _Again(Exception):
@@ -241,7 +193,7 @@ class Committer:
         Returns:
             Its transaction; value and revision are in `work`.
         """
-        for _ in range(_PRECEDING):
+        for _ in range(PRECEDING):
             tx = SqliteTx(
                 connection, self._now, self._apps, self._slab, self._recent, work.app, work.actor
             )
@@ -252,7 +204,7 @@ class Committer:
                 revision = tx.finish()
             except Precede as precede:
                 self._undo(connection, tx)
-                if depth >= _PRECEDING:
+                if depth >= PRECEDING:
                     break
                 self._carry_out(connection, work, precede.unit, depth + 1)
             except Exception:

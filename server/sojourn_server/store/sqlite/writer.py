@@ -6,19 +6,19 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
 from sojourn_server.domain.clock import Clock
 from sojourn_server.domain.tally import Spread
 from sojourn_server.store.base import Applied, Priority, StoreDown
-from sojourn_server.store.sqlite.committer import Committer, Unit, Work
+from sojourn_server.store.sqlite.committer import Committer, Unit
 from sojourn_server.store.sqlite.connection import Connection
 from sojourn_server.store.sqlite.hot import Hot
 from sojourn_server.store.sqlite.write_tx import SqliteTx
 from sojourn_server.store.stats import COMMIT_SECONDS, COMMIT_UNITS, Rows
+from sojourn_server.store.work import Queue, Work, answer, answer_error
 
 _CHECKPOINT_PAGES: Final = 4_000
 """A WAL that has grown by so many pages (16 MiB) is copied into the database."""
@@ -28,9 +28,6 @@ _CROWD: Final = 4
 
 _GATHER: Final = 0.008
 """How long the next commit then waits at most until it is as large again, in seconds."""
-
-_JOBS_BESIDE_CALLERS: Final = 8
-"""How many jobs join a commit of callers: under 1 ms of theirs, so that jobs get on."""
 
 _SCRUB_TRIES: Final = 4
 _SCRUB_PAUSE: Final = 0.01
@@ -58,7 +55,7 @@ class Writer:
         self._reopen = reopen
         self._hot = hot
         self._connection: Connection | None = None
-        self._queues: dict[Priority, deque[Work]] = {each: deque() for each in Priority}
+        self._queue = Queue()
         self._wake = asyncio.Event()
         self._awaited = 0
         self._last = 0
@@ -74,7 +71,7 @@ class Writer:
     @property
     def waiting(self) -> int:
         """How many units wait for a commit."""
-        return sum(len(queue) for queue in self._queues.values())
+        return len(self._queue)
 
     @property
     def added(self) -> Rows:
@@ -116,8 +113,8 @@ class Writer:
         if self._closing or self._task is None:
             raise StoreDown("the store is closed")
         future: asyncio.Future[Applied[Any]] = asyncio.get_running_loop().create_future()
-        self._queues[priority].append(Work(app, actor, unit, priority, future))
-        if len(self._queues[Priority.CALLER]) >= self._awaited:
+        self._queue.put(Work(app, actor, unit, priority, future))
+        if self._queue.callers >= self._awaited:
             self._wake.set()
         return await future
 
@@ -136,7 +133,7 @@ class Writer:
             while True:
                 if self._last >= _CROWD:
                     await self._gather(self._last)
-                batch = self._take()
+                batch = self._queue.take(self._max_batch)
                 self._last = sum(work.priority is Priority.CALLER for work in batch)
                 if batch:
                     await self._commit(batch)
@@ -147,11 +144,7 @@ class Writer:
                     await self._wake.wait()
         finally:
             self._closing = True
-            for queue in self._queues.values():
-                for work in queue:
-                    if not work.future.done():
-                        work.future.set_exception(StoreDown("the store is closed"))
-                queue.clear()
+            answer_error(list(self._queue.empty()), StoreDown("the store is closed"))
 
     async def _gather(self, size: int) -> None:
         """Wait for callers to be as many as in the last commit, but not long.
@@ -159,7 +152,7 @@ class Writer:
         A large commit costs little more than a small one, and whoever was answered
         together tends to come back together. A caller who is alone never waits here.
         """
-        if self._closing or len(self._queues[Priority.CALLER]) >= size:
+        if self._closing or self._queue.callers >= size:
             return
         self._awaited = size
         self._wake.clear()
@@ -167,20 +160,6 @@ class Writer:
         await self._wake.wait()
         timer.cancel()
         self._awaited = 0
-
-    def _take(self) -> list[Work]:
-        """The next batch: callers, then a few jobs when callers are there."""
-        batch: list[Work] = []
-        for priority, queue in sorted(self._queues.items()):
-            room = self._max_batch - len(batch)
-            if priority is Priority.JOB and batch:
-                room = min(room, _JOBS_BESIDE_CALLERS)
-            while queue and room > 0:
-                work = queue.popleft()
-                if not work.future.done():  # its caller was cancelled
-                    batch.append(work)
-                    room -= 1
-        return batch
 
     async def _commit(self, batch: list[Work]) -> None:
         self._hot.commit_begins()
@@ -195,7 +174,7 @@ class Writer:
             self.commits_failed += 1
             failure = StoreDown(f"the database cannot be reached: {error}")
             failure.__cause__ = error
-            _answer_error(batch, failure)
+            answer_error(batch, failure)
             await self._drop_connection()
             return
         # Before anybody is answered: who was, reads at least this.
@@ -205,15 +184,14 @@ class Writer:
         else:
             self.commit_seconds.add(time.monotonic() - begin)
             self.commit_units.add(done)
-        for work in reversed(batch[done:]):
-            self._queues[work.priority].appendleft(work)
+        self._queue.put_back(batch[done:])
         batch = batch[:done]
         waiting = [work for work in batch if work.erased and not work.left_over]
-        _answer([work for work in batch if not work.erased or work.left_over])
+        answer([work for work in batch if not work.erased or work.left_over])
         if any(isinstance(work.error, StoreDown) for work in batch):
             await self._drop_connection()
         elif waiting:
-            _answer(waiting, scrubbed=await self._scrub())
+            answer(waiting, scrubbed=await self._scrub())
         elif self._committer.wal_pages > _CHECKPOINT_PAGES:
             await self._checkpoint(truncate=False)
 
@@ -254,20 +232,3 @@ class Writer:
 async def _wait_for_scrub(tx: SqliteTx) -> None:
     """A unit that does nothing, but its answer waits for the scrub."""
     tx.erased = True
-
-
-def _answer(works: Sequence[Work], *, scrubbed: bool = True) -> None:
-    for work in works:
-        if work.future.done():
-            continue
-        if work.error is not None:
-            work.future.set_exception(work.error)
-        else:
-            clean = scrubbed and not work.left_over
-            work.future.set_result(Applied(work.value, work.revision, work.changed, clean))
-
-
-def _answer_error(works: Sequence[Work], error: Exception) -> None:
-    for work in works:
-        if not work.future.done():
-            work.future.set_exception(error)
