@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from sojourn_server.domain.clock import SECOND, Clock
+from sojourn_server.jobs.leading import wait_to_lead
 from sojourn_server.service.units import Units
 from sojourn_server.store.base import Priority, ReadTx, SessionRow
 
@@ -38,6 +39,7 @@ async def run(
         note: Is told how many sessions each batch has settled.
     """
     while True:
+        await wait_to_lead(units.store, "expiry")
         settled = await settle_batch(units, clock)
         if note is not None:
             note(settled)

@@ -7,6 +7,7 @@ from typing import Final
 
 from sojourn_server.domain.clock import Clock, Nanos
 from sojourn_server.domain.limits import UNIT_ROWS
+from sojourn_server.jobs.leading import wait_to_lead
 from sojourn_server.store.base import Store
 
 PURGE_INTERVAL: Final = 1.0
@@ -23,6 +24,7 @@ FORGET_INTERVAL: Final = 60.0
 async def purge(store: Store) -> None:
     """Erase what large removals left over, until cancelled."""
     while True:
+        await wait_to_lead(store, "purge")
         done = await store.purge(UNIT_ROWS)
         await asyncio.sleep(PURGE_INTERVAL if done else PURGE_PAUSE)
 
@@ -30,5 +32,6 @@ async def purge(store: Store) -> None:
 async def forget(store: Store, clock: Clock, keeping: Nanos) -> None:
     """Remove request records older than `keeping`, until cancelled."""
     while True:
+        await wait_to_lead(store, "forget")
         removed = await store.forget_requests(clock.now() - keeping, UNIT_ROWS)
         await asyncio.sleep(FORGET_INTERVAL if removed < UNIT_ROWS else 0)

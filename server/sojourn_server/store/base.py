@@ -56,6 +56,10 @@ Faults
     S52 A store that fails while it runs raises `StoreDown`; the unit may or may not
         have happened.
 
+Jobs
+    S55 Of the servers that share a store, `leads` names one for each job; where it dies,
+        another within 5 s. For a moment there may be two: a job must bear that.
+
 Figures
     S60 `stats` does little, however much is stored. Its counts begin at 0 with `open` and
         never go down; `rows` may come late, and be an estimate.
@@ -481,10 +485,12 @@ class Store(Protocol):
 
     async def check_readable(self) -> None:
         """Raise `StoreDown` when reads fail."""
-        ...
 
     async def check_writable(self) -> None:
         """Raise `StoreFull` or `StoreDown` when writes fail."""
+
+    async def leads(self, job: str) -> bool:
+        """Whether this server is the one to run a job now (S55)."""
         ...
 
     async def stats(self) -> StoreStats:

@@ -11,7 +11,7 @@ import pytest
 
 from sojourn_server.domain.model import Change, ChangeCause
 from sojourn_server.store.base import KeyTaken, Store, Tx
-from sojourn_server.store.postgres import PostgresStore
+from sojourn_server.store.postgres import PostgresStore, leads
 from tests.store.backends import PostgresBackend
 from tests.store.kit import (
     ACTOR,
@@ -210,3 +210,50 @@ async def test_jobs_of_both_remove_each_record_once(stores: Stores) -> None:
     assert sum(counts) == 50
     assert await record_of(stores[0], a_request("r-49").key) is None
     assert await record_of(stores[0], a_request("r-50").key) is not None
+
+
+# --- jobs ------------------------------------------------------------------------------------
+
+
+@pytest.mark.rule("S55")
+async def test_one_of_two_servers_runs_a_job_and_keeps_it(stores: Stores) -> None:
+    assert await stores[0].leads("expiry")
+    assert await stores[1].leads("purge")
+    for _ in range(5):
+        assert [await store.leads("expiry") for store in stores] == [True, False]
+        assert [await store.leads("purge") for store in stores] == [False, True]
+
+
+@pytest.mark.rule("S55")
+async def test_a_job_of_a_server_that_ends_is_another_s_at_once(stores: Stores) -> None:
+    assert await stores[0].leads("expiry")
+    assert not await stores[1].leads("expiry")
+    await stores[0].close()
+    assert await stores[1].leads("expiry")
+
+
+@pytest.mark.rule("S55")
+async def test_a_job_of_a_server_that_died_is_another_s_after_a_while(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leads, "LEASE", 0.5)
+    assert await stores[0].leads("expiry")
+    assert not await stores[1].leads("expiry")
+    for _ in range(200):  # the first one says nothing more
+        if await stores[1].leads("expiry"):
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("the job stayed with the dead")
+
+
+@pytest.mark.rule("S55")
+async def test_who_runs_a_job_keeps_it_by_asking_again(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leads, "LEASE", 5.0)
+    monkeypatch.setattr(leads, "_BELIEVED", 0.0)
+    before = stores[0].trips.statements
+    for _ in range(10):
+        assert await stores[0].leads("expiry")
+    assert stores[0].trips.statements - before >= 10
+    assert not await stores[1].leads("expiry")

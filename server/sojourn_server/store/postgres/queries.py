@@ -110,6 +110,8 @@ class Queries(NamedTuple):
     list_after_key_up: str
     list_after_key_down: str
     table_sizes: str
+    job_take: str
+    jobs_give_back: str
 
 
 QUERIES: Final[Queries] = Queries(**sqlfile.load(__package__ or ""))

@@ -511,3 +511,15 @@ AND (s.session_id, s.pk) < (%(value_after)s, %(pk_after)s)
 SELECT relname, n_live_tup, pg_total_relation_size(relid)
 FROM pg_stat_user_tables
 WHERE schemaname = current_schema() AND relname = ANY (%s)
+
+-- name: job_take
+-- Take a job, or keep it, unless another server has it still.
+INSERT INTO job (name, holder, until)
+VALUES (%s, %s, clock_timestamp() + make_interval(secs => %s))
+ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
+WHERE job.holder = excluded.holder OR job.until < clock_timestamp()
+RETURNING name
+
+-- name: jobs_give_back
+-- Leave the jobs of a server to others.
+DELETE FROM job WHERE holder = %s

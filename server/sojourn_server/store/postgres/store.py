@@ -22,6 +22,7 @@ from sojourn_server.store.base import (
 from sojourn_server.store.postgres import schema
 from sojourn_server.store.postgres.connection import Link, Links, Options, Statement, Trips
 from sojourn_server.store.postgres.errors import Lost, as_failure, as_unusable, why_unreachable
+from sojourn_server.store.postgres.leads import Leads
 from sojourn_server.store.postgres.memory import Memory
 from sojourn_server.store.postgres.queries import QUERIES
 from sojourn_server.store.postgres.reader import Readers
@@ -72,6 +73,7 @@ class PostgresStore:
         # At least one connection is always left for a commit.
         readers = min(_READERS, options.size - 1)
         self._readers = Readers(self._links, self._memory, clock, readers)
+        self._leads = Leads(self._run)
         self._keys: tuple[TokenKey, ...] = ()
         self._engine = ""
         self._closing: asyncio.Task[None] | None = None
@@ -167,6 +169,7 @@ class PostgresStore:
     async def _shut(self) -> None:
         await self._writer.close()
         await self._readers.close()
+        await self._leads.give_back()
         await self._links.close()
 
     async def apply(
@@ -213,6 +216,10 @@ class PostgresStore:
                 raise as_failure(error) or StoreDown("records cannot be forgotten") from None
         self._writer.removed.requests += len(rows)
         return len(rows)
+
+    async def leads(self, job: str) -> bool:
+        """See `Store`."""
+        return await self._leads.has(job)
 
     async def stats(self) -> StoreStats:
         """See `Store`. Rows are the database's own estimate."""

@@ -194,6 +194,10 @@ class SqliteStore:
         """See `Store`."""
         await self._own_work(SqliteTx.beat, Priority.CALLER)
 
+    async def leads(self, job: str) -> bool:  # noqa: ARG002 - the one owner runs them all
+        """See `Store`."""
+        return True
+
     async def stats(self) -> StoreStats:
         """See `Store`. Each call counts a few more rows until all are counted once."""
         census, writer, readers = self._census, self._writer, self._readers

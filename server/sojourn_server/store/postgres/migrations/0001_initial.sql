@@ -140,6 +140,13 @@ CREATE TABLE token_key (
   secret bytea NOT NULL CHECK (length(secret) = 32)
 );
 
+-- Which server runs a job, of those that share the database, and until when.
+CREATE TABLE job (
+  name   text PRIMARY KEY,
+  holder text NOT NULL,
+  until  timestamptz NOT NULL
+) WITH (fillfactor = 30);
+
 -- One row, written to find out whether writes work.
 CREATE TABLE pulse (
   pulse_id integer PRIMARY KEY CHECK (pulse_id = 1),
