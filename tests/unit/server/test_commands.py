@@ -91,11 +91,3 @@ def test_where_a_server_would_listen_is_nothing_to_a_command(name: str, tmp_path
     url = f"sqlite:///{tmp_path / 'sojourn.db'}"
     done = ran(url, "--listen", "0.0.0.0:7070", "--metrics-listen", "0.0.0.0:1", name)
     assert done.exit_code == 0, done.output
-
-
-def test_migrate_says_what_there_is_to_do_and_does_it(url: str) -> None:
-    first = ran(url, "migrate", "--check")
-    assert (first.exit_code, first.output) == (1, "schema 0: to be migrated to 1\n")
-    assert ran(url, "migrate").output == "schema 1: migrated from 0\n"
-    again = ran(url, "migrate", "--check")
-    assert (again.exit_code, again.output) == (0, "schema 1: nothing to do\n")
