@@ -176,8 +176,9 @@ def test_an_open_address_by_variable(tmp_path: Path):
 
 
 def test_a_store_of_an_unknown_kind():
-    ended = run("--store", "redis://localhost")
-    assert_refused(ended, BAD_SETTINGS, "redis://localhost")
+    ended = run("--store", "redis://ann:hunter2@localhost")
+    assert_refused(ended, BAD_SETTINGS, "sqlite:///", "postgresql://")
+    assert "hunter2" not in ended.sentence, "it may be a password"
 
 
 def test_a_certificate_that_is_not_there(tmp_path: Path):

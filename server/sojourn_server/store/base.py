@@ -37,7 +37,8 @@ Content
     S30 `put_content` keeps bytes; `content` gives back exactly those bytes for as
         long as a live row holds the id.
     S31 After an `apply` that erased content returns with `scrubbed`, those bytes are
-        in no file of the store that the backend controls.
+        in no file of the store. Where files are not the backend's own, it never says
+        so (`scrubs`), and what it erased is gone from every answer all the same.
     S32 Log and request records hold no content.
 
 Log and requests
@@ -67,14 +68,16 @@ from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.model import (
     App,
     Change,
-    ChangeCause,
-    ChangeDetail,
     ContentId,
     Message,
     ScopeState,
     Session,
     Status,
 )
+from sojourn_server.store.records import LoggedChange as LoggedChange
+from sojourn_server.store.records import RequestKey as RequestKey
+from sojourn_server.store.records import RequestRecord as RequestRecord
+from sojourn_server.store.records import TokenKey as TokenKey
 
 T = TypeVar("T")
 
@@ -165,57 +168,6 @@ class MessageRange(msgspec.Struct, frozen=True, kw_only=True):
     """Only with an event time, and that not earlier."""
     descending: bool = False
     limit: int = 50
-
-
-class RequestKey(msgspec.Struct, frozen=True):
-    """What a request_id is unique within."""
-
-    app: str
-    principal: str
-    method: str
-    request_id: str
-
-
-class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What is remembered of a request that succeeded."""
-
-    key: RequestKey
-    payload_hash: bytes
-    """Keyed hash of the request without its id."""
-    revision: int
-    """The revision it was answered with. The store sets it."""
-    outcome: bytes
-    """The answer without content, as the service encoded it."""
-    create_time: Nanos
-    session_pk: int = 0
-    """The session whose content `held` points to; 0: none."""
-    held: tuple[ContentId, ...] = ()
-    """Content that only this record still holds: popped bodies."""
-
-
-class LoggedChange(msgspec.Struct, frozen=True, kw_only=True):
-    """One entry of an app's log, as it is stored."""
-
-    revision: int
-    index: int
-    nonce: int
-    time: Nanos
-    actor: str
-    cause: ChangeCause
-    uid: str
-    """The session's; empty for a change without one."""
-    before: Session | None
-    after: Session | None
-    detail: ChangeDetail
-
-
-class TokenKey(msgspec.Struct, frozen=True):
-    """A key for tokens and hashes, made at migration."""
-
-    key_id: int
-    """0 to 255; the first byte of every token."""
-    secret: bytes
-    """32 random bytes."""
 
 
 class ReadTx(Protocol):

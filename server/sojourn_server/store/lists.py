@@ -139,9 +139,14 @@ class Lists:
         if shape.label and "label" not in answered:
             names.append("and_label")
         if shape.after and not by_creation:
-            names.append(f"after_{column}_{way}")
-        names.append(f"order_{'label' if 'label' in answered else column}_{way}")
+            names.append(self._of("after", source, column, way))
+        names.append(self._of("order", source, column, way))
         return " ".join(self._queries[f"list_{name}"] for name in names)
+
+    def _of(self, what: str, source: str, column: str, way: str) -> str:
+        """The place or order of a source, where it has one of its own; else of the column."""
+        own = f"{what}_{source}_{way}"
+        return own if f"list_{own}" in self._queries else f"{what}_{column}_{way}"
 
 
 def merged(query: Candidates, answers: Sequence[Sequence[Row]]) -> list[Row]:

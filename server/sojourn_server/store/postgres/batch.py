@@ -37,7 +37,8 @@ from sojourn_server.store.postgres.facts import (
 from sojourn_server.store.postgres.memory import Memory
 from sojourn_server.store.postgres.pending import Pending
 from sojourn_server.store.postgres.queries import QUERIES
-from sojourn_server.store.postgres.write_tx import MakeApp, PgTx
+from sojourn_server.store.postgres.unit_tx import MakeApp
+from sojourn_server.store.postgres.write_tx import PgTx
 from sojourn_server.store.work import PRECEDING, Work
 
 Unit = Callable[[PgTx], Awaitable[Any]]

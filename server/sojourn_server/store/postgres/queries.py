@@ -98,6 +98,16 @@ class Queries(NamedTuple):
     list_order_update_down: str
     list_order_activity_up: str
     list_order_activity_down: str
+    list_order_status_up: str
+    list_order_status_down: str
+    list_order_user_up: str
+    list_order_user_down: str
+    list_order_parent_up: str
+    list_order_parent_down: str
+    list_order_key_up: str
+    list_order_key_down: str
+    list_after_key_up: str
+    list_after_key_down: str
 
 
 QUERIES: Final[Queries] = Queries(**sqlfile.load(__package__ or ""))

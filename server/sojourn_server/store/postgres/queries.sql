@@ -1,6 +1,10 @@
 -- Every statement of the PostgreSQL store, by name; `queries.py` loads them.
 -- What a batch looks up or writes goes in one statement for each kind of row, the values
--- in arrays. Names that begin with `list_` are fragments of candidate lists:
+-- in arrays. Each element is looked up by its whole key (LATERAL with OFFSET 0), for a
+-- planner that believes a table to be empty would rather read all of an app and compare;
+-- an order with LIMIT 1 makes it take the index that has that order, and no other;
+-- for the same reason rows are changed at the place (ctid) where that lookup has found
+-- them, which is still theirs: whoever writes holds the app. Names that begin with `list_` are fragments of candidate lists:
 -- `store/lists.py` joins one source, any filters, a place to go on from, and an order.
 
 -- name: begin_unit
@@ -70,8 +74,11 @@ UPDATE app SET head = %s, created = %s, contents = %s, epoch = epoch + 1, record
 
 -- name: sessions_by_key
 -- Sessions by their keys.
-SELECT s.pk, s.record FROM unnest(%s::text[], %s::text[]) AS k (user_id, session_id)
-JOIN session AS s ON s.app_pk = %s AND s.user_id = k.user_id AND s.session_id = k.session_id
+SELECT s.pk, s.record FROM unnest(%s::text[], %s::text[]) AS k (user_id, session_id), LATERAL (
+  SELECT pk, user_id, session_id, record FROM session
+  WHERE app_pk = %s AND (user_id, session_id) >= (k.user_id, k.session_id) ORDER BY user_id, session_id LIMIT 1
+) AS s
+WHERE s.user_id = k.user_id AND s.session_id = k.session_id
 
 -- name: sessions_by_uid
 -- Sessions by their uids.
@@ -93,13 +100,15 @@ UPDATE session AS s SET uid = n.uid, user_id = n.user_id, session_id = n.session
   parent = n.parent, update_time = n.update_time, activity_time = n.activity_time, due = n.due, record = n.record
 FROM unnest(%s::bigint[], %s::bytea[], %s::text[], %s::text[], %s::smallint[], %s::bytea[],
   %s::bigint[], %s::bigint[], %s::bigint[], %s::bytea[])
-  AS n (pk, uid, user_id, session_id, status, parent, update_time, activity_time, due, record)
-WHERE s.app_pk = %s AND s.pk = n.pk
+  AS n (pk, uid, user_id, session_id, status, parent, update_time, activity_time, due, record),
+  LATERAL (SELECT ctid FROM session WHERE app_pk = %s AND pk = n.pk OFFSET 0) AS o
+WHERE s.ctid = o.ctid
 
 -- name: sessions_set_record
 -- Only the records: nothing that an index knows has changed.
-UPDATE session AS s SET record = n.record FROM unnest(%s::bigint[], %s::bytea[]) AS n (pk, record)
-WHERE s.app_pk = %s AND s.pk = n.pk
+UPDATE session AS s SET record = n.record FROM unnest(%s::bigint[], %s::bytea[]) AS n (pk, record),
+  LATERAL (SELECT ctid FROM session WHERE app_pk = %s AND pk = n.pk OFFSET 0) AS o
+WHERE s.ctid = o.ctid
 
 -- name: sessions_delete
 -- Remove sessions.
@@ -120,8 +129,10 @@ SELECT %s, n.* FROM unnest(%s::text[], %s::text[], %s::bigint[]) AS n ON CONFLIC
 
 -- name: labels_delete
 -- Take labels from sessions.
-DELETE FROM session_label AS l USING unnest(%s::text[], %s::text[], %s::bigint[]) AS n (key, value, pk)
-WHERE l.app_pk = %s AND l.key = n.key AND l.value = n.value AND l.pk = n.pk
+DELETE FROM session_label AS l USING unnest(%s::text[], %s::text[], %s::bigint[]) AS n (key, value, pk), LATERAL (
+  SELECT ctid FROM session_label WHERE app_pk = %s AND key = n.key AND value = n.value AND pk = n.pk OFFSET 0
+) AS o
+WHERE l.ctid = o.ctid
 
 -- name: messages_up
 -- Messages within two sequences, the oldest first.
@@ -146,20 +157,26 @@ ORDER BY sequence DESC LIMIT %s
 
 -- name: message_totals
 -- How many messages there are within two sequences, and their bytes.
-SELECT count(*), coalesce(sum(size), 0)::bigint FROM message
-WHERE app_pk = %s AND session_pk = %s AND sequence BETWEEN %s AND %s
+SELECT count(*), coalesce(sum(size), 0)::bigint FROM (
+  SELECT size FROM message WHERE app_pk = %s AND session_pk = %s AND sequence BETWEEN %s AND %s
+  ORDER BY sequence OFFSET 0
+) AS m
 
 -- name: messages_by_id
 -- Messages by their ids, also within removed ranges.
 SELECT m.message_id, m.sequence, m.role, m.content_type, m.event_time, m.create_time, m.size, m.body, m.session_pk
-FROM unnest(%s::bigint[], %s::text[]) AS k (session_pk, message_id)
-JOIN message AS m ON m.app_pk = %s AND m.session_pk = k.session_pk AND m.message_id = k.message_id
+FROM unnest(%s::bigint[], %s::text[]) AS k (session_pk, message_id), LATERAL (
+  SELECT * FROM message WHERE app_pk = %s AND session_pk = k.session_pk AND message_id = k.message_id OFFSET 0
+) AS m
 
 -- name: messages_by_sequence
 -- Messages by their sequences, also within removed ranges.
 SELECT m.message_id, m.sequence, m.role, m.content_type, m.event_time, m.create_time, m.size, m.body, m.session_pk
-FROM unnest(%s::bigint[], %s::bigint[]) AS k (session_pk, sequence)
-JOIN message AS m ON m.app_pk = %s AND m.session_pk = k.session_pk AND m.sequence = k.sequence
+FROM unnest(%s::bigint[], %s::bigint[]) AS k (session_pk, sequence), LATERAL (
+  SELECT * FROM message WHERE app_pk = %s AND session_pk = k.session_pk AND sequence >= k.sequence
+  ORDER BY sequence LIMIT 1
+) AS m
+WHERE m.sequence = k.sequence
 
 -- name: messages_insert
 -- New messages.
@@ -170,8 +187,11 @@ SELECT %s, n.* FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::text[], %
 
 -- name: messages_delete
 -- Remove messages.
-DELETE FROM message AS m USING unnest(%s::bigint[], %s::bigint[]) AS n (session_pk, sequence)
-WHERE m.app_pk = %s AND m.session_pk = n.session_pk AND m.sequence = n.sequence
+DELETE FROM message AS m USING unnest(%s::bigint[], %s::bigint[]) AS n (session_pk, sequence), LATERAL (
+  SELECT ctid, sequence FROM message WHERE app_pk = %s AND session_pk = n.session_pk AND sequence >= n.sequence
+  ORDER BY sequence LIMIT 1
+) AS o
+WHERE m.ctid = o.ctid AND o.sequence = n.sequence
 
 -- name: purge_insert
 -- Note ranges that are still to be purged.
@@ -204,8 +224,9 @@ DELETE FROM content WHERE app_pk = %s AND content_id = ANY(%s::bigint[])
 
 -- name: scope_states
 -- The states of apps and users.
-SELECT s.of_user, s.user_id, s.record FROM unnest(%s::smallint[], %s::text[]) AS k (of_user, user_id)
-JOIN scope_state AS s ON s.app_pk = %s AND s.of_user = k.of_user AND s.user_id = k.user_id
+SELECT s.of_user, s.user_id, s.record FROM unnest(%s::smallint[], %s::text[]) AS k (of_user, user_id), LATERAL (
+  SELECT * FROM scope_state WHERE app_pk = %s AND of_user = k.of_user AND user_id = k.user_id OFFSET 0
+) AS s
 
 -- name: scope_states_put
 -- Create or replace the states of apps and users.
@@ -232,9 +253,10 @@ WHERE app_pk = %s AND revision = %s AND idx > %s ORDER BY idx
 -- name: requests
 -- What is remembered of requests.
 SELECT r.principal, r.method, r.request_id, r.payload_hash, r.revision, r.outcome, r.create_time, r.session_pk, r.held
-FROM unnest(%s::text[], %s::text[], %s::text[]) AS k (principal, method, request_id)
-JOIN request AS r ON r.app_pk = %s AND r.principal = k.principal AND r.method = k.method
-  AND r.request_id = k.request_id
+FROM unnest(%s::text[], %s::text[], %s::text[]) AS k (principal, method, request_id), LATERAL (
+  SELECT * FROM request
+  WHERE app_pk = %s AND principal = k.principal AND method = k.method AND request_id = k.request_id OFFSET 0
+) AS r
 
 -- name: requests_put
 -- Remember requests, or what they have come to since.
@@ -255,10 +277,9 @@ WHERE app_pk = %s AND session_pk = %s AND held IS NOT NULL
 -- Forget the oldest records made before an instant, but none that is being written; what
 -- they held is the answer.
 DELETE FROM request AS r USING (
-  SELECT app_pk, principal, method, request_id FROM request
-  WHERE create_time < %s ORDER BY create_time LIMIT %s FOR UPDATE SKIP LOCKED
+  SELECT ctid FROM request WHERE create_time < %s ORDER BY create_time LIMIT %s FOR UPDATE SKIP LOCKED
 ) AS o
-WHERE r.app_pk = o.app_pk AND r.principal = o.principal AND r.method = o.method AND r.request_id = o.request_id
+WHERE r.ctid = o.ctid
 RETURNING r.app_pk, r.held
 
 -- name: token_keys
@@ -306,14 +327,17 @@ UPDATE sojourn_schema SET version = %s
 SELECT s.pk, s.record FROM session AS s WHERE s.app_pk = %(app_pk)s AND s.pk > %(low)s AND s.pk < %(high)s
 
 -- name: list_from_status
--- Source: those of one status, in create order.
+-- Source: those of one status, in create order. Compared as rows, here and below, only the
+-- index that is meant has the order.
 SELECT s.pk, s.record FROM session AS s
-WHERE s.app_pk = %(app_pk)s AND s.status = %(status)s AND s.pk > %(low)s AND s.pk < %(high)s
+WHERE s.app_pk = %(app_pk)s
+  AND (s.status, s.pk) > (%(status)s, %(low)s) AND (s.status, s.pk) < (%(status)s, %(high)s)
 
 -- name: list_from_user
 -- Source: those of one user and status, in create order.
 SELECT s.pk, s.record FROM session AS s
-WHERE s.app_pk = %(app_pk)s AND s.user_id = %(user)s AND s.status = %(status)s AND s.pk > %(low)s AND s.pk < %(high)s
+WHERE s.app_pk = %(app_pk)s AND (s.user_id, s.status, s.pk) > (%(user)s, %(status)s, %(low)s)
+  AND (s.user_id, s.status, s.pk) < (%(user)s, %(status)s, %(high)s)
 
 -- name: list_from_label
 -- Source: those with one label, in create order.
@@ -323,7 +347,8 @@ WHERE l.app_pk = %(app_pk)s AND l.key = %(key)s AND l.value = %(value)s AND l.pk
 -- name: list_from_parent
 -- Source: the children of one session, in create order.
 SELECT s.pk, s.record FROM session AS s
-WHERE s.app_pk = %(app_pk)s AND s.parent = %(parent)s AND s.pk > %(low)s AND s.pk < %(high)s
+WHERE s.app_pk = %(app_pk)s AND s.parent IS NOT NULL
+  AND (s.parent, s.pk) > (%(parent)s, %(low)s) AND (s.parent, s.pk) < (%(parent)s, %(high)s)
 
 -- name: list_from_parent_any
 -- Source: the children of one session, to be sorted. OFFSET keeps the order from choosing
@@ -340,8 +365,10 @@ SELECT s.pk, s.record FROM (
 ) AS s WHERE true
 
 -- name: list_from_key
--- Source: those of one user by session_id.
-SELECT s.pk, s.record FROM session AS s WHERE s.app_pk = %(app_pk)s AND s.user_id = %(user)s
+-- Source: those of one user by session_id. No text is between a user and the same with \x01.
+SELECT s.pk, s.record FROM session AS s
+WHERE s.app_pk = %(app_pk)s AND (s.user_id, s.session_id) >= (%(user)s, '')
+  AND (s.user_id, s.session_id) < (%(user)s || E'\x01', '')
 
 -- name: list_from_name
 -- Source: all of an app by session_id.
@@ -431,3 +458,45 @@ ORDER BY s.activity_time, s.pk LIMIT %(limit)s
 -- name: list_order_activity_down
 -- Order: activity time, the latest first.
 ORDER BY s.activity_time DESC, s.pk DESC LIMIT %(limit)s
+
+-- name: list_order_status_up
+-- Order: of a source by status.
+ORDER BY s.status, s.pk LIMIT %(limit)s
+
+-- name: list_order_status_down
+-- Order: of a source by status, the newest first.
+ORDER BY s.status DESC, s.pk DESC LIMIT %(limit)s
+
+-- name: list_order_user_up
+-- Order: of a source by user and status.
+ORDER BY s.user_id, s.status, s.pk LIMIT %(limit)s
+
+-- name: list_order_user_down
+-- Order: of a source by user and status, the newest first.
+ORDER BY s.user_id DESC, s.status DESC, s.pk DESC LIMIT %(limit)s
+
+-- name: list_order_parent_up
+-- Order: of a source by parent.
+ORDER BY s.parent, s.pk LIMIT %(limit)s
+
+-- name: list_order_parent_down
+-- Order: of a source by parent, the newest first.
+ORDER BY s.parent DESC, s.pk DESC LIMIT %(limit)s
+
+-- name: list_order_key_up
+-- Order: of a source by key.
+ORDER BY s.user_id, s.session_id LIMIT %(limit)s
+
+-- name: list_order_key_down
+-- Order: of a source by key, backwards.
+ORDER BY s.user_id DESC, s.session_id DESC LIMIT %(limit)s
+
+-- name: list_after_key_up
+-- Place: after a session_id of one user; the place may be a row of another one.
+AND (s.user_id, s.session_id) >= (%(user)s, %(value_after)s)
+AND (s.session_id, s.pk) > (%(value_after)s, %(pk_after)s)
+
+-- name: list_after_key_down
+-- Place: before a session_id of one user; the place may be a row of another one.
+AND (s.user_id, s.session_id) <= (%(user)s, %(value_after)s)
+AND (s.session_id, s.pk) < (%(value_after)s, %(pk_after)s)

@@ -34,33 +34,25 @@ from sojourn_server.store.postgres.facts import (
     NOTES,
     PK,
     REQUEST,
-    ROWS,
     SEQUENCE,
     SESSIONS,
     UID,
-    AppEntry,
-    Ask,
     Domain,
-    Facts,
     Need,
-    ask,
     needs_of,
 )
-from sojourn_server.store.postgres.memory import Memory
-from sojourn_server.store.postgres.pending import Pending, SessionWrite
+from sojourn_server.store.postgres.pending import SessionWrite
 from sojourn_server.store.postgres.queries import QUERIES
 from sojourn_server.store.postgres.read_tx import (
-    Parameters,
-    PgReadTx,
     of_messages,
     of_parent,
     of_requests,
     scope_need,
 )
+from sojourn_server.store.postgres.unit_tx import UnitTx
 from sojourn_server.store.ranges import is_removed, kept_intervals
 from sojourn_server.store.rows import (
     ORDER_BITS,
-    Row,
     detail_blob,
     encode,
     message_of,
@@ -72,148 +64,8 @@ from sojourn_server.store.rows import (
 _NONCE_BYTES: Final = 8
 
 
-class MakeApp(BaseException):
-    """The unit writes to an app that has no row: the batch must begin with making it.
-
-    Nothing that a unit may catch.
-    """
-
-
-class PgTx(PgReadTx):
-    """One run of one unit.
-
-    Args:
-        below: What is known beneath it: the database, and the units before.
-        now: When the transaction began.
-        memory: Sessions that are remembered from earlier commits.
-        entry: The app's row, as the units before have left it; None: there is none.
-        app: The app whose log the unit writes.
-        actor: Who does it.
-        careful: Whether each write goes to the database at once, to see that it can.
-    """
-
-    def __init__(
-        self,
-        below: Facts,
-        now: Nanos,
-        memory: Memory,
-        entry: AppEntry | None,
-        app: str,
-        actor: str,
-        *,
-        careful: bool = False,
-    ) -> None:
-        super().__init__({}, now, memory)
-        self._below = below
-        self._before = entry
-        self._name = app
-        self._actor = actor
-        self._nonce = 0
-        self._answer: int | None = None
-        self._records: dict[int, tuple[Session, bytes]] = {}
-        self._requests: dict[RequestKey, RequestRecord] = {}
-        self._touched: set[Domain] = set()
-        self.careful = careful
-        self.facts = self._facts
-        """What this unit knows and has written."""
-        self.pending = Pending()
-        """What it has written since the last flush."""
-        self.written: dict[int, SessionRow | None] = {}
-        """Sessions as it leaves them; None for one that it removed."""
-        self.own: AppEntry | None = None
-        """The app's row as it leaves it; None while unchanged."""
-        self.logged = 0
-        """How many changes are logged."""
-        self.flushed = False
-        """Whether some of it is in the database, behind a mark."""
-        self.wrote = False
-        """Whether it has written anything."""
-        self.unsure = False
-        """Whether it took a key for free without having looked for it."""
-        self.erased = False
-        """Whether it has erased anything."""
-        self.left_over = False
-        """Whether something to be erased is left for `purge`."""
-
-    # --- what the driver asks ---
-
-    async def finish(self) -> int:
-        """Write what had to wait for the revision, and answer the unit's revision."""
-        revision = self._answer
-        if revision is None:
-            entry = self.own or self._before
-            revision = 0 if entry is None else entry.head
-        for key, asked in self._requests.items():
-            record = msgspec.structs.replace(asked, revision=revision)
-            app_pk = self._own_row().pk
-            self.pending.requests[key] = record
-            self._facts[REQUEST, app_pk, key] = record
-            self._touch(of_requests(record.session_pk))
-        if self.pending:
-            await self._wrote()
-        return revision
-
-    def stale(self) -> set[Domain]:
-        """What queries of others must not be believed any more."""
-        return self._touched
-
-    # --- how it knows ---
-
-    def _look(self, need: Need) -> Any:
-        value = self._facts.get(need, MISSING)
-        if value is MISSING and (need[0] != ROWS or need[2] not in self._touched):
-            return self._below.get(need, MISSING)
-        return value
-
-    async def _query(
-        self, app_pk: int, domain: Domain, sql: str, parameters: Parameters
-    ) -> Sequence[Row]:
-        if domain in self.pending.dirty:
-            given = parameters.items() if isinstance(parameters, dict) else parameters
-            need = (ROWS, app_pk, domain, sql, tuple(given))
-            await ask(Ask((need,), flush=True))
-            rows: Sequence[Row] = self._facts[need]
-            return rows
-        return await super()._query(app_pk, domain, sql, parameters)
-
-    async def _entry(self, name: str, beside: Need | None = None) -> AppEntry | None:
-        if name == self._name:
-            return self.own or self._before
-        # Of other apps nothing is locked, and so nothing remembered: it is read as it is.
-        return await super()._entry(name, beside)
-
-    # --- how it writes ---
-
-    def _own_row(self) -> AppEntry:
-        """The app's row, to be changed."""
-        if self.own is None:
-            if self._before is None:
-                raise MakeApp
-            self.own = self._before.copy()
-        self.wrote = True
-        return self.own
-
-    def _check_own(self, app: str) -> None:
-        if app != self._name:
-            raise ValueError("a unit writes its own app only")
-
-    def _touch(self, *domains: Domain) -> None:
-        self.pending.dirty.update(domains)
-        self._touched.update(domains)
-        for need in [need for need in self._facts if need[0] == ROWS and need[2] in domains]:
-            del self._facts[need]
-
-    async def _wrote(self) -> None:
-        """A write is noted; a careful unit sees to it that it holds."""
-        if self.careful:
-            await ask(Ask((), flush=True))
-
-    def _record(self, session: Session) -> bytes:
-        """A session as stored. The row and the log share the bytes."""
-        known = self._records.get(id(session))
-        if known is None:
-            known = self._records[id(session)] = (session, encode(session))
-        return known[1]
+class PgTx(UnitTx):
+    """One run of one unit. What each method must do stands in `store.base`."""
 
     # --- apps and sessions ---
 
