@@ -100,6 +100,20 @@ async def test_writes_through_both_are_in_one_order_without_gaps(
         assert [sequence for sequence, _ in one] == list(range(1, len(one) + 1))
 
 
+async def test_a_list_begun_through_one_is_read_on_through_the_other(clients: Clients) -> None:
+    names = [f"s-{number:02}" for number in range(25)]
+    for name in names:
+        await clients.a.sessions.create(name, user=USER)
+    found: list[str] = []
+    token = ""
+    for number in range(5):
+        pages = clients[number % 2].sessions.list(page_size=5, page_token=token).pages()
+        page = await anext(aiter(pages))
+        found += [session.session_id for session in page.items]
+        token = page.next_page_token
+    assert (found, token) == (names, "")
+
+
 async def test_counters_moved_through_both_add_up(clients: Clients) -> None:
     await clients.a.sessions.create("s", user=USER)
     delta = sojourn.MetricsDelta(requests=1, counters={"tokens": 3})
