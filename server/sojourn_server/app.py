@@ -131,7 +131,7 @@ async def start(settings: Settings) -> RunningServer:
         jobs = {
             "expiry": lambda: expiry.run(use_cases.units, None, settings.expiry_interval / SECOND),
             "purge": lambda: housekeeping.purge(store),
-            "forget": lambda: housekeeping.forget(store, clock, settings.request_keeping),
+            "forget": lambda: housekeeping.forget(store, settings.request_keeping),
             "health": health.run,
         }
         tasks = [
