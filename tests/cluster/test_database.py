@@ -61,12 +61,17 @@ async def two(pair: Cluster) -> AsyncIterator[Clients]:
         yield made
 
 
+def hasty_and_patient(two: Clients) -> Clients:
+    """One that repeats calls as clients do, and one that leaves every doubt to its caller."""
+    return Clients(two.a, two.b.with_options(retry=ONCE))
+
+
 @pytest.mark.timeout(counts.patience("database_stops", 60))
 async def test_a_database_that_is_stopped_hard_loses_nothing_acknowledged(
     own: Restartable, pair: Cluster, two: Clients
 ) -> None:
     chance = random.Random()
-    async with at_work(two) as agents:
+    async with at_work(hasty_and_patient(two)) as agents:
         for _ in range(STOPS):
             await asyncio.sleep(chance.uniform(0, 0.3))
             await asyncio.to_thread(own.stop_hard)
@@ -79,7 +84,7 @@ async def test_a_database_that_is_stopped_hard_loses_nothing_acknowledged(
         "pg_ctl stop -m immediate",
         STOPS,
         f"{agents.acknowledged:,} acknowledged, 0 lost, 0 doubled; "
-        f"{agents.unknown:,} outcomes settled beyond the client's repeats",
+        f"{agents.unknown:,} calls failed and settled by their request_id",
     )
 
 
@@ -107,7 +112,7 @@ async def test_backends_that_are_killed_at_random_lose_nothing_acknowledged(
 ) -> None:
     chance = random.Random()
     async with (
-        at_work(two) as agents,
+        at_work(hasty_and_patient(two)) as agents,
         await psycopg.AsyncConnection.connect(pair.dsn, autocommit=True) as admin,
     ):
         kills = 0
@@ -130,7 +135,7 @@ async def test_backends_that_are_killed_at_random_lose_nothing_acknowledged(
         "backends killed",
         KILLS,
         f"{agents.acknowledged:,} acknowledged, 0 lost, 0 doubled; "
-        f"{agents.unknown:,} outcomes settled beyond the client's repeats",
+        f"{agents.unknown:,} calls failed and settled by their request_id",
     )
 
 
