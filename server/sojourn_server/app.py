@@ -149,7 +149,7 @@ async def start(settings: Settings) -> RunningServer:
                 use_cases.units, None, settings.expiry_interval / SECOND, note_settled
             ),
             "purge": lambda: housekeeping.purge(store),
-            "forget": lambda: housekeeping.forget(store, clock, settings.request_keeping),
+            "forget": lambda: housekeeping.forget(store, settings.request_keeping),
             "health": health.run,
         }
         if metrics is not None:

@@ -27,7 +27,8 @@ class Agent:
     """Appends one message after another to a session of its own.
 
     A call that the client's own repeats do not bring through has an unknown outcome: it is
-    sent again, through the next client, with the same request_id, until it is answered.
+    sent again, through the other clients in turn, with the same request_id, until it is
+    answered.
 
     Args:
         clients: One for each server.
@@ -35,8 +36,8 @@ class Agent:
     """
 
     def __init__(self, clients: Sequence[sojourn.AsyncClient], number: int) -> None:
-        self._clients = itertools.cycle([*clients[number % 2 :], *clients[: number % 2]])
-        self._client = next(self._clients)
+        own = number % len(clients)
+        self._clients = [*clients[own:], *clients[:own]]
         self.session_id = f"agent-{number}"
         self.texts: list[str] = []
         """What was acknowledged, in order."""
@@ -63,12 +64,11 @@ class Agent:
 
     async def _settle(self, send: Callable[[sojourn.AsyncClient, str], Awaitable[_Answer]]) -> None:
         request_id = f"{self.session_id}/{len(self.revisions)}"
-        while True:
+        for client in itertools.cycle(self._clients):
             try:
-                answer = await send(self._client, request_id)
+                answer = await send(client, request_id)
             except (UnavailableError, DeadlineExceededError) as error:
                 self.unknown[type(error).__name__] += 1
-                self._client = next(self._clients)
             else:
                 self.revisions.append(answer.revision)
                 return

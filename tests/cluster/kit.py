@@ -51,13 +51,15 @@ class Cluster:
     ) -> None:
         self._running.close()
 
-    def another(self, *flags: str, port: int = 0, module: str = "sojourn_server") -> ServerProcess:
-        """One more server, not started yet."""
+    def another(
+        self, *flags: str, dsn: str = "", port: int = 0, module: str = "sojourn_server"
+    ) -> ServerProcess:
+        """One more server, not started yet; `dsn` may be another way to the database."""
         return ServerProcess(
             self._folder / f"server-{time.monotonic_ns()}",
             *self._flags,
             *flags,
-            url=postgres.url(self.dsn),
+            url=postgres.url(dsn or self.dsn),
             port=port,
             module=module,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 import uuid
@@ -13,16 +14,27 @@ import pytest
 
 import sojourn
 from sojourn.errors import SessionNotFoundError, StoreUnavailableError
+from sojourn_server.store.postgres import PostgresStore
 from tests import postgres
 from tests.cluster.agents import at_work
-from tests.cluster.kit import USER, Clients, Cluster, clients_of, until
+from tests.cluster.kit import (
+    PATIENT,
+    USER,
+    Clients,
+    Cluster,
+    clients_of,
+    revisions_of,
+    until,
+)
 from tests.faults import counts
 from tests.faults.harness import channel_to, health
 from tests.postgres import Restartable
+from tests.store.postgres.proxy import Proxy
 
 STOPS = counts.count("database_stops")
 KILLS = counts.count("backend_kills")
 PAUSES = counts.count("pauses")
+CUTS = 10
 ONCE = sojourn.RetryOptions(max_attempts=1)
 AT_ONCE = 3.0
 """How long a refusal may take that needs nobody's answer, on a busy machine, in seconds."""
@@ -61,12 +73,17 @@ async def two(pair: Cluster) -> AsyncIterator[Clients]:
         yield made
 
 
+def hasty_and_patient(two: Clients) -> Clients:
+    """One that repeats calls as clients do, and one that leaves every doubt to its caller."""
+    return Clients(two.a, two.b.with_options(retry=ONCE))
+
+
 @pytest.mark.timeout(counts.patience("database_stops", 60))
 async def test_a_database_that_is_stopped_hard_loses_nothing_acknowledged(
     own: Restartable, pair: Cluster, two: Clients
 ) -> None:
     chance = random.Random()
-    async with at_work(two) as agents:
+    async with at_work(hasty_and_patient(two)) as agents:
         for _ in range(STOPS):
             await asyncio.sleep(chance.uniform(0, 0.3))
             await asyncio.to_thread(own.stop_hard)
@@ -79,7 +96,7 @@ async def test_a_database_that_is_stopped_hard_loses_nothing_acknowledged(
         "pg_ctl stop -m immediate",
         STOPS,
         f"{agents.acknowledged:,} acknowledged, 0 lost, 0 doubled; "
-        f"{agents.unknown:,} outcomes settled beyond the client's repeats",
+        f"{agents.unknown:,} calls failed and settled by their request_id",
     )
 
 
@@ -107,7 +124,7 @@ async def test_backends_that_are_killed_at_random_lose_nothing_acknowledged(
 ) -> None:
     chance = random.Random()
     async with (
-        at_work(two) as agents,
+        at_work(hasty_and_patient(two)) as agents,
         await psycopg.AsyncConnection.connect(pair.dsn, autocommit=True) as admin,
     ):
         kills = 0
@@ -130,8 +147,40 @@ async def test_backends_that_are_killed_at_random_lose_nothing_acknowledged(
         "backends killed",
         KILLS,
         f"{agents.acknowledged:,} acknowledged, 0 lost, 0 doubled; "
-        f"{agents.unknown:,} outcomes settled beyond the client's repeats",
+        f"{agents.unknown:,} calls failed and settled by their request_id",
     )
+
+
+async def test_a_write_whose_commit_was_not_answered_is_settled_by_its_request_id(
+    cluster: Cluster, clients: Clients, store: PostgresStore
+) -> None:
+    """The way to the database is cut right behind each commit: it holds, and nobody knows."""
+    proxy = Proxy(cluster.dsn)
+    # So that each commit can be told from its bytes.
+    server = cluster.another("--no-postgres-prepare", dsn=await proxy.start())
+    await asyncio.to_thread(server.start)
+    await clients.a.sessions.create("s", user=USER)
+    lost = 0
+    with contextlib.ExitStack() as undo:
+        undo.callback(server.kill)
+        async with sojourn.connect(server.target, app=clients.app, retry=ONCE) as client:
+            for number in range(CUTS):
+                message = sojourn.NewMessage("user", f"m-{number}")
+                name = f"request-{number}"
+                proxy.cut_after_commit = True
+                try:
+                    await client.messages.append("s", message, user=USER, request_id=name)
+                except StoreUnavailableError:
+                    lost += 1
+                # Through either server it is the same request.
+                for other in (client.with_options(retry=PATIENT), *clients):
+                    again = await other.messages.append("s", message, user=USER, request_id=name)
+                    assert again.sequences == (number + 1,)
+    await proxy.stop()
+    assert lost > CUTS / 4, "hardly an answer was lost"
+    stored = [each.content async for each in clients.b.messages.list("s", user=USER)]
+    assert stored == [f"m-{number}" for number in range(CUTS)]
+    assert await revisions_of(store, clients.app) == list(range(1, CUTS + 2))
 
 
 async def refused(two: Clients, most: float) -> None:

@@ -200,11 +200,11 @@ async def test_request_records_are_kept_for_their_time_and_then_forgotten(world:
         return await world.store.read(lambda tx: tx.request(key)) is not None
 
     world.clock.time += DAY - 60 * SECOND
-    async with running(housekeeping.forget(world.store, world.clock, DAY)):
+    async with running(housekeeping.forget(world.store, DAY)):
         await asyncio.sleep(0.05)
     assert await remembered("old")
     world.clock.step(1)
-    async with running(housekeeping.forget(world.store, world.clock, DAY)):
+    async with running(housekeeping.forget(world.store, DAY)):
 
         async def forgotten() -> bool:
             return not await remembered("old")

@@ -191,7 +191,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 90
     """UNAVAILABLE. The store cannot be reached or failed; a write may or may not
-    have happened: repeat it with the same request_id. Example: {}.
+    have happened: after the pause in RetryInfo, repeat it with the same
+    request_id. Example: {}.
     """
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 91
     """UNAVAILABLE. The server is shutting down, and nothing of the call happened;
@@ -383,7 +384,8 @@ Example: {"head_revision": "1500"}.
 """
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 90
 """UNAVAILABLE. The store cannot be reached or failed; a write may or may not
-have happened: repeat it with the same request_id. Example: {}.
+have happened: after the pause in RetryInfo, repeat it with the same
+request_id. Example: {}.
 """
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 91
 """UNAVAILABLE. The server is shutting down, and nothing of the call happened;

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from sojourn_server.domain.clock import Clock, Nanos
+from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.limits import UNIT_ROWS
 from sojourn_server.jobs.leading import wait_to_lead
-from sojourn_server.store.base import Store
+from sojourn_server.store.base import ReadTx, Store
 
 PURGE_INTERVAL: Final = 1.0
 """How often the store is asked whether something is left to purge, in seconds."""
@@ -29,9 +29,16 @@ async def purge(store: Store) -> None:
         await asyncio.sleep(PURGE_INTERVAL if done else PURGE_PAUSE)
 
 
-async def forget(store: Store, clock: Clock, keeping: Nanos) -> None:
-    """Remove request records older than `keeping`, until cancelled."""
+async def forget(store: Store, keeping: Nanos) -> None:
+    """Remove request records older than `keeping`, by the store's clock, until cancelled.
+
+    A server's own clock may be ahead, and would forget what all servers must remember.
+    """
+
+    async def now(tx: ReadTx) -> Nanos:
+        return tx.now
+
     while True:
         await wait_to_lead(store, "forget")
-        removed = await store.forget_requests(clock.now() - keeping, UNIT_ROWS)
+        removed = await store.forget_requests(await store.read(now) - keeping, UNIT_ROWS)
         await asyncio.sleep(FORGET_INTERVAL if removed < UNIT_ROWS else 0)
