@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from bench import postgres
+from bench.database import NoDatabase
+from bench.plan import Plan
+from bench.results import TARGETS, Results
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -40,3 +45,42 @@ def test_a_name_that_does_not_exist_is_refused(name: str) -> None:
     done = run(command)
     assert done.returncode == 2
     assert "there is no gett" in done.stderr
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads what Linux tells")
+@pytest.mark.timeout(60)
+def test_a_quick_part_on_postgresql_gives_figures_or_says_why_not(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bench", "--quick", "--only", "postgres_get"]
+    command += ["--out", str(tmp_path / "results")]
+    done = run(command)
+    assert done.returncode == 0, done.stdout + done.stderr
+    document = json.loads((tmp_path / "results" / "bench.json").read_text(encoding="utf-8"))
+    if document["skipped"]:
+        (why,) = document["skipped"]
+        assert "no build of PostgreSQL" in why
+        return
+    (figure,) = document["figures"]
+    assert figure["name"] == "postgres get"
+    assert figure["value"] > 0.5
+    assert figure["facts"]["database_us"] > 0
+    assert any("PostgreSQL" in note for note in document["notes"])
+
+
+def test_without_a_postgresql_its_part_is_skipped_visibly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_here(folder: Path) -> None:
+        raise NoDatabase("there is no build of PostgreSQL for this platform")
+
+    monkeypatch.setattr(postgres, "Database", none_here)
+    results = Results()
+    postgres.measure(Plan(quick=True, only=frozenset()), tmp_path, results, print)
+    assert results.figures == []
+    assert results.skipped == ["postgres: there is no build of PostgreSQL for this platform"]
+
+
+def test_every_target_of_postgresql_is_of_a_figure_that_it_adds() -> None:
+    names = {f"postgres {job}" for job in postgres.WRITES} | {"postgres syncs", "postgres get"}
+    names |= {f"postgres list {kind}" for kind in ("user", "label", "user+label")}
+    names |= {f"postgres list {kind}" for kind in ("active", "completed")}
+    assert {name for name in TARGETS if name.startswith("postgres")} == names
