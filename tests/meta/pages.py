@@ -164,7 +164,8 @@ class Terminal:
         """End the shell and whatever it left running."""
         assert self._shell.stdin is not None
         assert self._shell.stdout is not None
-        with_children = os.getpgid(self._shell.pid)
+        # It leads its session, so its group has its number, also once it has ended by itself.
+        with_children = self._shell.pid
         self._shell.stdin.close()
         try:
             self._shell.wait(10)

@@ -1,5 +1,6 @@
 """The reader of pages sees what is wrong with them: each test shows it a bad page."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,3 +81,21 @@ def test_a_page_that_nobody_links_to_is_not_reached(tmp_path: Path) -> None:
     for name, text in {"a": "[b](b.md)", "b": "[a](a.md#x)", "c": "[a](a.md)"}.items():
         (tmp_path / f"{name}.md").write_text(text)
     assert {page.stem for page in pages.reachable(tmp_path / "a.md")} == {"a", "b"}
+
+
+def test_what_a_failing_block_left_running_is_ended(tmp_path: Path) -> None:
+    terminal = pages.Terminal(tmp_path)
+    with pytest.raises(AssertionError, match="a command failed"):
+        terminal.run("sleep 60 & echo $! > pid\nfalse\n", tmp_path / "block.sh")
+    terminal.close()
+    left = int((tmp_path / "pid").read_text(encoding="utf-8"))
+
+    def runs() -> bool:
+        # A process that has ended may wait for somebody to notice.
+        stat = Path(f"/proc/{left}/stat")
+        return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+    until = time.monotonic() + 5
+    while runs():
+        assert time.monotonic() < until
+        time.sleep(0.01)
