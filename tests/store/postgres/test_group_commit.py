@@ -7,8 +7,10 @@ from functools import partial
 
 import pytest
 
+from sojourn_server.store import work
 from sojourn_server.store.base import Store, Tx
 from sojourn_server.store.postgres import PostgresStore
+from sojourn_server.store.work import CROWD
 from tests.store.backends import PostgresBackend
 from tests.store.kit import (
     ACTOR,
@@ -152,3 +154,30 @@ async def test_a_unit_that_fails_behind_a_list_takes_back_what_it_had_written(
         ["kept", *(f"good-{n}" for n in range(0, 10, 2))]
     )
     assert await head(store) == 6
+
+
+async def test_after_a_crowd_those_that_trickle_in_share_a_commit(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "GATHER", 60.0)
+    for name in ("first", "second"):
+        await asyncio.gather(*(create(store, a_session(f"{name}-{n}")) for n in range(CROWD)))
+    before = store.batches
+    late = []
+    for number in range(CROWD):
+        assert store.batches == before
+        late.append(asyncio.create_task(create(store, a_session(f"late-{number}"))))
+        await asyncio.sleep(0.01)
+    await asyncio.gather(*late)
+    assert store.batches == before + 1
+
+
+async def test_who_is_alone_never_waits_for_company(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "GATHER", 3_600.0)
+    for number in range(5):
+        await create(store, a_session(f"alone-{number}"))
+    last = asyncio.create_task(create(store, a_session("last")))
+    await store.close()
+    await last

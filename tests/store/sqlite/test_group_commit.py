@@ -11,11 +11,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from sojourn_server.store import work
 from sojourn_server.store.base import KeyTaken, Priority, ReadTx, StoreDown, StoreFull, Tx
-from sojourn_server.store.sqlite import SqliteStore, writer
+from sojourn_server.store.sqlite import SqliteStore
 from sojourn_server.store.sqlite.committer import Committer
-from sojourn_server.store.sqlite.writer import _CROWD
-from sojourn_server.store.work import JOBS_BESIDE_CALLERS, Work
+from sojourn_server.store.work import CROWD, JOBS_BESIDE_CALLERS, Work
 from tests.store.kit import (
     ACTOR,
     APP,
@@ -262,7 +262,7 @@ async def test_a_unit_that_swallows_a_failure_of_the_database_is_not_committed(
     assert await head(store) == 0
 
 
-async def crowd(store: SqliteStore, name: str, size: int = _CROWD) -> None:
+async def crowd(store: SqliteStore, name: str, size: int = CROWD) -> None:
     """Callers that come together, so that the next commit waits for as many."""
     await asyncio.gather(*(create(store, a_session(f"{name}-{n}")) for n in range(size)))
 
@@ -270,17 +270,17 @@ async def crowd(store: SqliteStore, name: str, size: int = _CROWD) -> None:
 async def test_after_a_crowd_those_that_trickle_in_share_a_commit(
     store: SqliteStore, watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "_GATHER", 60.0)
+    monkeypatch.setattr(work, "GATHER", 60.0)
     await crowd(store, "first")
     await crowd(store, "second")
     watched.sizes.clear()
     tasks = []
-    for number in range(_CROWD):
+    for number in range(CROWD):
         tasks.append(asyncio.create_task(create(store, a_session(f"late-{number}"))))
         await asyncio.sleep(0.01)
-        assert not watched.sizes or number == _CROWD - 1
+        assert not watched.sizes or number == CROWD - 1
     await asyncio.gather(*tasks)
-    assert watched.sizes == [_CROWD]
+    assert watched.sizes == [CROWD]
 
 
 async def test_a_commit_waits_for_a_crowd_that_stays_away_but_not_for_long(
@@ -297,7 +297,7 @@ async def test_a_commit_waits_for_a_crowd_that_stays_away_but_not_for_long(
 async def test_who_is_alone_never_waits_for_company(
     store: SqliteStore, watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "_GATHER", 3_600.0)
+    monkeypatch.setattr(work, "GATHER", 3_600.0)
     for number in range(5):
         await create(store, a_session(f"alone-{number}"))
     assert watched.sizes == [1] * 5
@@ -306,21 +306,21 @@ async def test_who_is_alone_never_waits_for_company(
 async def test_nobody_waits_for_jobs_to_come_again(
     store: SqliteStore, watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "_GATHER", 3_600.0)
+    monkeypatch.setattr(work, "GATHER", 3_600.0)
 
     async def nothing(tx: Tx) -> None:
         await tx.head(APP)
 
     for number in range(3):
-        jobs = [store.apply(APP, ACTOR, nothing, Priority.JOB) for _ in range(4 * _CROWD)]
+        jobs = [store.apply(APP, ACTOR, nothing, Priority.JOB) for _ in range(4 * CROWD)]
         await asyncio.gather(create(store, a_session(f"s-{number}")), *jobs)
-    assert sum(watched.sizes) == 3 * (4 * _CROWD + 1)
+    assert sum(watched.sizes) == 3 * (4 * CROWD + 1)
 
 
 async def test_closing_waits_for_no_crowd(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "_GATHER", 3_600.0)
+    monkeypatch.setattr(work, "GATHER", 3_600.0)
     await crowd(store, "first")
     await crowd(store, "second")
     last = asyncio.create_task(create(store, a_session("last")))

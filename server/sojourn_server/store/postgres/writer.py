@@ -67,6 +67,8 @@ class Writer:
     async def close(self) -> None:
         """Finish what was accepted."""
         self._closed = True
+        for queue in self._queues.values():
+            queue.close()
         while self._tasks:
             await asyncio.wait(self._tasks.values())
 
@@ -89,8 +91,8 @@ class Writer:
         """Commit batches of one app until nothing waits."""
         queue = self._queues[app]
         try:
-            while queue:
-                works = queue.take(self._max_batch)
+            while queue or queue.crowded:
+                works = await queue.next(self._max_batch)
                 if works:
                     await self._commit(app, queue, works)
         finally:

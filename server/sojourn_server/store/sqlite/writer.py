@@ -23,12 +23,6 @@ from sojourn_server.store.work import Queue, Work, answer, answer_error
 _CHECKPOINT_PAGES: Final = 4_000
 """A WAL that has grown by so many pages (16 MiB) is copied into the database."""
 
-_CROWD: Final = 4
-"""A commit of so many units means that callers come in numbers, and more are on their way."""
-
-_GATHER: Final = 0.008
-"""How long the next commit then waits at most until it is as large again, in seconds."""
-
 _SCRUB_TRIES: Final = 4
 _SCRUB_PAUSE: Final = 0.01
 """Seconds between two tries to empty the WAL while a reader is using it."""
@@ -56,9 +50,6 @@ class Writer:
         self._hot = hot
         self._connection: Connection | None = None
         self._queue = Queue()
-        self._wake = asyncio.Event()
-        self._awaited = 0
-        self._last = 0
         self._hindered_until = 0.0
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -92,7 +83,7 @@ class Writer:
     async def close(self) -> None:
         """Finish what was accepted, empty the WAL, and close the connection."""
         self._closing = True
-        self._wake.set()
+        self._queue.close()
         if self._task is not None:
             await self._task
             self._task = None
@@ -114,8 +105,6 @@ class Writer:
             raise StoreDown("the store is closed")
         future: asyncio.Future[Applied[Any]] = asyncio.get_running_loop().create_future()
         self._queue.put(Work(app, actor, unit, priority, future))
-        if self._queue.callers >= self._awaited:
-            self._wake.set()
         return await future
 
     async def scrub(self) -> bool:
@@ -131,35 +120,16 @@ class Writer:
     async def _serve(self) -> None:
         try:
             while True:
-                if self._last >= _CROWD:
-                    await self._gather(self._last)
-                batch = self._queue.take(self._max_batch)
-                self._last = sum(work.priority is Priority.CALLER for work in batch)
+                batch = await self._queue.next(self._max_batch)
                 if batch:
                     await self._commit(batch)
                 elif self._closing:
                     return
                 else:
-                    self._wake.clear()
-                    await self._wake.wait()
+                    await self._queue.wait()
         finally:
             self._closing = True
             answer_error(list(self._queue.empty()), StoreDown("the store is closed"))
-
-    async def _gather(self, size: int) -> None:
-        """Wait for callers to be as many as in the last commit, but not long.
-
-        A large commit costs little more than a small one, and whoever was answered
-        together tends to come back together. A caller who is alone never waits here.
-        """
-        if self._closing or self._queue.callers >= size:
-            return
-        self._awaited = size
-        self._wake.clear()
-        timer = asyncio.get_running_loop().call_later(_GATHER, self._wake.set)
-        await self._wake.wait()
-        timer.cancel()
-        self._awaited = 0
 
     async def _commit(self, batch: list[Work]) -> None:
         self._hot.commit_begins()
