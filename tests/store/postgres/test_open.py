@@ -175,3 +175,35 @@ async def test_what_was_answered_is_on_disk_whatever_the_database_says(
         *_, ((found,),) = await link.run([*begin, ("SHOW synchronous_commit", ())])
         await link.reset()
     assert found == used
+
+
+async def test_a_standby_is_refused_by_that_name(
+    empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "QUERIES", QUERIES._replace(is_standby="SELECT true"))
+    with pytest.raises(StoreUnusable, match="is a standby, which is read-only"):
+        await PostgresStore(Options(empty)).open()
+
+
+async def test_a_connection_to_a_database_that_became_a_standby_is_left(
+    backend: PostgresBackend,
+) -> None:
+    store = await backend.open_as()
+    await create(store, a_session())
+    with psycopg.connect(backend.dsn, autocommit=True) as admin:
+        admin.execute("ALTER ROLE CURRENT_USER SET default_transaction_read_only = on")
+        admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'sojourn' AND datname = current_database()"
+        )
+    try:
+        with pytest.raises(StoreDown):
+            await store.check_writable()
+    finally:
+        with psycopg.connect(
+            backend.dsn, autocommit=True, options="-c default_transaction_read_only=off"
+        ) as admin:
+            admin.execute("ALTER ROLE CURRENT_USER RESET default_transaction_read_only")
+    # The connections that were made meanwhile would stay read-only for good.
+    await store.check_writable()
+    await create(store, a_session("s-2"))

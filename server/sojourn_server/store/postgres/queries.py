@@ -64,6 +64,7 @@ class Queries(NamedTuple):
     pulse_read: str
     pulse_beat: str
     migration_lock: str
+    is_standby: str
     schema_known: str
     schema_make: str
     schema_begin: str

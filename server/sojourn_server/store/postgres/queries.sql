@@ -306,6 +306,10 @@ UPDATE pulse SET beats = beats + 1 WHERE pulse_id = 1
 -- One server migrates at a time; the others wait for it.
 SELECT pg_advisory_xact_lock(%s)
 
+-- name: is_standby
+-- Whether the database follows another one.
+SELECT pg_is_in_recovery()
+
 -- name: schema_known
 -- Whether the database holds our schema, and whether it holds anything else of that name.
 SELECT to_regclass('sojourn_schema') IS NOT NULL, to_regclass('app') IS NOT NULL OR to_regclass('session') IS NOT NULL

@@ -40,6 +40,9 @@ async def version(link: Link, options: Options) -> int:
     """
     if link.release < _OLDEST:
         raise as_unusable(options.place, f"it is older than PostgreSQL {_OLDEST}")
+    (((standby,),),) = await link.run([(QUERIES.is_standby, ())])
+    if standby:
+        raise as_unusable(options.place, "it is a standby, which is read-only")
     (((ours, any_other),),) = await link.run([(QUERIES.schema_known, ())])
     if not ours:
         if any_other:
