@@ -13,8 +13,6 @@ from sojourn_server.store.base import StoreDown, StoreFull, StoreUnusable
 
 _FULL: Final = "53100"
 _TAKEN: Final = "23505"
-_READ_ONLY: Final = "25006"
-"""The database has become a standby: another one must be looked for."""
 _AGAIN: Final = frozenset({"40001", "40P01"})
 _FAULT_CLASSES: Final = frozenset(
     {"08", "25", "28", "3D", "40", "53", "54", "55", "57", "58", "F0", "XX"}
@@ -88,7 +86,7 @@ def breaks(error: BaseException) -> bool:
     if error.sqlstate is None:
         # The others are the driver's own, about a value that cannot be sent.
         return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
-    return error.sqlstate[:2] in {"08", "57", "58", "XX"} or error.sqlstate == _READ_ONLY
+    return error.sqlstate[:2] in {"08", "57", "58", "XX"}
 
 
 def why_unreachable(error: BaseException) -> str:
