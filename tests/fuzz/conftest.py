@@ -1,4 +1,4 @@
-"""One live server in this process for all tests of the folder, with something in it."""
+"""A live server on each store for all tests of the folder, with something in it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from collections.abc import Iterator
 import pytest
 
 from sojourn import testing
+from tests.api.stores import settings_of
 from tests.faults import counts
 from tests.fuzz.caller import Caller
 from tests.fuzz.furnish import Furniture, furnish
+from tests.store.backends import BACKENDS
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     counts.print_table(terminalreporter)
 
 
-@pytest.fixture(scope="session")
-def caller() -> Iterator[Caller]:
-    with testing.serve_sync(sqlite_synchronous="OFF") as server:
+@pytest.fixture(scope="session", params=BACKENDS)
+def caller(request: pytest.FixtureRequest) -> Iterator[Caller]:
+    with settings_of(request.param) as settings, testing.serve_sync(**settings) as server:
         caller = Caller(server.target)
         yield caller
         caller.close()

@@ -253,3 +253,9 @@ async def test_an_empty_range_is_purged_at_once(store: Store) -> None:
     row = await create(store, a_session())
     done, _, scrubbed = await purge(store, row, 1, 1_000_000, 10)
     assert (done, scrubbed) == (True, True)
+
+
+@pytest.mark.rule("S20")
+async def test_an_id_that_no_message_can_have_finds_none(store: Store) -> None:
+    row = await session_with_messages(store, 2)
+    assert await store.read(lambda tx: tx.message_by_id(row, "a\0b")) is None

@@ -163,7 +163,7 @@ class PgReadTx:
     async def candidates(self, query: Candidates) -> Sequence[SessionRow]:
         """See `ReadTx`."""
         entry = await self._entry(query.app)
-        if entry is None:
+        if entry is None or cannot_be(query.user or "", *(query.label or ())):
             return []
         domain = SESSIONS if query.parent_uid is None else of_parent(query.parent_uid)
         answers = [
@@ -215,6 +215,8 @@ class PgReadTx:
 
     async def message_by_id(self, row: SessionRow, message_id: str) -> Message | None:
         """See `ReadTx`."""
+        if cannot_be(message_id):
+            return None
         need = (MESSAGE_ID, row.pk >> ORDER_BITS, row.pk, message_id)
         found: Message | None = await self._know(need)
         return None if found is None or is_removed(row, found.sequence) else found
@@ -271,6 +273,11 @@ class PgReadTx:
                 entry.pk, LOG, QUERIES.changes_rest, (entry.pk, revision, index)
             )
         return [change_of(row) for row in rows]
+
+
+def cannot_be(*names: str) -> bool:
+    """Whether no row can have one of these: a text here holds no NUL, so none is asked for."""
+    return any("\0" in name for name in names)
 
 
 def of_parent(uid: str) -> Domain:
