@@ -221,5 +221,5 @@ async def test_a_unit_lists_what_it_has_written(store: Store) -> None:
 async def test_names_that_nothing_can_have_list_nothing(store: Store) -> None:
     await create(store, a_session(labels={"a": "b"}))
     for hints in ({"user": "a\0"}, {"label": ("a", "\0")}, {"label": ("\0", "b")}):
-        query = Candidates(app=APP, **hints)  # type: ignore[arg-type]
+        query = Candidates(app=APP, **hints)
         assert not await store.read(methodcaller("candidates", query))
