@@ -29,7 +29,7 @@ from tests.faults.harness import (
 )
 
 FULL_DISKS = counts.count("full_disks")
-DISK = 64 * 1024 * 1024
+DISK = (64 + 8 * FULL_DISKS) * 1024 * 1024
 REFUSALS = 20
 
 
