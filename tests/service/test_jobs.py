@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -14,6 +15,7 @@ from sojourn_server.domain.clock import DAY, HOUR, SECOND
 from sojourn_server.domain.commands import NewOwner, NewSession
 from sojourn_server.domain.model import ChangeCause, EndCause, Status
 from sojourn_server.jobs import expiry, housekeeping
+from sojourn_server.jobs import leading as leading_module
 from sojourn_server.service import units
 from sojourn_server.store.base import RequestKey
 from tests.service.kit import APP, USER, World, message
@@ -211,3 +213,55 @@ async def test_request_records_are_kept_for_their_time_and_then_forgotten(world:
 
         await until(forgotten)
     assert await remembered("new")
+
+
+async def test_jobs_rest_while_another_server_runs_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leading: set[str] = set()
+    asked: Counter[str] = Counter()
+
+    async def leads(name: str) -> bool:
+        asked[name] += 1
+        return name in leading
+
+    def has_asked(name: str, times: int) -> Any:
+        async def check() -> bool:
+            return asked[name] >= times
+
+        return check
+
+    forgets: list[int] = []
+
+    async def forget(before: int, limit: int) -> int:
+        forgets.append(before)
+        return 0
+
+    purges: list[int] = []
+
+    async def purge(limit: int) -> bool:
+        purges.append(limit)
+        return True
+
+    monkeypatch.setattr(leading_module, "POLL", 0.01)
+    for name, fake in (("leads", leads), ("forget_requests", forget), ("purge", purge)):
+        monkeypatch.setattr(world.store, name, fake)
+    await world.create("s-1", idle_timeout=SECOND)
+    world.clock.step(2)
+    async with (
+        running(job(world)),
+        running(housekeeping.purge(world.store)),
+        running(housekeeping.forget(world.store, DAY)),
+    ):
+        for name in ("expiry", "purge", "forget"):
+            await until(has_asked(name, 3))
+        assert await _is(world, "s-1", Status.ACTIVE)
+        assert not forgets
+        assert not purges
+        leading.update(("expiry", "purge", "forget"))
+        await until(lambda: _is(world, "s-1", Status.EXPIRED))
+
+        async def have_run() -> bool:
+            return bool(forgets and purges)
+
+        await until(have_run)

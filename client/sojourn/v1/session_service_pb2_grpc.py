@@ -181,7 +181,8 @@ class SessionServiceServicer(object):
         orders, close the gap with a watch from `resume_token`. A page may hold
         fewer sessions than asked for, even none, with more to come: only an empty
         `next_page_token` is the end. Shows the log's truth: a session past its
-        deadline is ACTIVE until its expiry is committed, at most 1 s later.
+        deadline is ACTIVE until its expiry is committed, within 1 s unless very many expire at once
+        or the server that looks after it has just died.
         Errors: PAGE_TOKEN_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -74,7 +74,8 @@ class SessionServiceStub:
     orders, close the gap with a watch from `resume_token`. A page may hold
     fewer sessions than asked for, even none, with more to come: only an empty
     `next_page_token` is the end. Shows the log's truth: a session past its
-    deadline is ACTIVE until its expiry is committed, at most 1 s later.
+    deadline is ACTIVE until its expiry is committed, within 1 s unless very many expire at once
+    or the server that looks after it has just died.
     Errors: PAGE_TOKEN_INVALID.
     """
     UpdateSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.UpdateSessionRequest, _session_service_pb2.UpdateSessionResponse]
@@ -195,7 +196,8 @@ class SessionServiceAsyncStub(SessionServiceStub):
     orders, close the gap with a watch from `resume_token`. A page may hold
     fewer sessions than asked for, even none, with more to come: only an empty
     `next_page_token` is the end. Shows the log's truth: a session past its
-    deadline is ACTIVE until its expiry is committed, at most 1 s later.
+    deadline is ACTIVE until its expiry is committed, within 1 s unless very many expire at once
+    or the server that looks after it has just died.
     Errors: PAGE_TOKEN_INVALID.
     """
     UpdateSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.UpdateSessionRequest, _session_service_pb2.UpdateSessionResponse]  # type: ignore[assignment]
@@ -343,7 +345,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         orders, close the gap with a watch from `resume_token`. A page may hold
         fewer sessions than asked for, even none, with more to come: only an empty
         `next_page_token` is the end. Shows the log's truth: a session past its
-        deadline is ACTIVE until its expiry is committed, at most 1 s later.
+        deadline is ACTIVE until its expiry is committed, within 1 s unless very many expire at once
+        or the server that looks after it has just died.
         Errors: PAGE_TOKEN_INVALID.
         """
 

@@ -35,7 +35,7 @@ async def run(
         units: Where.
         clock: What it goes by; None: the store's own clock, as it should.
         interval: The longest time between two looks, in seconds; at most 1 keeps the
-            promise that an expiry is at most 1 s late.
+            promise that an expiry is seldom later than 1 s.
         note: Is told how many sessions each batch has settled.
     """
     while True:
