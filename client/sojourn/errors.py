@@ -13,7 +13,8 @@
     ├── UnauthenticatedError          UNAUTHENTICATED
     │   ├── CredentialMissingError
     │   └── CredentialInvalidError
-    ├── PermissionDeniedError         PERMISSION_DENIED (from proxies; Sojourn says NOT_FOUND)
+    ├── PermissionDeniedError         PERMISSION_DENIED
+    │   └── GrantMissingError             of what you may not even see: NotFoundError
     ├── NotFoundError                 NOT_FOUND
     │   ├── SessionNotFoundError
     │   ├── MessageNotFoundError
@@ -132,6 +133,7 @@ __all__ = [
     "FieldViolation",
     "FilterNotWatchableError",
     "GenerationChangedError",
+    "GrantMissingError",
     "HasChildrenError",
     "InternalError",
     "InvalidArgumentError",
@@ -238,6 +240,12 @@ class CredentialInvalidError(UnauthenticatedError):
     """The credential is wrong, expired or revoked."""
 
     reason = "CREDENTIAL_INVALID"
+
+
+class GrantMissingError(PermissionDeniedError):
+    """You may see what the request names, but not do this to all of it."""
+
+    reason = "GRANT_MISSING"
 
 
 class SessionNotFoundError(NotFoundError):

@@ -61,6 +61,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAUTHENTICATED. The credential is wrong, expired or revoked.
     Example: a revoked API key → {}.
     """
+    ERROR_REASON_GRANT_MISSING: _ErrorReason.ValueType  # 12
+    """PERMISSION_DENIED. You may see what the request names, but not do this to all
+    of it. What you may not see is not there: see the reasons of NOT_FOUND.
+    Example: UpdateSession with the role `read` → {"permission": "write"}.
+    """
     ERROR_REASON_SESSION_NOT_FOUND: _ErrorReason.ValueType  # 20
     """NOT_FOUND. There is no such session, or it is not yours.
     Example: GetSession of an unknown id → {"session_id": "x"}.
@@ -253,6 +258,11 @@ Example: no `authorization` header → {}.
 ERROR_REASON_CREDENTIAL_INVALID: ErrorReason.ValueType  # 11
 """UNAUTHENTICATED. The credential is wrong, expired or revoked.
 Example: a revoked API key → {}.
+"""
+ERROR_REASON_GRANT_MISSING: ErrorReason.ValueType  # 12
+"""PERMISSION_DENIED. You may see what the request names, but not do this to all
+of it. What you may not see is not there: see the reasons of NOT_FOUND.
+Example: UpdateSession with the role `read` → {"permission": "write"}.
 """
 ERROR_REASON_SESSION_NOT_FOUND: ErrorReason.ValueType  # 20
 """NOT_FOUND. There is no such session, or it is not yours.
