@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 
 from sojourn_server import logs
+from sojourn_server.authentication import make_gate
 from sojourn_server.domain.clock import SECOND, WallClock
 from sojourn_server.domain.tokens import Sealer
 from sojourn_server.jobs import expiry, housekeeping
 from sojourn_server.metrics.server import ServerMetrics
 from sojourn_server.rpc.admin_service import AdminServicer, ServerFacts
 from sojourn_server.rpc.app_service import AppServicer
+from sojourn_server.rpc.callers import Callers
 from sojourn_server.rpc.health import Health
 from sojourn_server.rpc.history_service import HistoryServicer
 from sojourn_server.rpc.methods import services as service_names
@@ -70,6 +72,7 @@ async def start(settings: Settings) -> RunningServer:
     """
     clock = WallClock()
     credentials = _credentials(settings)
+    gate = make_gate(settings)
     await _check_address(settings.listen)
     if settings.metrics_listen:
         await _check_address(settings.metrics_listen)
@@ -95,6 +98,7 @@ async def start(settings: Settings) -> RunningServer:
             rules=warm_rules(),
             sealer=sealer,
             request_bytes=settings.max_request_bytes,
+            callers=Callers(gate),
             log_calls=settings.log_level == "debug",
             observe=None if metrics is None else metrics.calls.observe,
         )
@@ -141,6 +145,7 @@ async def start(settings: Settings) -> RunningServer:
             schema=facts.schema_version,
             listen=str(address),
             tls=credentials is not None,
+            authentication=gate is not None,
             metrics="" if page is None else str(page.address),
         )
         note_settled = None if metrics is None else metrics.note_settled
@@ -151,9 +156,12 @@ async def start(settings: Settings) -> RunningServer:
             "purge": lambda: housekeeping.purge(store),
             "forget": lambda: housekeeping.forget(store, settings.request_keeping),
             "health": health.run,
+            "streams": pipeline.streams.run,
         }
         if metrics is not None:
             jobs["metrics"] = metrics.run
+        if gate is not None:
+            jobs["access"] = gate.run
         tasks = [
             asyncio.create_task(supervise(name, job), name=f"sojourn-{name}")
             for name, job in jobs.items()

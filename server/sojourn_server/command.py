@@ -21,6 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sojourn_server import logs
 from sojourn_server.app import CannotListen, make_store, start, version
+from sojourn_server.key_commands import key_commands
 from sojourn_server.service import feeds
 from sojourn_server.settings import (
     Kind,
@@ -287,7 +288,12 @@ def command() -> click.Group:
     version_option = click.version_option(version(), prog_name="sojourn-server")
     group = click.Group(
         "sojourn-server",
-        commands={"health": health, "migrate": migrate, "new-feeds": new_feeds},
+        commands={
+            "health": health,
+            "keys": key_commands,
+            "migrate": migrate,
+            "new-feeds": new_feeds,
+        },
         invoke_without_command=True,
         callback=click.pass_context(_serve),
         params=options,

@@ -45,7 +45,7 @@ class Settings:
         "127.0.0.1:7070",
         TEXT,
         "Where to listen, as host:port; port 0 takes a free one. A host other than the "
-        "loopback needs TLS or --insecure.",
+        "loopback needs TLS and a way to authenticate callers, or --insecure.",
     )
     store: str = _setting(
         "sqlite:///sojourn.db",
@@ -70,7 +70,9 @@ class Settings:
         "host other than the loopback needs --insecure, also with TLS.",
     )
     insecure: bool = _setting(
-        False, FLAG, "Allow an address that others can reach, without TLS or credentials."
+        False,
+        FLAG,
+        "Allow an address that others can reach, although TLS or authentication is off.",
     )
     tls_cert: Path | None = _setting(
         None, PATH, "The server's certificate chain, PEM. Switches TLS on, with tls_key."
@@ -78,6 +80,17 @@ class Settings:
     tls_key: Path | None = _setting(None, PATH, "The private key of tls_cert, PEM.")
     tls_client_ca: Path | None = _setting(
         None, PATH, "Demand client certificates that these authorities signed, PEM."
+    )
+    keys_file: Path | None = _setting(
+        None,
+        PATH,
+        "API keys, as hashes: made by sojourn-server keys. Switches authentication on. "
+        "Read again when it changes.",
+    )
+    grants_file: Path | None = _setting(
+        None,
+        PATH,
+        "Who may do what, TOML: grants for principals and groups. Read again when it changes.",
     )
     default_idle_timeout: Nanos = _setting(
         HOUR, LENGTH, "How long a session may be idle whose creator named no time; 0: for ever."
@@ -172,10 +185,13 @@ class Settings:
             raise SettingsError("tls_cert and tls_key must be set together.")
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise SettingsError("tls_client_ca needs tls_cert and tls_key.")
-        if not (self.tls_cert or self.insecure or is_loopback(self.listen)):
+        if self.grants_file is not None and not self.authenticates:
+            raise SettingsError("grants_file needs keys_file or tls_client_ca.")
+        safe = self.tls_cert is not None and self.authenticates
+        if not (safe or self.insecure or is_loopback(self.listen)):
             raise SettingsError(
-                f"{self.listen} can be reached from elsewhere: set --tls-cert and --tls-key, "
-                "or say --insecure."
+                f"{self.listen} can be reached from elsewhere: set tls_cert and tls_key, and one "
+                "of keys_file and tls_client_ca, or say --insecure."
             )
         if self.metrics_listen:
             split_address(self.metrics_listen, "metrics_listen")
@@ -184,6 +200,11 @@ class Settings:
                     f"{self.metrics_listen} can be reached from elsewhere, and metrics are served "
                     "without TLS or credentials: say --insecure."
                 )
+
+    @property
+    def authenticates(self) -> bool:
+        """Whether every call needs a credential."""
+        return self.keys_file is not None or self.tls_client_ca is not None
 
     @property
     def sqlite_path(self) -> Path:

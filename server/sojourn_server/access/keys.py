@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -182,7 +183,7 @@ def revoke(file: KeyFile, chosen: Sequence[str], now: datetime) -> tuple[KeyFile
     """
     unknown = set(chosen) - {each for key in file.keys for each in (key.id, key.name)}
     if unknown:
-        raise LookupError(sorted(unknown)[0])
+        raise LookupError(min(unknown))
     keys: list[Key] = []
     revoked: list[Key] = []
     for key in file.keys:
@@ -200,10 +201,11 @@ def write_file(path: Path, file: KeyFile) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    # What mkstemp makes, nobody else may read.
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    fresh = Path(name)
     try:
-        with open(descriptor, "wb") as out:
+        with os.fdopen(descriptor, "wb") as out:
             out.write(msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n")
             out.flush()
             os.fsync(out.fileno())

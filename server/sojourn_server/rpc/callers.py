@@ -96,8 +96,7 @@ class _Connection:
 
     def certificate(self) -> bytes | None:
         """The certificate of the other end, PEM."""
-        found = self._context.auth_context().get("x509_pem_cert")
-        return found[0] if found else None
+        return next(iter(self._context.auth_context().get("x509_pem_cert", ())), None)
 
 
 def _authorization(context: Context) -> str | None:

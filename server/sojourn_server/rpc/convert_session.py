@@ -108,9 +108,7 @@ def decode_metrics(delta: session_pb2.MetricsDelta) -> MetricsDelta:
     )
 
 
-def decode_new_session(
-    path: str, new: session_service_pb2.NewSession, users: Users
-) -> NewSession:
+def decode_new_session(path: str, new: session_service_pb2.NewSession, users: Users) -> NewSession:
     """A session to create.
 
     Args:

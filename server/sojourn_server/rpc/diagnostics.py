@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 from grpc_channelz.v1 import channelz, channelz_pb2_grpc
@@ -15,7 +15,7 @@ from sojourn_server.rpc.callers import Callers, Context
 from sojourn_server.rpc.errors import abort
 from sojourn_server.rpc.methods import services
 
-Handler = grpc.RpcMethodHandler[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 class _Registry:
@@ -33,9 +33,7 @@ class _Registry:
             self.handlers[f"/{service}/{name}"] = handler
 
 
-def handlers(
-    callers: Callers, *, with_reflection: bool, with_channelz: bool
-) -> dict[str, Handler]:
+def handlers(callers: Callers, *, with_reflection: bool, with_channelz: bool) -> dict[str, Handler]:
     """The handlers of what is switched on, by path.
 
     Args:
@@ -75,12 +73,16 @@ def _admins_only(handler: Any, callers: Callers) -> Handler:
             async for answer in handler.stream_stream(requests, context):
                 yield answer
 
-        guarded: Handler = handler._replace(stream_stream=stream)
-        return guarded
+        return _replaced(handler, stream_stream=stream)
 
     async def unary(request: Any, context: Context) -> Any:
         await admit(context)
         return await handler.unary_unary(request, context)
 
-    guarded = handler._replace(unary_unary=unary)
-    return guarded
+    return _replaced(handler, unary_unary=unary)
+
+
+def _replaced(handler: Any, **behaviour: Any) -> Handler:
+    """The same handler with another behaviour: grpc's are named tuples."""
+    replaced: Handler = handler._replace(**behaviour)
+    return replaced

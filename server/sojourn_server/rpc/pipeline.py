@@ -20,8 +20,8 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from sojourn_server import logs
-from sojourn_server.domain.clock import SECOND
 from sojourn_server.domain.access import Permission, Users
+from sojourn_server.domain.clock import SECOND
 from sojourn_server.domain.errors import Reason, Refusal, draining
 from sojourn_server.domain.tokens import Sealer
 from sojourn_server.rpc.callers import Callers, Context
