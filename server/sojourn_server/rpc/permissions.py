@@ -76,6 +76,7 @@ def _of_new_session(request: Any) -> Iterable[Whose]:
 
 
 def _of_new_sessions(request: Any) -> Iterable[Whose]:
+    yield LATER
     for session in request.sessions:
         yield from _new(session)
 
