@@ -2,68 +2,34 @@
 
 Each field of `Settings` is one setting: `drain_timeout` is the flag `--drain-timeout`
 and the variable `SOJOURN_DRAIN_TIMEOUT`. Lengths of time are nanoseconds in Python
-and `90s`, `15m`, `1h30m` or `0` on the command line.
+and `90s`, `15m`, `1h30m` or `0` on the command line. What a table of settings is, in
+general, stands in `settings_table`.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import re
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from sojourn_server.domain.clock import DAY, HOUR, MILLISECOND, MINUTE, SECOND, Nanos
-from sojourn_server.domain.limits import KIB, MIB, Limits
+from sojourn_server.domain.limits import Limits
 from sojourn_server.logs import FORMATS, LEVELS
+from sojourn_server.settings_table import FLAG, LENGTH, PATH, TEXT, check, reference_of, table_of
+from sojourn_server.settings_table import Kind as Kind
+from sojourn_server.settings_table import Setting as Setting
+from sojourn_server.settings_table import SettingsError as SettingsError
+from sojourn_server.settings_table import ceiling as _ceiling
+from sojourn_server.settings_table import format_length as format_length
+from sojourn_server.settings_table import parse_length as parse_length
+from sojourn_server.settings_table import setting as _setting
 
 SYNCHRONOUS: Final = ("FULL", "NORMAL", "OFF")
 LOOPS: Final = ("auto", "uvloop", "asyncio")
 
-_UNITS: Final[dict[str, Nanos]] = {
-    "ms": MILLISECOND,
-    "s": SECOND,
-    "m": MINUTE,
-    "h": HOUR,
-    "d": DAY,
-}
-_LENGTH: Final = re.compile(r"(?:[0-9]+(?:ms|s|m|h|d))+")
-_PART: Final = re.compile(r"([0-9]+)(ms|s|m|h|d)")
-_LENGTH_MOST: Final[Nanos] = 3_650 * DAY
 _SQLITE: Final = "sqlite:///"
 _POSTGRES: Final = ("postgresql://", "postgres://")
-
-
-class SettingsError(ValueError):
-    """A setting, or two together, cannot be; the text is a sentence for the operator."""
-
-
-class Kind(NamedTuple):
-    """What a setting's value may be, and how a person writes it."""
-
-    name: str
-    """`text`, `path`, `flag`, `choice`, `length` or `number`."""
-    choices: tuple[str, ...] = ()
-    least: int = 0
-    most: int = 0
-
-
-TEXT: Final = Kind("text")
-PATH: Final = Kind("path")
-FLAG: Final = Kind("flag")
-LENGTH: Final = Kind("length", most=_LENGTH_MOST)
-
-
-def _setting(default: object, kind: Kind, sentence: str, *, secret: bool = False) -> Any:
-    metadata = {"kind": kind, "sentence": sentence}
-    return field(default=default, metadata=metadata, repr=not secret)
-
-
-def _ceiling(most: int, sentence: str) -> Any:
-    """A limit that may only be lowered."""
-    return _setting(most, Kind("number", least=1, most=most), sentence)
-
-
 _CEILINGS: Final = Limits()
 
 
@@ -198,7 +164,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for setting in table():
-            _check(setting, getattr(self, setting.name))
+            check(setting, getattr(self, setting.name))
         split_address(self.listen)
         if self.store_file is None and not self.store.startswith(_POSTGRES):
             self.sqlite_path  # noqa: B018 - refuses a store that is none
@@ -271,81 +237,9 @@ class Settings:
         )
 
 
-class Setting(NamedTuple):
-    """One line of the table."""
-
-    name: str
-    """The field: `drain_timeout`."""
-    kind: Kind
-    default: Any
-    sentence: str
-
-    @property
-    def flag(self) -> str:
-        """`--drain-timeout`."""
-        return "--" + self.name.replace("_", "-")
-
-    @property
-    def variable(self) -> str:
-        """`SOJOURN_DRAIN_TIMEOUT`."""
-        return f"SOJOURN_{self.name.upper()}"
-
-    @property
-    def default_text(self) -> str:
-        """The default, as a person writes it; empty: none."""
-        if self.default is None:
-            return ""
-        if self.kind.name == "length":
-            return format_length(self.default)
-        if self.kind.name == "flag":
-            return "true" if self.default else "false"
-        return str(self.default)
-
-
 def table() -> list[Setting]:
     """All settings, in the order of their documentation."""
-    return [_line(each) for each in fields(Settings)]
-
-
-def _line(each: Field[Any]) -> Setting:
-    return Setting(each.name, each.metadata["kind"], each.default, each.metadata["sentence"])
-
-
-def _check(setting: Setting, value: Any) -> None:
-    kind = setting.kind
-    match kind.name:
-        case "choice" if value not in kind.choices:
-            allowed = ", ".join(kind.choices)
-            raise SettingsError(f"{setting.name} must be one of {allowed}, not {value}.")
-        case "length" if not kind.least <= value <= kind.most:
-            least, most = format_length(kind.least), format_length(kind.most)
-            raise SettingsError(f"{setting.name} must be {least} to {most}.")
-        case "number" if not kind.least <= value <= kind.most:
-            raise SettingsError(f"{setting.name} must be {kind.least} to {kind.most}.")
-
-
-def parse_length(text: str) -> Nanos:
-    """The length of time that a person wrote: `90s`, `1h30m`, `250ms`, `0`.
-
-    Raises:
-        SettingsError: It is none.
-    """
-    text = text.strip()
-    if text == "0":
-        return 0
-    if not _LENGTH.fullmatch(text):
-        raise SettingsError(f"a length of time is written like 90s, 15m, 1h30m or 0, not {text}.")
-    return sum(int(count) * _UNITS[unit] for count, unit in _PART.findall(text))
-
-
-def format_length(nanos: Nanos) -> str:
-    """The length of time as a person writes it; what is below a millisecond is dropped."""
-    parts: list[str] = []
-    for unit in ("d", "h", "m", "s", "ms"):
-        count, nanos = divmod(nanos, _UNITS[unit])
-        if count:
-            parts.append(f"{count}{unit}")
-    return "".join(parts) or "0"
+    return table_of(Settings)
 
 
 class Address(NamedTuple):
@@ -403,43 +297,4 @@ def reach(listen: str) -> str:
 
 def reference() -> str:
     """docs/reference/settings.md, made from the table."""
-    lines = [
-        "# Settings",
-        "",
-        "Every setting is a flag of `sojourn-server` and a variable; a flag wins. This page is",
-        "generated from the table in `server/sojourn_server/settings.py`.",
-        "",
-        "A flag that is `true` is switched off by its `--no-` form: `--no-unknown-apps`.",
-        "Lengths of time are written like `250ms`, `90s`, `15m`, `1h30m`, `7d` or `0`.",
-        "",
-        "| flag | variable | default | what it does |",
-        "|---|---|---|---|",
-    ]
-    for setting in table():
-        default = f"`{setting.default_text}`" if setting.default_text else ""
-        lines.append(
-            f"| `{setting.flag}` | `{setting.variable}` | {default} | {_sentence(setting)} |"
-        )
-    return "\n".join([*lines, ""])
-
-
-def _sentence(setting: Setting) -> str:
-    kind = setting.kind
-    match kind.name:
-        case "choice":
-            return f"{setting.sentence} One of {', '.join(f'`{each}`' for each in kind.choices)}."
-        case "number":
-            return f"{setting.sentence} {kind.least} to {_number(kind.most)}."
-        case "length" if kind.least or kind.most < _LENGTH_MOST:
-            least, most = format_length(kind.least), format_length(kind.most)
-            return f"{setting.sentence} `{least}` to `{most}`."
-        case _:
-            return setting.sentence
-
-
-def _number(value: int) -> str:
-    if value % MIB == 0:
-        return f"{value // MIB} MiB"
-    if value % KIB == 0:
-        return f"{value // KIB} KiB"
-    return f"{value:,}"
+    return reference_of(table())
