@@ -55,7 +55,8 @@
     │   └── RevisionFutureError
     ├── UnavailableError              UNAVAILABLE
     │   ├── StoreUnavailableError
-    │   └── ServerDrainingError           reason DRAINING
+    │   ├── ServerDrainingError           reason DRAINING
+    │   └── IssuerUnavailableError        reason ISSUER_UNAVAILABLE
     ├── UnimplementedError            UNIMPLEMENTED
     │   └── RpcNotImplementedError        reason NOT_IMPLEMENTED
     ├── InternalError                 INTERNAL
@@ -138,6 +139,7 @@ __all__ = [
     "InternalError",
     "InvalidArgumentError",
     "InvalidFieldError",
+    "IssuerUnavailableError",
     "JsonValueError",
     "MalformedRequestError",
     "MessageExistsError",
@@ -450,6 +452,12 @@ class ServerDrainingError(UnavailableError):
     """The server is shutting down; another one may answer."""
 
     reason = "DRAINING"
+
+
+class IssuerUnavailableError(UnavailableError):
+    """The server cannot check the JWT, because its issuer cannot be reached. Nothing happened."""
+
+    reason = "ISSUER_UNAVAILABLE"
 
 
 class RpcNotImplementedError(UnimplementedError):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 
 from sojourn_server import logs
-from sojourn_server.authentication import make_gate
+from sojourn_server.authentication import make_authentication
 from sojourn_server.domain.clock import SECOND, WallClock
 from sojourn_server.domain.tokens import Sealer
 from sojourn_server.jobs import expiry, housekeeping
@@ -73,7 +73,7 @@ async def start(settings: Settings) -> RunningServer:
     """
     clock = WallClock()
     credentials = server_credentials(settings)
-    gate = make_gate(settings)
+    authentication = await make_authentication(settings)
     await _check_address(settings.listen)
     if settings.metrics_listen:
         await _check_address(settings.metrics_listen)
@@ -99,7 +99,7 @@ async def start(settings: Settings) -> RunningServer:
             rules=warm_rules(),
             sealer=sealer,
             request_bytes=settings.max_request_bytes,
-            callers=Callers(gate),
+            callers=Callers(authentication.gate),
             log_calls=settings.log_level == "debug",
             observe=None if metrics is None else metrics.calls.observe,
         )
@@ -146,7 +146,7 @@ async def start(settings: Settings) -> RunningServer:
             schema=facts.schema_version,
             listen=str(address),
             tls=credentials is not None,
-            authentication=gate is not None,
+            authentication=authentication.gate is not None,
             metrics="" if page is None else str(page.address),
         )
         note_settled = None if metrics is None else metrics.note_settled
@@ -158,11 +158,10 @@ async def start(settings: Settings) -> RunningServer:
             "forget": lambda: housekeeping.forget(store, settings.request_keeping),
             "health": health.run,
             "streams": pipeline.streams.run,
+            **authentication.jobs,
         }
         if metrics is not None:
             jobs["metrics"] = metrics.run
-        if gate is not None:
-            jobs["access"] = gate.run
         tasks = [
             asyncio.create_task(supervise(name, job), name=f"sojourn-{name}")
             for name, job in jobs.items()

@@ -12,6 +12,7 @@ import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 from sojourn_server.domain.clock import DAY, HOUR, MILLISECOND, MINUTE, SECOND, Nanos
 from sojourn_server.domain.limits import Limits
@@ -27,6 +28,11 @@ from sojourn_server.settings_table import setting as _setting
 
 SYNCHRONOUS: Final = ("FULL", "NORMAL", "OFF")
 LOOPS: Final = ("auto", "uvloop", "asyncio")
+JWT_ALGORITHMS: Final = (
+    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    *("ES256", "ES384", "ES512", "EdDSA"),
+)
+"""All of them asymmetric: who can check a token must not be able to make one."""
 
 _SQLITE: Final = "sqlite:///"
 _POSTGRES: Final = ("postgresql://", "postgres://")
@@ -91,6 +97,42 @@ class Settings:
         None,
         PATH,
         "Who may do what, TOML: grants for principals and groups. Read again when it changes.",
+    )
+    jwt_issuer: str | None = _setting(
+        None,
+        TEXT,
+        "Who issues the JWTs that are accepted as credentials: their iss, to the letter. "
+        "Goes with jwt_audience and jwt_jwks.",
+    )
+    jwt_audience: str | None = _setting(
+        None, TEXT, "Whom accepted JWTs are made for: their aud, or one of them, to the letter."
+    )
+    jwt_jwks: str | None = _setting(
+        None,
+        TEXT,
+        "The keys of the JWTs' issuer, a JWKS document: an https:// URL, an http:// URL on the "
+        "loopback, or a file, which is read again when it changes.",
+    )
+    jwt_algorithms: str = _setting(
+        "RS256,ES256,EdDSA",
+        TEXT,
+        "How accepted JWTs may be signed, of " + ", ".join(JWT_ALGORITHMS) + ".",
+    )
+    jwt_groups_claim: str = _setting(
+        "groups",
+        TEXT,
+        "The claim of a JWT that names its bearer's groups, a string or a list of them; "
+        "empty: none does.",
+    )
+    jwt_leeway: Nanos = _setting(
+        30 * SECOND,
+        Kind("length", most=5 * MINUTE),
+        "How far the clocks of the JWTs' issuer and of this machine may be apart.",
+    )
+    jwt_refresh: Nanos = _setting(
+        5 * MINUTE,
+        Kind("length", least=10 * SECOND, most=DAY),
+        "How often the URL of jwt_jwks is read again.",
     )
     default_idle_timeout: Nanos = _setting(
         HOUR, LENGTH, "How long a session may be idle whose creator named no time; 0: for ever."
@@ -185,13 +227,14 @@ class Settings:
             raise SettingsError("tls_cert and tls_key must be set together.")
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise SettingsError("tls_client_ca needs tls_cert and tls_key.")
+        self._check_jwt()
         if self.grants_file is not None and not self.authenticates:
-            raise SettingsError("grants_file needs keys_file or tls_client_ca.")
+            raise SettingsError("grants_file needs keys_file, jwt_issuer or tls_client_ca.")
         safe = self.tls_cert is not None and self.authenticates
         if not (safe or self.insecure or is_loopback(self.listen)):
             raise SettingsError(
                 f"{self.listen} can be reached from elsewhere: set tls_cert and tls_key, and one "
-                "of keys_file and tls_client_ca, or say --insecure."
+                "of keys_file, jwt_issuer and tls_client_ca, or say --insecure."
             )
         if self.metrics_listen:
             split_address(self.metrics_listen, "metrics_listen")
@@ -204,7 +247,9 @@ class Settings:
     @property
     def authenticates(self) -> bool:
         """Whether every call needs a credential."""
-        return self.keys_file is not None or self.tls_client_ca is not None
+        return any(
+            each is not None for each in (self.keys_file, self.jwt_issuer, self.tls_client_ca)
+        )
 
     @property
     def sqlite_path(self) -> Path:
@@ -243,6 +288,22 @@ class Settings:
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or "it is no text"
             raise SettingsError(f"store_file: {self.store_file} cannot be read ({why}).") from None
+
+    @property
+    def jwt_algorithm_set(self) -> frozenset[str]:
+        """What `jwt_algorithms` names."""
+        return frozenset(each.strip() for each in self.jwt_algorithms.split(","))
+
+    def _check_jwt(self) -> None:
+        together = (self.jwt_issuer, self.jwt_audience, self.jwt_jwks)
+        if any(each is not None for each in together) and not all(together):
+            raise SettingsError("jwt_issuer, jwt_audience and jwt_jwks must be set together.")
+        if not self.jwt_algorithm_set <= set(JWT_ALGORITHMS):
+            raise SettingsError(
+                f"jwt_algorithms must be some of {', '.join(JWT_ALGORITHMS)}, with commas."
+            )
+        if self.jwt_jwks is not None and "://" in self.jwt_jwks:
+            _check_url("jwt_jwks", self.jwt_jwks)
 
     @property
     def limits(self) -> Limits:
@@ -294,7 +355,10 @@ def split_address(listen: str, name: str = "listen") -> Address:
 
 def is_loopback(listen: str) -> bool:
     """Whether only this machine can reach an address."""
-    host = split_address(listen).host
+    return _is_loopback_host(split_address(listen).host)
+
+
+def _is_loopback_host(host: str) -> bool:
     if host == "localhost":
         return True
     try:
@@ -302,6 +366,25 @@ def is_loopback(listen: str) -> bool:
     except ValueError:
         # A name; what it resolves to may change.
         return False
+
+
+def _check_url(name: str, url: str) -> None:
+    """Hold a URL to what can be fetched safely.
+
+    Raises:
+        SettingsError: It has another scheme, a password, or plain HTTP beyond the loopback.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host, parts = None, urlsplit("")
+    strange = any(each <= " " or each > "~" for each in url)
+    if not host or strange or parts.scheme not in {"http", "https"} or "@" in parts.netloc:
+        # Not what it is instead: it may hold a password.
+        raise SettingsError(f"{name} must be a file or an https:// URL without a password.")
+    if parts.scheme == "http" and not _is_loopback_host(host):
+        raise SettingsError(f"{name} must begin with https:// where it leaves this machine.")
 
 
 def reach(listen: str) -> str:

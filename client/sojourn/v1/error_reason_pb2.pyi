@@ -204,6 +204,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     another server may answer.
     Example: any call after SIGTERM → {}.
     """
+    ERROR_REASON_ISSUER_UNAVAILABLE: _ErrorReason.ValueType  # 92
+    """UNAVAILABLE. The server has no key to check the JWT with, because its issuer
+    cannot be reached. Nothing of the call happened: repeat it after the pause in
+    RetryInfo. Example: a call just after a start → {}.
+    """
     ERROR_REASON_NOT_IMPLEMENTED: _ErrorReason.ValueType  # 100
     """UNIMPLEMENTED. The contract has it, this release does not.
     Example: ForkSession → {"method": "ForkSession"}.
@@ -401,6 +406,11 @@ ERROR_REASON_DRAINING: ErrorReason.ValueType  # 91
 """UNAVAILABLE. The server is shutting down, and nothing of the call happened;
 another server may answer.
 Example: any call after SIGTERM → {}.
+"""
+ERROR_REASON_ISSUER_UNAVAILABLE: ErrorReason.ValueType  # 92
+"""UNAVAILABLE. The server has no key to check the JWT with, because its issuer
+cannot be reached. Nothing of the call happened: repeat it after the pause in
+RetryInfo. Example: a call just after a start → {}.
 """
 ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 100
 """UNIMPLEMENTED. The contract has it, this release does not.

@@ -7,6 +7,8 @@ from typing import Final
 
 from cryptography import x509
 
+from sojourn_server.access.identity import BadCredential
+
 PREFIX: Final = "cert:"
 NAME_CHARACTERS: Final = 256
 """The most that a name may have, its prefix counted: it is written into changes and audit."""
@@ -16,7 +18,7 @@ KNOWN: Final = 256
 """How many certificates are remembered."""
 
 
-class NamelessCertificate(Exception):
+class NamelessCertificate(BadCredential):
     """A certificate that names nobody; the text is a few words for the server's log."""
 
 

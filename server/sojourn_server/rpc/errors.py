@@ -99,6 +99,7 @@ TABLE: Final[Mapping[Reason, Rendering]] = {
     Reason.REVISION_FUTURE: Rendering(_Code.OUT_OF_RANGE),
     Reason.STORE_UNAVAILABLE: Rendering(_Code.UNAVAILABLE),
     Reason.DRAINING: Rendering(_Code.UNAVAILABLE),
+    Reason.ISSUER_UNAVAILABLE: Rendering(_Code.UNAVAILABLE),
     Reason.NOT_IMPLEMENTED: Rendering(_Code.UNIMPLEMENTED),
     Reason.INTERNAL: Rendering(_Code.INTERNAL),
 }
