@@ -95,7 +95,8 @@ class Jwks:
         algorithms: What keys may be used for.
         refresh: How often they are read again unasked, in seconds; None: when the source
             has changed.
-        rest: The least between two readings that unknown keys cause, in seconds.
+        rest: The least between two readings that unknown keys cause, and the rest after one
+            that failed, in seconds; None: `REST_SECONDS`.
     """
 
     def __init__(
@@ -104,12 +105,12 @@ class Jwks:
         algorithms: Collection[str],
         *,
         refresh: float | None,
-        rest: float = REST_SECONDS,
+        rest: float | None = None,
     ) -> None:
         self._source = source
         self._algorithms = frozenset(algorithms)
         self._refresh = refresh
-        self._rest = rest
+        self._rest = REST_SECONDS if rest is None else rest
         self._reading: asyncio.Task[None] | None = None
         self._begun = float("-inf")
         self.current: KeySet | None = None
@@ -155,9 +156,13 @@ class Jwks:
         try:
             fresh = await asyncio.to_thread(self._load)
         except BadDocument as error:
-            self.failing = str(error)
-            _log.warning("keys not read; the last good ones stay", why=self.failing)
+            why = str(error)
+            if why != self.failing:
+                _log.warning("keys not read; the last good ones stay", why=why)
+            self.failing = why
             return
+        if self.failing:
+            _log.info("keys can be read again")
         before, self.current, self.failing = self.current, fresh, ""
         if before is None or before.thumbprints != fresh.thumbprints:
             _log.info("keys read", keys=len(fresh.keys))

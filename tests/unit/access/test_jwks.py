@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import get_default_algorithms
 
+from sojourn_server.access import jwks
 from sojourn_server.access.documents import (
     BadDocument,
     UrlSource,
@@ -310,3 +311,33 @@ async def test_a_fault_in_a_reading_is_not_the_end_of_it():
     await keys.read()
     assert keys.current is not None
     assert not keys.failing
+
+
+class Lines:
+    """Takes the place of the log."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, object]] = []
+
+    def info(self, event: str, **facts: object) -> None:
+        self.events.append((event, facts.get("why")))
+
+    warning = info
+
+
+async def test_a_failure_is_said_once_and_so_is_its_end(monkeypatch: pytest.MonkeyPatch):
+    lines = Lines()
+    monkeypatch.setattr(jwks, "_log", lines)
+    shelf = Shelf(jwk(ec_key()), jwk(rsa_key("weak", 1024), "weak"))
+    keys = Jwks(shelf, ALGORITHMS, refresh=300.0)
+    good = shelf.document
+    for text in (good, good, down(), down(), b"{", b"{", good, good):
+        shelf.document = text
+        await keys.read()
+    assert lines.events == [
+        ("keys read", None),
+        ("keys left out", {"weak": 1}),
+        ("keys not read; the last good ones stay", "down"),
+        ("keys not read; the last good ones stay", "it is no JSON"),
+        ("keys can be read again", None),
+    ]
