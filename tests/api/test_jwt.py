@@ -189,7 +189,6 @@ def attacks() -> dict[str, str]:
             signer(),
         ),
         "key": "sj_0123456789ab_" + "x" * 43,
-        "long": token(filler="x" * 7_000),
         "noise": "x" * 100,
         "empty": "",
     }

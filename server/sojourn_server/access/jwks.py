@@ -24,6 +24,8 @@ REST_SECONDS: Final = 10.0
 """The least between two readings that tokens cause, and the rest after one that failed."""
 LOOK_SECONDS: Final = 1.0
 """How often a file is looked at."""
+CLOSE_SECONDS: Final = 1.0
+"""How long a reading that was cut off may take to notice."""
 RSA_BITS: Final = 2048
 """The least of an RSA key."""
 
@@ -144,6 +146,8 @@ class Jwks:
                     await self.read()
         finally:
             self._source.close()
+            if self._reading is not None:
+                await asyncio.wait({self._reading}, timeout=CLOSE_SECONDS)
 
     def _pause(self) -> float:
         """How long the keys may stay as they are, in seconds."""

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import ipaddress
+import os
 import socket
 import ssl
 import threading
+import time
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from cryptography import x509
@@ -147,7 +151,7 @@ async def test_a_stop_cuts_off_a_fetch():
         await asyncio.to_thread(server.asked.wait, PATIENCE)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-        await until(lambda: keys._reading is None)
+        assert keys._reading is None
         assert keys.failing
 
 
@@ -156,6 +160,58 @@ def test_nobody_there():
         port = taken.getsockname()[1]
     with pytest.raises(BadDocument, match="ConnectionRefusedError"):
         UrlSource(f"http://127.0.0.1:{port}/").read()
+
+
+def test_a_host_is_tried_at_each_of_its_addresses(monkeypatch: pytest.MonkeyPatch):
+    with KeyServer(GOOD) as server:
+        port = urlsplit(server.url).port
+        # Nobody listens at the second address of the loopback.
+        found = [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (at, port or 0))
+            for at in ("127.0.0.2", "127.0.0.3", "127.0.0.1")
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", Answers(found))
+        assert UrlSource(f"http://issuer.example:{port}/").read() == GOOD
+
+
+def test_all_addresses_share_the_time_of_one_fetch(monkeypatch: pytest.MonkeyPatch):
+    tried = []
+
+    def connect(address: tuple[str, int], seconds: float) -> socket.socket:
+        tried.append(seconds)
+        time.sleep(seconds)
+        raise TimeoutError
+
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 1))] * 9
+    monkeypatch.setattr(socket, "getaddrinfo", Answers(found))
+    monkeypatch.setattr(socket, "create_connection", connect)
+    with pytest.raises(BadDocument):
+        UrlSource("http://issuer.example/", seconds=0.1).read()
+    assert len(tried) == 1
+
+
+def test_an_address_in_brackets_without_a_port_is_one(monkeypatch: pytest.MonkeyPatch):
+    asked = Answers([])
+    monkeypatch.setattr(socket, "getaddrinfo", asked)
+    for url in ("http://[::1]/keys", "https://[::1]/keys", "http://[::1]:81/keys"):
+        with pytest.raises(BadDocument):
+            UrlSource(url).read()
+    assert asked.questions == [("::1", 80), ("::1", 443), ("::1", 81)]
+
+
+class Answers:
+    """Takes the place of the machine's resolver."""
+
+    def __init__(self, found: list[Any]) -> None:
+        self.questions: list[tuple[str, int]] = []
+        self._found = found
+        self._real = socket.getaddrinfo
+
+    def __call__(self, host: str, port: int, *more: int, **named: int) -> list[Any]:
+        if host.startswith("127."):
+            return self._real(host, port, *more, **named)
+        self.questions.append((host, port))
+        return self._found
 
 
 def test_a_proxy_is_not_asked(monkeypatch: pytest.MonkeyPatch):
@@ -237,6 +293,17 @@ async def test_a_file_is_read_again_when_it_changes(
     await until(lambda: not keys.failing)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights are others there")
+def test_a_file_that_everybody_may_change_is_refused(tmp_path: Path):
+    path = tmp_path / "jwks.json"
+    path.write_bytes(GOOD)
+    path.chmod(0o646)
+    with pytest.raises(BadDocument, match="everybody"):
+        FileSource(path).read()
+    path.chmod(0o644)
+    assert FileSource(path).read() == GOOD
 
 
 def test_a_file_that_is_too_large_or_none_is_refused(tmp_path: Path):
