@@ -38,6 +38,10 @@ _CURVES: Final[Mapping[tuple[str, str], str]] = {
 }
 _PRIVATE: Final = "private"
 """Why a key is left out whose secret half stands in the document for all to read."""
+_WEAK: Final = "weak"
+_MALFORMED: Final = "malformed"
+_WRONG: Final = frozenset({_PRIVATE, _WEAK, _MALFORMED})
+"""Why a key is left out that whoever made the document should look at."""
 
 _log = logs.Log("access")
 
@@ -171,7 +175,9 @@ class Jwks:
         if before is None or before.thumbprints != fresh.thumbprints:
             _log.info("keys read", keys=len(fresh.keys))
             if fresh.left_out:
-                _log.warning("keys left out", why=dict(fresh.left_out))
+                # Keys for other uses are in many sets, and nothing to look at.
+                say = _log.warning if fresh.left_out.keys() & _WRONG else _log.info
+                say("keys left out", why=dict(fresh.left_out))
 
     def _load(self) -> KeySet:
         return parse(self._source.read(), self._algorithms)
@@ -234,7 +240,7 @@ def _key(entry: Any, algorithms: Collection[str]) -> Key:
         _Unusable: It is none for signatures of these algorithms, or a weak one.
     """
     if not isinstance(entry, dict):
-        raise _Unusable("malformed")
+        raise _Unusable(_MALFORMED)
     fitting = _algorithms_of(entry) & frozenset(algorithms)
     if not fitting:
         raise _Unusable("algorithm")
@@ -244,13 +250,13 @@ def _key(entry: Any, algorithms: Collection[str]) -> Key:
         raise _Unusable(_PRIVATE)
     kid = entry.get("kid")
     if kid is not None and not isinstance(kid, str):
-        raise _Unusable("malformed")
+        raise _Unusable(_MALFORMED)
     try:
         fits = {name: jwt.PyJWK(entry, name) for name in sorted(fitting)}
     except (jwt.PyJWTError, UnsupportedAlgorithm, ValueError, TypeError):
-        raise _Unusable("malformed") from None
+        raise _Unusable(_MALFORMED) from None
     if any(_is_weak(each.key) for each in fits.values()):
-        raise _Unusable("weak")
+        raise _Unusable(_WEAK)
     canonical = json.dumps(entry, sort_keys=True).encode()
     return Key(kid, hashlib.sha256(canonical).hexdigest(), fits)
 

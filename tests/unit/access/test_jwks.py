@@ -317,27 +317,45 @@ class Lines:
     """Takes the place of the log."""
 
     def __init__(self) -> None:
-        self.events: list[tuple[str, object]] = []
+        self.events: list[tuple[str, str, object]] = []
 
     def info(self, event: str, **facts: object) -> None:
-        self.events.append((event, facts.get("why")))
+        self.events.append(("info", event, facts.get("why")))
 
-    warning = info
+    def warning(self, event: str, **facts: object) -> None:
+        self.events.append(("warning", event, facts.get("why")))
 
 
 async def test_a_failure_is_said_once_and_so_is_its_end(monkeypatch: pytest.MonkeyPatch):
     lines = Lines()
     monkeypatch.setattr(jwks, "_log", lines)
-    shelf = Shelf(jwk(ec_key()), jwk(rsa_key("weak", 1024), "weak"))
+    shelf = Shelf()
     keys = Jwks(shelf, ALGORITHMS, refresh=300.0)
-    good = shelf.document
-    for text in (good, good, down(), down(), b"{", b"{", good, good):
+    for text in (GOOD, GOOD, down(), down(), b"{", b"{", GOOD, GOOD):
         shelf.document = text
         await keys.read()
     assert lines.events == [
-        ("keys read", None),
-        ("keys left out", {"weak": 1}),
-        ("keys not read; the last good ones stay", "down"),
-        ("keys not read; the last good ones stay", "it is no JSON"),
-        ("keys can be read again", None),
+        ("info", "keys read", None),
+        ("warning", "keys not read; the last good ones stay", "down"),
+        ("warning", "keys not read; the last good ones stay", "it is no JSON"),
+        ("info", "keys can be read again", None),
     ]
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        (jwk(rsa_key(), "x", use="enc"), ("info", "keys left out", {"use": 1})),
+        (jwk(rsa_key(), "x", alg="RSA-OAEP"), ("info", "keys left out", {"algorithm": 1})),
+        (jwk(rsa_key("weak", 1024), "x"), ("warning", "keys left out", {"weak": 1})),
+        (jwk(ec_key(), "x", y="AA"), ("warning", "keys left out", {"malformed": 1})),
+    ],
+    ids=["use", "algorithm", "weak", "malformed"],
+)
+async def test_what_is_wrong_with_keys_is_said_and_what_is_only_for_others_in_a_low_voice(
+    key: dict[str, Any], said: tuple[str, str, object], monkeypatch: pytest.MonkeyPatch
+):
+    lines = Lines()
+    monkeypatch.setattr(jwks, "_log", lines)
+    await verifier(jwk(ec_key()), key)
+    assert lines.events == [("info", "keys read", None), said]
