@@ -55,6 +55,7 @@ BLOCKS = {
     "tutorial": 30,
     "back-up": 8,
     "embed": 8,
+    "jwt": 6,
     "operate": 8,
     "postgresql": 16,
     "upgrade": 2,
