@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -46,6 +47,9 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
 sync_sleep = time.sleep
 async_sleep = asyncio.sleep
+
+AsyncLock = asyncio.Lock
+SyncLock = threading.Lock
 
 RpcError = grpc.RpcError
 """What a call raises; `read_status` tells what it says."""
@@ -333,6 +337,35 @@ async def async_acquire(
         if not task.cancelled():
             await async_finish(undo(why))
         raise
+
+
+def async_within(seconds: float) -> asyncio.Timeout:
+    """Give a block this long; then raise `TimeoutError`."""
+    return asyncio.timeout(max(0.0, seconds))
+
+
+def sync_within(seconds: float) -> contextlib.AbstractContextManager[None]:  # noqa: ARG001
+    """Give a block the time that it takes: a thread cannot be stopped."""
+    return contextlib.nullcontext()
+
+
+async def async_ask(function: Callable[[], object]) -> object:
+    """Call a function of the user's; one that is not async runs in a thread, for it may block."""
+    if inspect.iscoroutinefunction(function):
+        answer: object = function()
+    else:
+        answer = await asyncio.to_thread(function)
+    return await answer if inspect.isawaitable(answer) else answer
+
+
+def sync_ask(function: Callable[[], object]) -> object:
+    """Call a function of the user's; raise `ConfigurationError` for one that is async."""
+    answer = function()
+    if inspect.iscoroutine(answer):
+        answer.close()
+    if inspect.isawaitable(answer):
+        raise ConfigurationError("an async function gives tokens to async clients only")
+    return answer
 
 
 def sync_acquire(work: T, release: object) -> T:  # noqa: ARG001 - nothing can come between
