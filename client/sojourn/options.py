@@ -41,8 +41,6 @@ class TLS(_Secret):
     """Encrypts the connection. All parts are PEM; `from_files` reads them from disk.
 
     A client certificate says who calls: where the server takes it, no credentials are needed.
-    The parts are used as they are for as long as the client lives, also for connections that it
-    makes later: where certificates are renewed, make a new client of the new files.
     """
 
     root_certificates: bytes | None = None
@@ -53,6 +51,8 @@ class TLS(_Secret):
     """The key that belongs to it."""
     server_name: str = ""
     """The name in the server's certificate, where it is not that of the target."""
+    files: tuple[Path | None, Path | None, Path | None] | None = None
+    """Where the first three parts are read from again; None: nowhere. `from_files` sets it."""
 
     def __post_init__(self) -> None:
         if (self.certificate_chain is None) != (self.private_key is None):
@@ -67,10 +67,16 @@ class TLS(_Secret):
         *,
         server_name: str = "",
     ) -> TLS:
-        """Read the parts from PEM files; raise `ConfigurationError` for one that cannot be read."""
-        return cls(
-            _read(root_certificates), _read(certificate_chain), _read(private_key), server_name
-        )
+        """Use the parts in PEM files, and those that take their place there.
+
+        While calls are made, a client reads the files every ten seconds. When they have changed, it
+        connects anew; calls that are under way end where they are. Files that cannot be read later,
+        or a key that does not belong to its certificate, leave the last ones in use. Raises
+        `ConfigurationError` for a file that cannot be read from the beginning.
+        """
+        paths = (root_certificates, certificate_chain, private_key)
+        root, chain, key = (None if path is None else Path(path).absolute() for path in paths)
+        return cls(_read(root), _read(chain), _read(key), server_name, (root, chain, key))
 
     def __repr__(self) -> str:
         # Never the key.
@@ -99,7 +105,7 @@ class ApiKey(_Secret):
         that cannot be read later, or holds no key, leaves the last one in use. Raises
         `ConfigurationError` if it is so from the beginning.
         """
-        return cls(read_secret(path, "an API key"), Path(path))
+        return cls(read_secret(path, "an API key"), Path(path).absolute())
 
     def __repr__(self) -> str:
         # Never the key.
@@ -136,7 +142,7 @@ class BearerToken(_Secret):
     @classmethod
     def from_file(cls, path: PathLike) -> Self:
         """Use the token in a file that something else keeps fresh; see `ApiKey.from_file`."""
-        return cls(read_secret(path, "a token"), Path(path))
+        return cls(read_secret(path, "a token"), Path(path).absolute())
 
     def __repr__(self) -> str:
         # Never the token; a function says its name.

@@ -54,6 +54,11 @@ class Script:
         with self.lock:
             return self.answers.pop(0) if self.answers else self.always
 
+    def let_go(self) -> None:
+        """Answer the calls that are held, and hold no more."""
+        if self.hold is not None:
+            self.hold.set()
+
     @property
     def methods(self) -> list[str]:
         return [one.method for one in self.seen]
@@ -130,6 +135,5 @@ def scripted_server() -> Iterator[Script]:
     try:
         yield script
     finally:
-        if script.hold is not None:
-            script.hold.set()
+        script.let_go()
         server.stop(None).wait()

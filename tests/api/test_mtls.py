@@ -13,7 +13,7 @@ import pytest
 from cryptography import x509
 
 import sojourn
-from sojourn import TLS, ApiKey, BearerToken, errors, testing
+from sojourn import TLS, ApiKey, BearerToken, OnConflict, _tls_files, errors, testing
 from sojourn_server.access import gate as gates
 from sojourn_server.access import keys
 from sojourn_server.access.keys import KeyFile
@@ -126,6 +126,32 @@ async def test_a_certificate_that_expires_on_an_open_connection_is_good_no_longe
         place.clock.ahead = 2 * 86_400
         with pytest.raises(errors.CredentialInvalidError, match="expired"):
             await client.sessions.get("s")
+
+
+async def test_a_client_s_certificate_is_exchanged_under_traffic_without_one_failed_call(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_tls_files, "LOOK_EVERY", 0.0)
+    used = place.member("used", x509.DNSName("one.internal"))
+    fresh = place.member("fresh", x509.DNSName("two.internal"))
+    agent = place.member("agent", AGENT)
+    async with asyncio.timeout(60), place.client(agent) as holder, place.client(used) as client:
+        await client.sessions.create("s", user="one.internal")
+        turn = await holder.turns.begin("s", user="one.internal")
+        waiting = asyncio.create_task(
+            client.turns.begin("s", user="one.internal", on_conflict=OnConflict.WAIT)
+        )
+        # Two calls later on the same connection, the one that waits has arrived.
+        for _ in range(2):
+            await client.sessions.get("s", user="one.internal")
+        used.cert.write_bytes(fresh.cert.read_bytes())
+        await client.sessions.get("s", user="one.internal")
+        used.key.write_bytes(fresh.key.read_bytes())
+        await client.sessions.create("t", user="two.internal")
+        with pytest.raises(errors.SessionNotFoundError):
+            await client.sessions.get("s", user="one.internal")
+        await holder.turns.end(turn.turn_token)
+        assert (await waiting).turn.number == 2, "it ended where it began"
 
 
 async def test_a_key_counts_for_more_than_the_certificate_of_its_connection(place: Place) -> None:
