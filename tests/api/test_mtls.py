@@ -110,7 +110,7 @@ async def test_a_certificate_that_was_granted_nothing_or_names_nobody_opens_noth
     place: Place,
 ) -> None:
     async with place.client(place.member("stranger")) as client:
-        with pytest.raises(errors.NotFoundError):
+        with pytest.raises(errors.GrantMissingError, match="cert:stranger"):
             await client.sessions.create("s")
     nobody = make_pair(place.folder, "nobody", names=(), common_name=" agent", signed_by=place.ca)
     async with place.client(nobody) as client:
