@@ -109,8 +109,12 @@ check-audit: setup
 
 test: check pytest ## all checks, then all tests
 
-pytest: setup ## the tests alone (PYTEST_ARGS="tests/unit -x")
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+# As many processes as there are processors; a file's tests stay together and share its servers.
+# PYTEST_JOBS=0 runs them one after the other.
+PYTEST_JOBS ?= auto
+
+pytest: setup ## the tests alone (PYTEST_ARGS="tests/unit -x" PYTEST_JOBS=0)
+	$(BIN)/python -m pytest -n $(PYTEST_JOBS) --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
 # FAULTS_ARGS="kills=500 cuts=10" takes these counts and the small ones for the rest.
 FAULTS_ARGS ?= full

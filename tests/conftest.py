@@ -7,3 +7,28 @@ import os
 # Before gRPC is loaded: PostgreSQL's tools are run as another user, for which Python forks,
 # and gRPC's handlers of forks crash the child now and then.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
+from typing import Any
+
+import pytest
+
+from tests.faults import counts
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the lines of the table to the process that prints it."""
+    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["counts"] = counts.rows()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over the lines of a process that is done."""
+    for line in getattr(node, "workeroutput", {}).get("counts", ()):
+        counts.report(*line)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what was counted."""
+    counts.print_table(terminalreporter)

@@ -10,11 +10,6 @@ import pytest
 from sojourn_server.store.postgres import PostgresStore
 from tests import postgres
 from tests.cluster.kit import Clients, Cluster, clients_of
-from tests.faults import counts
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    counts.print_table(terminalreporter)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Prints the table of counts."""
+"""What the tests that break things share."""
 
 from __future__ import annotations
 
@@ -6,11 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import counts, powercut
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    counts.print_table(terminalreporter)
+from tests.faults import powercut
 
 
 @pytest.fixture(scope="session")

@@ -74,6 +74,11 @@ def report(what: str, times: int, outcome: str) -> None:
     _ROWS.append((what, times, outcome))
 
 
+def rows() -> list[tuple[str, int, str]]:
+    """The lines of this process: with several at work, they are taken to the first."""
+    return list(_ROWS)
+
+
 def print_table(reporter: pytest.TerminalReporter) -> None:
     """Print the lines there are, once."""
     if not _ROWS:

@@ -8,14 +8,9 @@ import pytest
 
 from sojourn import testing
 from tests.api.stores import settings_of
-from tests.faults import counts
 from tests.fuzz.caller import Caller
 from tests.fuzz.furnish import Furniture, furnish
 from tests.store.backends import BACKENDS
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    counts.print_table(terminalreporter)
 
 
 @pytest.fixture(scope="session", params=BACKENDS)
