@@ -8,6 +8,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import grpc
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
 
 from sojourn.v1 import (
     app_service_pb2,
@@ -259,6 +263,22 @@ async def everything(line: Line, app: str, user: str | None) -> tuple[int, list[
                 found += [each.SerializeToString(deterministic=True) for each in messages.messages]
         if not token:
             return revision, found
+
+
+def answer_type(method: Method) -> type[Message]:
+    """What a method answers with."""
+    types: Any = method.request.DESCRIPTOR.file.message_types_by_name
+    return GetMessageClass(types[f"{method.name}Response"])
+
+
+def reason_of(refused: tuple[Any, ...]) -> str:
+    """The reason of a refusal; empty: it was none."""
+    for part in refused:
+        if isinstance(part, tuple) and part[0] == "grpc-status-details-bin":
+            status, info = Status.FromString(part[1]), ErrorInfo()
+            assert status.details[0].Unpack(info)
+            return str(info.reason)
+    return ""
 
 
 async def _turn(line: Line, ref: Any, secret: str) -> Any:

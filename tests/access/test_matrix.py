@@ -8,13 +8,11 @@ from typing import Any, Final
 
 import pytest
 from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
-from google.rpc.error_details_pb2 import ErrorInfo
-from google.rpc.status_pb2 import Status
 
 from sojourn_server.rpc.methods import Method, methods
 from tests.access.matrix import CALLERS, NOBODY, STRANGERS, VALUES, Case, Ran
 from tests.access.requests import BY_UID, HARMLESS, WHOLE, leaves, paths
+from tests.access.tenants import answer_type, reason_of
 from tests.faults import counts
 
 PASSING: Final = frozenset(
@@ -233,7 +231,7 @@ def _comparable(case: Case, world: str) -> Any:
     raw, refused = getattr(case, world)
     if refused:
         return refused
-    answer: Any = _answer_type(case.method)()
+    answer: Any = answer_type(case.method)()
     answer.ParseFromString(raw)
     _without(answer, PASSING)
     return answer.SerializeToString(deterministic=True)
@@ -250,11 +248,6 @@ def _without(message: Message, names: frozenset[str]) -> None:
                 _without(each, names)
 
 
-def _answer_type(method: Method) -> type[Message]:
-    types: Any = method.request.DESCRIPTOR.file.message_types_by_name
-    return GetMessageClass(types[f"{method.name}Response"])
-
-
 def _haunted(ran: Ran, case: Case) -> str:
     """An answer, with the ghosts' names in the place of those they stand for."""
     text = repr(case.there)
@@ -268,9 +261,4 @@ def _haunted(ran: Ran, case: Case) -> str:
 
 def _reason(case: Case) -> str:
     """The reason of a refusal; empty: it was none."""
-    for part in case.there[1]:
-        if isinstance(part, tuple) and part[0] == "grpc-status-details-bin":
-            status, info = Status.FromString(part[1]), ErrorInfo()
-            assert status.details[0].Unpack(info)
-            return str(info.reason)
-    return ""
+    return reason_of(case.there[1])
