@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pytest
 
-from sojourn_server.settings import Settings, SettingsError
+from sojourn_server.settings import JWT_ALGORITHMS, Settings, SettingsError
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 PATIENCE: Final = 60.0
@@ -26,7 +26,7 @@ FAR: Final = (
     *("0:7070", "*:7070", "127.1:7070", "localhost.:0", "localhost.example.org:0", "LOCALHOST:0"),
     *("[::ffff:0.0.0.0]:0", "[::127.0.0.1]:0", "0177.0.0.1:0", "2130706433:0", "127.0.0.1.:0"),
 )
-TLS: Final = {"tls_cert": Path("cert.pem"), "tls_key": Path("key.pem")}
+TLS: Final[dict[str, Any]] = {"tls_cert": Path("cert.pem"), "tls_key": Path("key.pem")}
 JWT: Final = {"jwt_issuer": "https://i", "jwt_audience": "a", "jwt_jwks": "https://i/keys"}
 ASKED: Final[dict[str, dict[str, Any]]] = {
     "nobody is asked": {},
@@ -66,7 +66,12 @@ def test_every_combination_starts_or_is_refused_as_it_should():
         NEAR + FAR, (False, True), ASKED, METRICS, *[(False, True)] * len(FLAGS)
     ):
         said = dict(zip(FLAGS, flags, strict=True))
-        values = {"listen": listen, "metrics_listen": metrics, **said, **ASKED[asked]}
+        values: dict[str, Any] = {
+            "listen": listen,
+            "metrics_listen": metrics,
+            **said,
+            **ASKED[asked],
+        }
         try:
             Settings(**values, **(TLS if tls else {}))
             sentence = ""
@@ -83,7 +88,7 @@ def test_no_default_is_open():
     settings = Settings()
     assert settings.listen in NEAR or settings.listen.startswith("127.0.0.1:")
     assert settings.metrics_listen is None
-    assert not (settings.insecure or settings.reflection or settings.channelz)
+    assert (settings.insecure, settings.reflection, settings.channelz) == (False, False, False)
     assert refused("0.0.0.0:7070", False, "nobody is asked", None, False)
 
 
@@ -105,8 +110,7 @@ def test_no_default_is_open():
         ),
         (
             {**JWT, "jwt_algorithms": "RS256,HS256"},
-            "jwt_algorithms must be some of RS256, RS384, RS512, PS256, PS384, PS512, ES256, "
-            "ES384, ES512, EdDSA, with commas.",
+            f"jwt_algorithms must be some of {', '.join(JWT_ALGORITHMS)}, with commas.",
         ),
         ({**JWT, "jwt_algorithms": "none"}, None),
         ({**JWT, "jwt_algorithms": ""}, None),
@@ -164,7 +168,7 @@ def test_a_file_of_keys_that_is_not_there_or_broken_or_anybody_s_starts_no_serve
         f"{begin}it is no file of keys; make one with keys create.\n",
     )
     path.write_text('{"version": 1, "keys": []}')
-    path.chmod(0o666)
+    path.chmod(0o602)
     assert ended(tmp_path, *flags) == (
         2,
         f"{begin}{path} can be changed by everybody; take that right away.\n",
