@@ -149,6 +149,33 @@ async def test_a_page_token_grants_nothing(place: Place):
         assert reason_of(refused) == reason
 
 
+async def test_of_children_that_are_others_no_name_is_told(place: Place):
+    """A tree belongs together; only who may write for both can put one below the other."""
+    first, ann = place.line("first"), place.line("ann")
+    new = session_service_pb2.NewSession
+    asked, told = (
+        session_service_pb2.CreateSessionRequest,
+        session_service_pb2.CreateSessionResponse,
+    )
+    parent = await ann.ask(asked(app="acme", session=new(user="ann", session_id="up")), told())
+    uid = parent.session.uid
+    child = asked(app="acme", session=new(user="bob", session_id="secret", parent_uid=uid))
+    _, refused = await ann.send(METHODS["CreateSession"], child.SerializeToString())
+    assert reason_of(refused) == "APP_NOT_FOUND"
+    await first.ask(child, told())
+    request = session_service_pb2.DeleteSessionRequest(
+        session=session_pb2.SessionRef(app="acme", user="ann", session_id="up")
+    )
+    _, refused = await ann.send(METHODS["DeleteSession"], request.SerializeToString())
+    assert reason_of(refused) == "HAS_CHILDREN"
+    assert "secret" not in repr(refused)
+    _, refused = await first.send(METHODS["DeleteSession"], request.SerializeToString())
+    assert "secret" in repr(refused)
+    request.force = True
+    gone = await ann.ask(request, session_service_pb2.DeleteSessionResponse())
+    assert gone.sessions_deleted == 2
+
+
 async def test_metadata_names_no_actor_where_credentials_do(place: Place):
     """What a caller says of itself counts only while nobody is asked who they are."""
     metadata = (

@@ -10,6 +10,7 @@ import pytest
 from google.protobuf.message import Message
 
 from sojourn_server.rpc.methods import Method, methods
+from sojourn_server.rpc.permissions import TABLE
 from tests.access.matrix import CALLERS, NOBODY, STRANGERS, VALUES, Case, Ran
 from tests.access.requests import BY_UID, HARMLESS, WHOLE, leaves, paths
 from tests.access.tenants import answer_type, reason_of
@@ -156,6 +157,17 @@ def test_who_may_only_read_is_refused_every_write_in_the_same_bytes(ran: Ran):
             assert case.there == case.missing, case
     once = {"write": 1, "reset": 1} if _of(ran, "read-only") else {}
     assert {name: len(each) for name, each in answers.items()} == once
+
+
+def test_who_was_granted_nothing_learns_nothing_else(ran: Ran):
+    """For each permission one answer, whatever is named."""
+    answers: dict[str, set[Any]] = defaultdict(set)
+    for case in _of(ran, "granted nothing"):
+        rule = TABLE[f"{case.method.service}/{case.method.name}"]
+        if case.method.built and rule.permission is not None:
+            assert _reason(case) == "GRANT_MISSING", case
+            answers[rule.permission] |= {case.there, case.missing}
+    assert all(len(each) == 1 for each in answers.values())
 
 
 def test_what_is_not_built_is_the_same_for_everybody_who_is_somebody(ran: Ran):

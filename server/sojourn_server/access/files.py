@@ -43,8 +43,6 @@ class WatchedFile(Generic[T]):
         self._failed = ""
         self.value = self._load()
         """What it said when it was last good."""
-        if _others_may_write(path):
-            raise BadFile(f"{name}: {path} can be changed by everybody; take that right away.")
 
     def refresh(self) -> bool:
         """Read it again if it has changed. Blocks: not for the event loop.
@@ -70,8 +68,13 @@ class WatchedFile(Generic[T]):
         try:
             before = _stamp(self.path)
             value = self._parse(self.path.read_bytes())
+            exposed = _others_may_write(self.path)
         except OSError as error:
             raise BadFile(f"{self._name}: {self.path} cannot be read ({error.strerror}).") from None
+        if exposed:
+            raise BadFile(
+                f"{self._name}: {self.path} can be changed by everybody; take that right away."
+            )
         # A file that was exchanged meanwhile is read again the next time.
         self._stamp = before
         return value

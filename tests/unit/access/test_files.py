@@ -100,6 +100,18 @@ def test_a_file_that_everybody_may_change_is_refused(path: Path):
         WatchedFile(path, "x_file", parse)
 
 
+def test_what_everybody_may_change_does_not_count_later_either(path: Path, lines: Lines):
+    file = WatchedFile(path, "x_file", parse)
+    path.chmod(0o602)
+    path.write_bytes(b"two")
+    assert not file.refresh()
+    assert file.value == "one"
+    assert "can be changed by everybody" in lines[0]
+    path.chmod(0o600)
+    assert file.refresh()
+    assert file.value == "two"
+
+
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
