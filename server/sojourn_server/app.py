@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import os
 import platform
 import socket
 import time
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 
 from sojourn_server import logs
+from sojourn_server.access.files import replace_file, warn_of_readers
 from sojourn_server.authentication import make_authentication
 from sojourn_server.domain.clock import SECOND, WallClock
 from sojourn_server.domain.tokens import Sealer
@@ -72,6 +72,8 @@ async def start(settings: Settings) -> RunningServer:
         SettingsError: A file that a setting names cannot be read or written.
     """
     clock = WallClock()
+    for name, path in settings.secret_files.items():
+        warn_of_readers(path, name)
     credentials = server_credentials(settings)
     authentication = await make_authentication(settings)
     await _check_address(settings.listen)
@@ -424,9 +426,7 @@ def _write_port(path: Path, port: int) -> None:
     Raises:
         SettingsError: The file cannot be written.
     """
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        fresh.write_text(f"{port}\n", encoding="ascii")
-        fresh.replace(path)
+        replace_file(path, f"{port}\n".encode("ascii"))
     except OSError as error:
         raise SettingsError(f"port_file: {path} cannot be written ({error.strerror}).") from None

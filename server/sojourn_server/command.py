@@ -98,6 +98,7 @@ def _serve(context: click.Context, **values: Any) -> None:
     try:
         settings = Settings(**values)
         logs.configure(settings.log_level, settings.log_format)
+        logs.guard()
         runner = _runner(settings.loop)
         code = runner(_run(settings))
     except SettingsError as error:

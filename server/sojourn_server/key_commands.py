@@ -24,6 +24,8 @@ from sojourn_server.domain.access import Grant, Role
 from sojourn_server.domain.clock import SECOND
 from sojourn_server.settings import SettingsError, parse_length
 
+NO_USER: Final = '""'
+"""How a list shows the user with the empty name: the app's own."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
 
 
@@ -129,6 +131,9 @@ def _lifetime(text: str | None) -> timedelta | None:
 
 
 def _grant(role: str, app: str, user: str) -> Grant:
+    if not app:
+        # An empty USER is the app's own; an empty APP is nothing at all.
+        raise click.UsageError("--grant: APP is a pattern of apps, * for all of them.")
     try:
         return Grant(Role(role), app, user)
     except ValueError:
@@ -184,7 +189,7 @@ def _exclusive(path: Path) -> Iterator[None]:
 
 
 def _line(key: Key, status: str) -> str:
-    grants = ", ".join(f"{grant.role} {grant.app} {grant.user}" for grant in key.grants)
+    grants = ", ".join(f"{grant.role} {grant.app} {grant.user or NO_USER}" for grant in key.grants)
     until = "" if key.expire_time is None else f"  until {key.expire_time.isoformat()}"
     made = key.create_time.isoformat()
     return f"{key.id}  {key.name}  {status}  made {made}{until}  {grants}"

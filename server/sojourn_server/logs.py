@@ -6,8 +6,10 @@ correlation id that its caller got in the trailers.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
+import threading
 import traceback
 from collections.abc import MutableMapping
 from contextvars import ContextVar
@@ -24,6 +26,18 @@ correlation: Final[ContextVar[str]] = ContextVar("correlation", default="")
 Event = MutableMapping[str, Any]
 
 
+class _Output(structlog.PrintLogger):
+    """Writes lines, and goes on where nobody takes them: calls must not fail for their log."""
+
+    def msg(self, message: str) -> None:
+        """Write a line."""
+        # A broken pipe, a full disk, or a stream that was closed.
+        with contextlib.suppress(OSError, ValueError):
+            super().msg(message)
+
+    debug = info = warning = error = msg
+
+
 def _logger(level: str, form: str) -> structlog.typing.FilteringBoundLogger:
     """A logger of our own: structlog's global settings belong to whoever embeds the server."""
     renderer: Any = (
@@ -32,7 +46,7 @@ def _logger(level: str, form: str) -> structlog.typing.FilteringBoundLogger:
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     logger: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
-        structlog.PrintLogger(sys.stderr),
+        _Output(sys.stderr),
         processors=[
             _add_correlation,
             structlog.contextvars.merge_contextvars,
@@ -55,7 +69,23 @@ def configure(level: str = "info", form: str = "json") -> None:
     """
     Log.sink = _logger(level, form)
     # Libraries log through the standard module; of theirs only what is wrong matters.
-    logging.basicConfig(level=max(_number(level), logging.WARNING), stream=sys.stderr, force=True)
+    lowest = max(_number(level), logging.WARNING)
+    logging.basicConfig(level=lowest, handlers=[_Libraries()], force=True)
+
+
+def guard() -> None:
+    """Let exceptions that nobody caught say where they came from, and not their texts.
+
+    For this process: of its last exception, of its threads, and of what is thrown away.
+    """
+    sys.excepthook = lambda _, error, __: _say_stray(error)
+    sys.unraisablehook = lambda stray: _say_stray(stray.exc_value)
+    threading.excepthook = lambda stray: _say_stray(stray.exc_value)
+
+
+def _say_stray(error: BaseException | None) -> None:
+    if error is not None and not isinstance(error, KeyboardInterrupt | SystemExit):
+        Log("process").error("exception that nobody caught", **fault(error))
 
 
 class Log:
@@ -88,6 +118,28 @@ class Log:
     def error(self, event: str, **facts: object) -> None:
         """Write a line about what failed."""
         self.sink.error(event, part=self._part, **facts)
+
+
+class _Libraries(logging.Handler):
+    """Writes what libraries say in the server's own form, without what they put into it.
+
+    Their messages quote values and exceptions; what they put them into is a text of their
+    own. A message that was put together before is left out: the place where it was said tells
+    what it is about.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        error = record.exc_info[1] if record.exc_info else None
+        log = Log("libraries")
+        write = log.error if record.levelno >= logging.ERROR else log.warning
+        write(
+            "a library says something",
+            library=record.name,
+            said=str(record.msg) if record.args else "",
+            where=f"{record.pathname}:{record.lineno}",
+            **({} if error is None else fault(error)),
+        )
 
 
 def _number(level: str) -> int:

@@ -258,6 +258,16 @@ class Settings:
         )
 
     @property
+    def secret_files(self) -> dict[str, Path]:
+        """The files that nobody but the server should be able to read, by their settings."""
+        named = {
+            "tls_key": self.tls_key,
+            "keys_file": self.keys_file,
+            "store_file": self.store_file,
+        }
+        return {name: path for name, path in named.items() if path is not None}
+
+    @property
     def sqlite_path(self) -> Path:
         """The file of the store.
 

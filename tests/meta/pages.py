@@ -309,7 +309,8 @@ def is_server(script: str) -> bool:
     """Whether a script is one server in the foreground, and nothing else."""
     words = script.replace("\\\n", " ").split()
     alone = len(script.replace("\\\n", " ").strip().splitlines()) == 1
-    return alone and not {"&", "|", "||", "&&", ";", "health", "--version", "--help"} & set(words)
+    other = {"&", "|", "||", "&&", ";", "health", "keys", "--version", "--help"}
+    return alone and not other & set(words)
 
 
 # --- links ---------------------------------------------------------------------------------------

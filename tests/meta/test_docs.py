@@ -56,6 +56,7 @@ BLOCKS = {
     "back-up": 8,
     "embed": 8,
     "jwt": 6,
+    "keys": 8,
     "operate": 8,
     "postgresql": 16,
     "tls": 10,
@@ -115,6 +116,7 @@ def test_a_page_names_settings_that_there_are(page: Path) -> None:
     }
     flags = {setting.flag for setting in table()} | {"--target", "--tls-ca", "--tls-name"}
     flags |= {"--service", "--version", "--check"}
+    flags |= {"--grant", "--expires", "--all"}  # of `sojourn-server keys`
     for command in re.findall(r"sojourn-server((?:\\\n|[^\n`|>&])*)", text):
         assert set(re.findall(r"(?<!\S)--[a-z-]+", command)) <= flags, command
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
-import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from sojourn_server.access.files import BadFile
+from sojourn_server.access.files import BadFile, replace_file
 from sojourn_server.access.identity import BadCredential, Identity
 from sojourn_server.domain.access import Grant, Principal
 
@@ -196,23 +194,12 @@ def revoke(file: KeyFile, chosen: Sequence[str], now: datetime) -> tuple[KeyFile
 
 
 def write_file(path: Path, file: KeyFile) -> None:
-    """Put a file in the place of another, whole or not at all, for its owner's eyes alone.
+    """Put a file in the place of another, as `replace_file` does; what was a link stays one.
 
     Raises:
         OSError: It cannot be written.
     """
-    # What mkstemp makes, nobody else may read.
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    fresh = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as out:
-            out.write(msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n")
-            out.flush()
-            os.fsync(out.fileno())
-        fresh.replace(path)
-    except BaseException:
-        fresh.unlink(missing_ok=True)
-        raise
+    replace_file(path.resolve(), msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n")
 
 
 def utc_now() -> datetime:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, TypeAlias
 
@@ -64,13 +65,8 @@ def _admins_only(handler: Any, callers: Callers) -> Handler:
     """The handler, behind a look at who calls."""
 
     async def admit(context: Context) -> None:
-        try:
+        async with _without_texts(context):
             await callers.require_admin(context)
-        except Exception as error:  # noqa: BLE001 - no text of an exception may reach grpc
-            refusal = refusal_of(error)
-            if refusal.reason is Reason.INTERNAL:
-                _log.error("call failed", **logs.fault(error))
-            await abort(context, refusal)
 
     if handler.stream_stream is not None:
 
@@ -82,16 +78,32 @@ def _admins_only(handler: Any, callers: Callers) -> Handler:
 
         async def stream(requests: Any, context: Context) -> AsyncIterator[Any]:
             await admit(context)
-            async for answer in handler.stream_stream(admitted(requests, context), context):
-                yield answer
+            async with _without_texts(context):
+                async for answer in handler.stream_stream(admitted(requests, context), context):
+                    yield answer
 
         return _replaced(handler, stream_stream=stream)
 
     async def unary(request: Any, context: Context) -> Any:
         await admit(context)
-        return await handler.unary_unary(request, context)
+        async with _without_texts(context):
+            return await handler.unary_unary(request, context)
 
     return _replaced(handler, unary_unary=unary)
+
+
+@contextlib.asynccontextmanager
+async def _without_texts(context: Context) -> AsyncIterator[None]:
+    """End the call with a refusal, whatever is raised: grpc would tell its caller the text."""
+    try:
+        yield
+    except grpc.aio.AbortError:
+        raise
+    except Exception as error:  # noqa: BLE001 - no text of an exception may reach grpc
+        refusal = refusal_of(error)
+        if refusal.reason is Reason.INTERNAL:
+            _log.error("call failed", **logs.fault(error))
+        await abort(context, refusal)
 
 
 def _replaced(handler: Any, **behaviour: Any) -> Handler:

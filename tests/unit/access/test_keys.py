@@ -43,6 +43,15 @@ def test_a_file_holds_no_key(tmp_path: Path):
     assert keys.parse(path.read_bytes()) == Keys([entry])
 
 
+def test_a_file_that_is_linked_to_is_written_where_it_is(tmp_path: Path):
+    real, link = tmp_path / "real.json", tmp_path / "keys.json"
+    keys.write_file(real, KeyFile())
+    link.symlink_to(real)
+    keys.write_file(link, KeyFile(keys=(made()[1],)))
+    assert link.is_symlink()
+    assert len(keys.read_file(real.read_bytes()).keys) == 1
+
+
 def test_keys_are_long_and_no_two_alike():
     found = {made()[0] for _ in range(100)}
     assert len(found) == 100

@@ -22,7 +22,7 @@ from sojourn.v1 import turn_service_pb2 as turn_pb
 from sojourn.v1 import turn_service_pb2_grpc as turn_grpc
 from sojourn_server import app
 from sojourn_server.app import CannotListen, RunningServer, start, supervise
-from sojourn_server.settings import Settings
+from sojourn_server.settings import Settings, SettingsError
 from sojourn_server.store.base import StoreDown, StoreUnusable
 from tests.unit.rpc.wire import failed
 
@@ -70,8 +70,20 @@ async def test_the_port_is_told_and_the_file_goes_with_the_server(tmp_path: Path
     assert running.port > 0
     assert running.target == f"127.0.0.1:{running.port}"
     assert port_file.read_text() == f"{running.port}\n"
+    assert port_file.stat().st_mode & 0o777 == 0o600
     await running.stop()
     assert port_files(tmp_path) == []
+
+
+async def test_secrets_that_everybody_may_read_are_told_of_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    told: list[tuple[Path, str]] = []
+    monkeypatch.setattr(app, "warn_of_readers", lambda path, name: told.append((path, name)))
+    files = {name: tmp_path / name for name in ("tls_key", "keys_file", "store_file")}
+    with pytest.raises(SettingsError):  # none of them is there
+        await start(settings_in(tmp_path, tls_cert=tmp_path / "cert", **files))
+    assert {name: path for path, name in told} == files
 
 
 async def test_the_server_says_what_it_is(channel: grpc.aio.Channel):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -83,3 +86,38 @@ def test_a_chain_of_faults_that_bites_its_tail_ends():
     first, second = ValueError("a"), KeyError("b")
     first.__cause__, second.__cause__ = second, first
     assert logs.fault(first)["error"] == ["builtins.ValueError", "builtins.KeyError"]
+
+
+def test_a_log_that_nobody_takes_fails_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    with (tmp_path / "log").open("w", encoding="utf-8") as gone:
+        monkeypatch.setattr(sys, "stderr", gone)
+        logs.configure("debug", "json")
+        logs.Log("rpc").info("heard")
+    logs.Log("rpc").info("not heard")
+    logs.Log("rpc").error("nor this")
+    assert (tmp_path / "log").read_text(encoding="utf-8").count("\n") == 1
+
+
+def test_what_a_library_says_is_told_without_what_it_put_in(capsys: pytest.CaptureFixture[str]):
+    logs.configure("info", "json")
+    logging.getLogger("library").info("not even this")
+    logging.getLogger("library").warning("cannot reach %s", "secret")
+    line = json.loads(capsys.readouterr().err)
+    assert (line["library"], line["said"]) == ("library", "cannot reach %s")
+    assert line["where"].partition(":")[0] == __file__
+    assert "secret" not in str(line)
+
+
+def test_an_exception_that_nobody_caught_is_told_of_without_its_text(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("excepthook", "unraisablehook"):
+        monkeypatch.setattr(sys, name, getattr(sys, name))
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    logs.configure("info", "json")
+    logs.guard()
+    sys.excepthook(ValueError, ValueError("secret"), None)
+    sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
+    line = json.loads(capsys.readouterr().err)
+    assert line["error"] == ["builtins.ValueError"]
+    assert "secret" not in str(line)
