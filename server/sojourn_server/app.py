@@ -17,20 +17,27 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 
 from sojourn_server import logs
+from sojourn_server.authentication import make_authentication
 from sojourn_server.domain.clock import SECOND, WallClock
+from sojourn_server.domain.errors import draining
 from sojourn_server.domain.tokens import Sealer
-from sojourn_server.jobs import expiry, housekeeping
+from sojourn_server.feed.hub import Hub
+from sojourn_server.jobs import compaction, expiry, housekeeping
 from sojourn_server.metrics.server import ServerMetrics
 from sojourn_server.rpc.admin_service import AdminServicer, ServerFacts
 from sojourn_server.rpc.app_service import AppServicer
+from sojourn_server.rpc.callers import Callers
+from sojourn_server.rpc.convert_change import WatchForms
 from sojourn_server.rpc.health import Health
 from sojourn_server.rpc.history_service import HistoryServicer
 from sojourn_server.rpc.methods import services as service_names
 from sojourn_server.rpc.pipeline import Pipeline
 from sojourn_server.rpc.server import make_server, warm_rules
 from sojourn_server.rpc.session_service import SessionServicer
+from sojourn_server.rpc.tls import server_credentials
 from sojourn_server.rpc.turn_service import TurnServicer
 from sojourn_server.service import Defaults, Services
+from sojourn_server.service.watching import Watching
 from sojourn_server.settings import Address, Settings, SettingsError, reach, split_address
 from sojourn_server.store.base import Store, StoreDown, StoreFull, StoreUnusable
 from sojourn_server.store.sqlite import SqliteStore
@@ -69,7 +76,8 @@ async def start(settings: Settings) -> RunningServer:
         SettingsError: A file that a setting names cannot be read or written.
     """
     clock = WallClock()
-    credentials = _credentials(settings)
+    credentials = server_credentials(settings)
+    authentication = await make_authentication(settings)
     await _check_address(settings.listen)
     if settings.metrics_listen:
         await _check_address(settings.metrics_listen)
@@ -88,6 +96,11 @@ async def start(settings: Settings) -> RunningServer:
                 unknown_apps=settings.unknown_apps,
             ),
         )
+        forms = WatchForms()
+        watching = Watching(
+            store, sealer, Hub(store, forms), forms, unknown_apps=settings.unknown_apps
+        )
+        undo.push_async_callback(watching.hub.close)
         metrics = (
             ServerMetrics(store, use_cases, clock, version()) if settings.metrics_listen else None
         )
@@ -95,6 +108,7 @@ async def start(settings: Settings) -> RunningServer:
             rules=warm_rules(),
             sealer=sealer,
             request_bytes=settings.max_request_bytes,
+            callers=Callers(authentication.gate),
             log_calls=settings.log_level == "debug",
             observe=None if metrics is None else metrics.calls.observe,
         )
@@ -109,7 +123,7 @@ async def start(settings: Settings) -> RunningServer:
         server = make_server(
             pipeline,
             {
-                "SessionService": SessionServicer(use_cases.sessions),
+                "SessionService": SessionServicer(use_cases.sessions, watching),
                 "TurnService": TurnServicer(use_cases.turns),
                 "HistoryService": HistoryServicer(use_cases.history),
                 "AppService": AppServicer(use_cases.states),
@@ -141,6 +155,7 @@ async def start(settings: Settings) -> RunningServer:
             schema=facts.schema_version,
             listen=str(address),
             tls=credentials is not None,
+            authentication=authentication.gate is not None,
             metrics="" if page is None else str(page.address),
         )
         note_settled = None if metrics is None else metrics.note_settled
@@ -150,7 +165,12 @@ async def start(settings: Settings) -> RunningServer:
             ),
             "purge": lambda: housekeeping.purge(store),
             "forget": lambda: housekeeping.forget(store, settings.request_keeping),
+            "compaction": lambda: compaction.run(
+                store, settings.change_keeping, settings.max_changes
+            ),
             "health": health.run,
+            "streams": pipeline.streams.run,
+            **authentication.jobs,
         }
         if metrics is not None:
             jobs["metrics"] = metrics.run
@@ -165,6 +185,7 @@ async def start(settings: Settings) -> RunningServer:
             store,
             pipeline,
             use_cases,
+            watching.hub,
             health,
             server,
             page,
@@ -214,6 +235,7 @@ class RunningServer:
         store: Store,
         pipeline: Pipeline,
         use_cases: Services,
+        hub: Hub,
         health: Health,
         server: grpc.aio.Server,
         page: Page | None,
@@ -229,6 +251,7 @@ class RunningServer:
         self._store = store
         self._pipeline = pipeline
         self._use_cases = use_cases
+        self._hub = hub
         self._health = health
         self._server = server
         self._page = page
@@ -265,11 +288,14 @@ class RunningServer:
         self._pipeline.finishing = True
         self._use_cases.units.line.close()
         await self._health.drain()
+        # Each gets a token to go on with elsewhere; what the last turns change is there.
+        self._hub.end(draining())
         await self._turns_within(grace)
         self._pipeline.draining = True
         if not await self._idle_within(max(0.0, begin + grace - time.monotonic())):
             _log.warning("breaking off calls", running=self._pipeline.running)
             self._pipeline.evict()
+        await self._hub.left(EVICTION_GRACE)
         await self._pipeline.hold()
         # No handler runs any more: what the grace is for are answers on their way out.
         stopped = asyncio.create_task(self._server.stop(STOP_GRACE))
@@ -284,6 +310,7 @@ class RunningServer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._page is not None:
             await self._page.close()
+        await self._hub.close()
         await self._store.close()
         if self._settings.port_file is not None:
             self._settings.port_file.unlink(missing_ok=True)
@@ -408,28 +435,6 @@ async def _check_address(listen: str) -> None:
     # A name may have an address that this machine lacks; one that is taken is a mistake.
     if failed is not None and (not usable or failed.errno == errno.EADDRINUSE):
         raise CannotListen(f"cannot listen on {listen}: {failed.strerror}.") from None
-
-
-def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
-    """TLS from files, or None without it."""
-    if settings.tls_cert is None or settings.tls_key is None:
-        return None
-    client_ca = _read("tls_client_ca", settings.tls_client_ca)
-    key, cert = _read("tls_key", settings.tls_key), _read("tls_cert", settings.tls_cert)
-    assert key is not None
-    assert cert is not None
-    return grpc.ssl_server_credentials(
-        [(key, cert)], root_certificates=client_ca, require_client_auth=client_ca is not None
-    )
-
-
-def _read(name: str, path: Path | None) -> bytes | None:
-    if path is None:
-        return None
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise SettingsError(f"{name}: {path} cannot be read ({error.strerror}).") from None
 
 
 def _write_port(path: Path, port: int) -> None:

@@ -10,7 +10,7 @@ import msgspec
 from sojourn_server.domain import filter as filters
 from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.domain.filter import EVERYTHING, SessionFilter
-from sojourn_server.domain.model import ChangeDetail, Session
+from sojourn_server.domain.model import ChangeCause, ChangeDetail, Session
 
 NOT_WATCHABLE: Final = ("older_than", "idle_longer_than", "activity_time")
 """Predicates that time alone, or a touch, makes true: no change tells of it."""
@@ -41,6 +41,8 @@ class Interest(msgspec.Struct, frozen=True, kw_only=True):
     """With the session before each change."""
     content: bool = False
     """With content, as it is at delivery."""
+    app_state: bool = True
+    """Whether the caller may hear of the app's own state."""
 
 
 def require_watchable(which: SessionFilter) -> None:
@@ -70,6 +72,7 @@ class Lens:
         self._user = interest.user
         self._parent = interest.parent_uid
         self._app_changes = interest.app_changes
+        self._app_state = interest.app_state
         self._matches = filters.matcher(interest.filter, 0)
 
     def see(self, before: Session | None, after: Session | None) -> Sight | None:
@@ -91,18 +94,18 @@ class Lens:
         """Whether a session belongs to what is watched."""
         return self._in_scope(session) and self._matches(session)
 
-    def see_app(self, detail: ChangeDetail) -> Sight | None:
+    def see_app(self, cause: ChangeCause, detail: ChangeDetail) -> Sight | None:
         """How a change without a session shows; None: not at all.
 
         A user's state is of that user and of no parent.
         """
         if not self._app_changes:
             return None
-        if detail.user is not None and (
-            self._parent or (self._user is not None and self._user != detail.user)
-        ):
-            return None
-        return Sight.APP
+        if detail.user is None:
+            shown = self._app_state or cause is not ChangeCause.STATE_CHANGED
+        else:
+            shown = not self._parent and self._user in {None, detail.user}
+        return Sight.APP if shown else None
 
     def _in_scope(self, session: Session) -> bool:
         if self._user is not None and session.user != self._user:

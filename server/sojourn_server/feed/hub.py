@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -52,6 +53,7 @@ class Hub:
         self._streams: set[Stream] = set()
         self._ticking: asyncio.Task[None] | None = None
         self._over: Refusal | None = None
+        self._empty = asyncio.Event()
         self._closing: set[asyncio.Task[None]] = set()
         store.on_commit(self.hint)
 
@@ -88,6 +90,8 @@ class Hub:
         finally:
             tail.leave(stream)
             self._streams.discard(stream)
+            if not self._streams:
+                self._empty.set()
             tail.users -= 1
             if not tail.users:
                 self._drop(tail)
@@ -97,6 +101,18 @@ class Hub:
         self._over = why
         for stream in self._streams:
             stream.fail(why)
+
+    async def left(self, patience: float) -> None:
+        """Wait until nobody watches any more.
+
+        Args:
+            patience: How long, in seconds.
+        """
+        if self._streams:
+            self._empty.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self._empty.wait()
 
     async def close(self) -> None:
         """Stop reading."""

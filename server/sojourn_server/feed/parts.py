@@ -109,7 +109,7 @@ def see(lens: Lens, changes: Iterable[LoggedChange]) -> list[Seen]:
 def sight_of(lens: Lens, change: LoggedChange) -> Sight | None:
     """How a change shows through a lens; None: not at all."""
     if not change.uid:
-        return lens.see_app(change.detail)
+        return lens.see_app(change.cause, change.detail)
     return lens.see(change.before, change.after)
 
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
+from sojourn_server.domain.access import Users
 from sojourn_server.domain.commands import View
 from sojourn_server.domain.limits import KIB, MIB
-from sojourn_server.domain.model import ChangeCause
+from sojourn_server.domain.model import ChangeCause, Session
 from sojourn_server.domain.resume import Point
 from sojourn_server.domain.watching import Interest, Sight
 from sojourn_server.feed.parts import Seen
 from sojourn_server.service import reading
-from sojourn_server.service.answers import MessageSnapshot, SessionContent
+from sojourn_server.service.answers import MessageSnapshot, SessionContent, SessionSnapshot
 from sojourn_server.service.watch_forms import Forms
 from sojourn_server.store.base import LoggedChange, MessageRange, ReadTx, Store
 
@@ -51,13 +52,19 @@ class Contents:
     Args:
         store: Where it is.
         interest: What is asked for.
+        users: Whose sessions the caller may read.
         forms: Gives changes their form.
     """
 
-    def __init__(self, store: Store, interest: Interest, forms: Forms) -> None:
+    def __init__(self, store: Store, interest: Interest, users: Users, forms: Forms) -> None:
         self._store = store
         self._interest = interest
+        self._users = users
         self._forms = forms
+
+    async def snapshot(self, tx: ReadTx, session: Session) -> SessionSnapshot:
+        """A session with the content of now."""
+        return await reading.snapshot(tx, session, View.FULL, self._users)
 
     async def read(self, seen: Sequence[Seen]) -> list[Bound]:
         """Changes with the content of now."""
@@ -99,7 +106,7 @@ class Contents:
         if sight in {Sight.ENTERED, Sight.CHANGED}:
             row = await tx.session_by_uid(self._interest.app, change.uid)
             if row is not None:
-                shot = await reading.snapshot(tx, row.session, View.FULL)
+                shot = await self.snapshot(tx, row.session)
                 content = shot.content
                 detail = change.detail
                 if change.cause is ChangeCause.MESSAGES_APPENDED:

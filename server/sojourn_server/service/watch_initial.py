@@ -10,16 +10,16 @@ revision; when the cursor is through, that revision ends the initial state.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from sojourn_server.domain import filter as filters
-from sojourn_server.domain.commands import View
 from sojourn_server.domain.limits import KIB
+from sojourn_server.domain.model import Session
 from sojourn_server.domain.resume import Point
 from sojourn_server.domain.watching import Interest, Lens, Sight
 from sojourn_server.feed.log import look_in
 from sojourn_server.feed.parts import PART_BYTES, Press, Seen, see
-from sojourn_server.service import reading
+from sojourn_server.service.answers import SessionSnapshot
 from sojourn_server.service.watch_content import Contents
 from sojourn_server.service.watch_forms import Forms
 from sojourn_server.store.base import Candidates, Position, ReadTx, Store
@@ -30,6 +30,19 @@ PAGE_BYTES: Final = 512 * KIB
 """A page with content ends at this size."""
 CHANGES: Final = 256
 """How many changes are read at once."""
+
+
+class Step(NamedTuple):
+    """What one read has found."""
+
+    messages: list[bytes]
+    point: Point
+    """What was sent up to here is true here."""
+    cursor: Position | None
+    """The last session that was passed."""
+    done: bool
+    """Whether all were passed."""
+    feed_id: str
 
 
 class Initial:
@@ -46,72 +59,73 @@ class Initial:
     def __init__(
         self, store: Store, interest: Interest, lens: Lens, forms: Forms, contents: Contents | None
     ) -> None:
-        self.point = Point(0, 0)
-        """What was sent is true here."""
-        self.feed_id = ""
-        self.done = False
-        """Whether all was sent but the end."""
         self._store = store
         self._interest = interest
         self._lens = lens
         self._forms = forms
         self._contents = contents
-        self._begun = False
-        self._cursor: Position | None = None
+        self._last: Step | None = None
 
-    async def step(self) -> list[bytes]:
+    async def step(self) -> Step:
         """The next messages. They say nothing of where to resume.
 
         Raises:
             Refusal: The log does not go on: it was compacted in between, or is another one.
             StoreDown: It cannot be read.
         """
-        return await self._store.read(self._read)
+        self._last = await self._store.read(self._read)
+        return self._last
 
-    async def _read(self, tx: ReadTx) -> list[bytes]:
-        app = self._interest.app
+    async def _read(self, tx: ReadTx) -> Step:
+        """A read may be carried out more than once, so it changes nothing here."""
+        app, last = self._interest.app, self._last
         head = await tx.head(app)
+        found = await tx.app(app)
         messages: list[bytes] = []
-        if self._begun:
-            found = await look_in(tx, app, self.point, CHANGES)
-            messages = await self._tell(tx, see(self._lens, found.changes))
-            self.point = found.end
-        else:
-            self._begun = True
+        if last is None:
             nonce = await tx.nonce(app, head) if head else 0
-            self.point = Point(head, nonce or 0)
-        if self.point.revision == head:
-            known = await tx.app(app)
-            self.feed_id = known.feed_id if known else ""
-            messages += await self._page(tx)
-        return messages
+            point, cursor = Point(head, nonce or 0), None
+        else:
+            log = await look_in(tx, app, last.point, CHANGES)
+            messages = await self._tell(tx, see(self._lens, log.changes), last.cursor)
+            point, cursor = log.end, last.cursor
+        done = False
+        if point.revision == head:
+            bodies, cursor, done = await self._page(tx, cursor)
+            messages += _joined(bodies)
+        return Step(messages, point, cursor, done, found.feed_id if found else "")
 
-    async def _page(self, tx: ReadTx) -> list[bytes]:
+    async def _page(
+        self, tx: ReadTx, cursor: Position | None
+    ) -> tuple[list[bytes], Position | None, bool]:
         """The next sessions, as they are at the head."""
-        rows = await tx.candidates(self._candidates())
-        view = View.BASIC if self._contents is None else View.FULL
+        rows = await tx.candidates(self._candidates(cursor))
         bodies: list[bytes] = []
         size = 0
         for row in rows:
             if self._lens.shows(row.session):
-                body = self._forms.initial(await reading.snapshot(tx, row.session, view), tx.now)
+                body = await self._body(tx, row.session)
                 if bodies and size + len(body) > PAGE_BYTES:
-                    return _joined(bodies)
+                    return bodies, cursor, False
                 bodies.append(body)
                 size += len(body)
-            self._cursor = Position(row.create_order, row.create_order)
-        self.done = len(rows) < PAGE
-        return _joined(bodies)
+            cursor = Position(row.create_order, row.create_order)
+        return bodies, cursor, len(rows) < PAGE
 
-    async def _tell(self, tx: ReadTx, seen: Sequence[Seen]) -> list[bytes]:
+    async def _body(self, tx: ReadTx, session: Session) -> bytes:
+        if self._contents is None:
+            return self._forms.initial(SessionSnapshot(session=session), tx.now)
+        return self._forms.initial(await self._contents.snapshot(tx, session), tx.now)
+
+    async def _tell(self, tx: ReadTx, seen: Sequence[Seen], cursor: Position | None) -> list[bytes]:
         """Changes of what the cursor has passed."""
-        kept = [each for each in seen if await self._passed(tx, each)]
+        kept = [each for each in seen if await self._passed(tx, each, cursor)]
         if self._contents is not None:
             bound = await self._contents.read_in(tx, kept)
             return [told.body for told in self._contents.bind(bound, ends=True)]
         return [part.body for part in Press(self._forms).bind(kept, self._interest)]
 
-    async def _passed(self, tx: ReadTx, each: Seen) -> bool:
+    async def _passed(self, tx: ReadTx, each: Seen, cursor: Position | None) -> bool:
         change, sight = each
         if sight is Sight.APP:
             return True
@@ -120,9 +134,9 @@ class Initial:
             # It is gone, and nobody knows whether the cursor had passed it. That it has
             # left may be said of one that was never told of.
             return sight is Sight.LEFT
-        return self._cursor is not None and row.create_order <= self._cursor.create_order
+        return cursor is not None and row.create_order <= cursor.create_order
 
-    def _candidates(self) -> Candidates:
+    def _candidates(self, cursor: Position | None) -> Candidates:
         interest = self._interest
         return Candidates(
             app=interest.app,
@@ -130,7 +144,7 @@ class Initial:
             status=filters.status_hint(interest.filter),
             label=filters.label_hint(interest.filter),
             parent_uid=interest.parent_uid or interest.filter.parent_uid or None,
-            after=self._cursor,
+            after=cursor,
             limit=PAGE,
         )
 

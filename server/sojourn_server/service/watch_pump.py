@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from sojourn_server.domain import resume
+from sojourn_server.domain.access import EVERY_USER, Users
 from sojourn_server.domain.clock import SECOND, Nanos
 from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.domain.resume import Point
@@ -39,6 +40,8 @@ class WatchQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     interest: Interest
     token: str = ""
+    users: Users = EVERY_USER
+    """Whose sessions the caller may read: decides what content shows of the app."""
     initial: bool = False
     bookmark: Nanos = BOOKMARK
 
@@ -98,7 +101,9 @@ class Pump:
         self._tokens = tokens
         self._send = send
         self._scope = resume.scope_of(query.interest)
-        self._contents = Contents(store, query.interest, forms) if query.interest.content else None
+        self._contents = (
+            Contents(store, query.interest, query.users, forms) if query.interest.content else None
+        )
         self._complete = not query.initial
         """Whether a token may be sent: never one that skips the initial state."""
 
@@ -123,13 +128,16 @@ class Pump:
     async def _initial(self) -> None:
         stream = self._stream
         initial = Initial(self._store, stream.interest, stream.lens, self._forms, self._contents)
-        while not initial.done:
+        while True:
             stream.require_open()
-            for message in await initial.step():
+            step = await initial.step()
+            for message in step.messages:
                 await self._write(message)
-        token = self._tokens.token(initial.feed_id, initial.point, self._scope)
-        stream.restart(initial.point)
-        await self._write(self._forms.initial_end(initial.point.revision, token))
+            if step.done:
+                break
+        token = self._tokens.token(step.feed_id, step.point, self._scope)
+        stream.restart(step.point)
+        await self._write(self._forms.initial_end(step.point.revision, token))
         self._complete = True
 
     async def _changes(self) -> None:

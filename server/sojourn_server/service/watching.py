@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from sojourn_server.domain import resume
-from sojourn_server.domain.errors import Reason, Refusal, invalid_field
+from sojourn_server.domain.errors import Reason, Refusal, draining, invalid_field
 from sojourn_server.domain.resume import Point
 from sojourn_server.domain.tokens import Sealer
 from sojourn_server.domain.watching import Interest, require_watchable
@@ -127,21 +127,28 @@ class Watching:
     async def _guard(self, stream: Stream, pump: asyncio.Task[None]) -> None:
         """Wait for the stream's end, or until its messages are not taken.
 
-        A write that hangs is left alone: it ends with the call, which is answered here.
+        A write is never broken off: it ends with the call, which is answered here or gone.
         """
         try:
             ends: list[asyncio.Future[Any]] = [pump, stream.stalled]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
-            pump.cancel()
-            await asyncio.gather(pump, return_exceptions=True)
+            if not stream.writing_since:
+                pump.cancel()
+            self._leave(stream, pump)
             raise
         if pump.done():
             await pump
             return
+        self._leave(stream, pump)
+        raise stream.stalled.result()
+
+    def _leave(self, stream: Stream, pump: asyncio.Task[None]) -> None:
+        """Let a pump end by itself, after the write that it is in."""
+        if not stream.stalled.done():
+            stream.stalled.set_result(draining())
         self._left.add(pump)
         pump.add_done_callback(self._let_go)
-        raise stream.stalled.result()
 
     def _let_go(self, pump: asyncio.Task[None]) -> None:
         self._left.discard(pump)

@@ -5,9 +5,7 @@ from pathlib import Path
 import pytest
 
 from sojourn import TLS, ApiKey, RetryOptions, errors, testing
-from tests.api.certificates import make_pair, needs_openssl
-
-pytestmark = needs_openssl
+from tests.api.certificates import make_pair
 
 ONCE = RetryOptions(max_attempts=1)
 
