@@ -148,6 +148,8 @@ class Replay:
 
     def mirror(self, revision: int) -> dict[str, Session]:
         """The sessions that match at a revision."""
+        if revision not in self.mirrors:
+            raise Violated("W4", f"the log has no revision {revision}")
         return self.mirrors[revision]
 
     def _in_scope(self, session: Session) -> bool:
@@ -167,14 +169,11 @@ class Replay:
 
 def ascending(record: Record, replay: Replay) -> None:
     """W1."""
-    log = {place(change): change for change in replay.log}
     seen: Place = (record.begin, 1 << 30)
     for change in record.changes:
         at = place(change)
         if at <= seen:
             raise Violated("W1", f"{at} comes after {seen}")
-        if at in log and log[at].cause != change.cause:
-            raise Violated("W1", f"{at} is {change.cause}, and in the log {log[at].cause}")
         seen = at
 
 
@@ -274,6 +273,7 @@ def tokens(record: Record, replay: Replay) -> None:
 
 def membership(record: Record, replay: Replay) -> None:
     """W11."""
+    causes = {place(change): change.cause for change in replay.log}
     mirror: dict[str, session_pb2.Session] = {}
     if record.start is None:
         for message in record.messages:
@@ -288,6 +288,8 @@ def membership(record: Record, replay: Replay) -> None:
     for message in record.after_marker():
         for change in message.changes:
             wanted = replay.expected.get(place(change), -1)
+            if change.cause != causes.get(place(change), change.cause):
+                raise Violated("W11", f"{place(change)} has another cause")
             got = change.session.membership if change.HasField("session") else 0
             if wanted not in {-1, got}:  # what was not to come at all, W2 says
                 raise Violated("W11", f"{place(change)} shows as {got}, not {wanted}")
@@ -367,6 +369,18 @@ def validate(record: Record, log: Sequence[LoggedChange]) -> None:
     replay = Replay(log, record)
     for check in VALIDATORS:
         check(record, replay)
+
+
+def broken(record: Record, log: Sequence[LoggedChange]) -> dict[str, str]:
+    """All guarantees that a record breaks, each with what is wrong."""
+    found: dict[str, str] = {}
+    replay = Replay(log, record)
+    for check in VALIDATORS:
+        try:
+            check(record, replay)
+        except Violated as violated:
+            found[violated.guarantee] = str(violated)
+    return found
 
 
 def _apply(mirror: dict[str, session_pb2.Session], change: change_pb2.Change) -> None:
