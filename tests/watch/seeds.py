@@ -20,7 +20,7 @@ from sojourn_server.domain.model import ChangeCause
 from sojourn_server.domain.resume import Point
 from sojourn_server.domain.tokens import ResumePoint
 from sojourn_server.domain.watching import Sight
-from sojourn_server.feed import hub, log, parts, stream, tail
+from sojourn_server.feed import log, parts, stream, tail
 from sojourn_server.rpc import convert_change
 from sojourn_server.service import watch_content, watch_initial, watch_pump
 from sojourn_server.service import watching as service
@@ -167,13 +167,18 @@ async def _found(world: Scene, storm: Storm, watchers: Sequence[Watcher]) -> dic
     found: dict[str, str] = {}
     kept = await storm.archive.keep()
     head = await world.head()
-    for watcher in watchers:
-        try:
-            async with asyncio.timeout(PATIENCE):
-                await watcher.reach(head)
-            observed(watcher.record, head)
-        except (TimeoutError, Refusal):
+
+    async def reach(watcher: Watcher) -> None:
+        async with asyncio.timeout(PATIENCE):
+            await watcher.reach(head)
+        observed(watcher.record, head)
+
+    for ended in await asyncio.gather(*map(reach, watchers), return_exceptions=True):
+        if isinstance(ended, (TimeoutError, Refusal, AssertionError)):
             found["W5"] = f"W5: {head} was returned, and not seen"
+        elif ended is not None:
+            raise ended
+    for watcher in watchers:
         found |= broken(watcher.record, kept)
     return found
 
@@ -378,20 +383,16 @@ def nonce_unchecked(patch: Patch) -> None:
 
 def lost_wake_up_without_poll(patch: Patch) -> None:
     """Believes that every hint arrives, and looks for nothing by itself."""
-    real = hub.Hub.hint
-    left = 30
+    real = tail.Tail.wake
+    left = 20
 
-    def hint(self: Any, app: str) -> None:
+    def wake(self: Any) -> None:
         nonlocal left
         left -= 1
         if left > 0:
-            real(self, app)
+            real(self)
 
-    async def tick(self: Any) -> None:
-        return
-
-    patch.setattr(hub.Hub, "hint", hint)
-    patch.setattr(hub.Hub, "_tick", tick)
+    patch.setattr(tail.Tail, "wake", wake)
 
 
 def coalesced(patch: Patch) -> None:
