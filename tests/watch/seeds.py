@@ -6,6 +6,7 @@ Each is one that some change feed has had. `docs/explanation/watch.md` has the t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -66,7 +67,10 @@ async def usual(world: Scene) -> dict[str, str]:
         watchers.append(world.watch(token=tokens[0][0], start=tokens[0][1]))
         watchers.append(world.watch(initial=True))
         await storm.answered(100)
-    await world.create("of-bob", user="bob", labels={"tier": "gold"})
+    made = await world.make("of-bob", user="bob", labels={"tier": "gold"})
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE):
+            await watchers[2].reach(made.revision)
     first = watchers[3].record
     begin, token = first.messages[0].revision, first.messages[0].resume_token
     watchers.append(world.watch(token=token, start=begin, filter=GOLD, user="ann"))
@@ -214,7 +218,7 @@ async def _token(world: Scene, revision: int, flip: int = 0) -> str:
 
 def delivered_before_commit(patch: Patch) -> None:
     """Tells of a change that is not in the log yet, and may never be."""
-    real = tail.look
+    real = log.look
 
     async def look(store: Any, app: str, after: Point, limit: int) -> log.Look:
         found = await real(store, app, after, limit)
@@ -228,7 +232,7 @@ def delivered_before_commit(patch: Patch) -> None:
 
 def skip_at_a_full_batch(patch: Patch) -> None:
     """Takes a batch as long as the limit for the end of what there is, and skips one."""
-    real = stream.look
+    real = log.look
 
     async def look(store: Any, app: str, after: Point, limit: int) -> log.Look:
         found = await real(store, app, after, 3)

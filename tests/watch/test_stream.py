@@ -13,7 +13,7 @@ from sojourn_server.domain.filter import LabelOperator, LabelSelector, SessionFi
 from sojourn_server.domain.model import ChangeCause, DeletedWhy, Status, TurnOutcome
 from tests.service.kit import APP, message, patches
 from tests.watch.kit import Scene
-from tests.watch.validators import CHANGED, ENTERED, LEFT, Record, causes, observed
+from tests.watch.validators import CHANGED, ENTERED, LEFT, Record, cause_of, causes, observed
 
 ACTIVE = SessionFilter(statuses=(Status.ACTIVE,))
 GOLD = SessionFilter(labels=(LabelSelector("tier", LabelOperator.IN, ("gold",)),))
@@ -76,17 +76,17 @@ async def test_each_change_names_its_cause(world: Scene) -> None:
         ChangeCause.APP_DELETED,
     }
     by_cause = {ChangeCause(change.cause): change for change in watcher.record.changes}
-    deleted = [c.session for c in watcher.record.changes if c.cause == ChangeCause.DELETED]
-    assert [each.deleted_why for each in deleted] == [
+    deleted = [c.session for c in watcher.record.changes if cause_of(c) is ChangeCause.DELETED]
+    assert [DeletedWhy(each.deleted_why) for each in deleted] == [
         DeletedWhy.REPLACED,
         DeletedWhy.REQUEST,
         DeletedWhy.REQUEST,
     ]
-    assert by_cause[ChangeCause.TURN_ENDED].session.turn_outcome == TurnOutcome.ERROR
+    assert by_cause[ChangeCause.TURN_ENDED].session.turn_outcome == TurnOutcome.ERROR.value
     appended = by_cause[ChangeCause.MESSAGES_APPENDED].session
     assert (appended.first_sequence, appended.last_sequence) == (1, 2)
-    assert by_cause[ChangeCause.EXPIRED].session.session.status == Status.EXPIRED
-    created = next(c for c in watcher.record.changes if c.cause == ChangeCause.CREATED)
+    assert by_cause[ChangeCause.EXPIRED].session.session.status == Status.EXPIRED.value
+    created = next(c for c in watcher.record.changes if cause_of(c) is ChangeCause.CREATED)
     assert list(created.session.label_keys) == ["tier"]
     assert created.actor == "tester"
 
@@ -106,7 +106,7 @@ async def test_changes_without_a_session_reach_those_who_ask(world: Scene) -> No
         return [
             change.app.user if change.app.HasField("user") else None
             for change in record.changes
-            if change.HasField("app") and change.cause == ChangeCause.STATE_CHANGED
+            if change.HasField("app") and cause_of(change) is ChangeCause.STATE_CHANGED
         ]
 
     assert states(asks.record) == ["ann", None]
@@ -288,7 +288,9 @@ async def test_content_comes_as_it_is_at_delivery_and_only_when_asked_for(world:
     assert dict(created.session.metadata) == {"m": "1"}
     assert dict(created.session.state.session.values) == {"k": "1"}  # of now, not of then
     assert created.content_revision == head
-    appended = [c.session for c in full.record.changes if c.cause == ChangeCause.MESSAGES_APPENDED]
+    appended = [
+        c.session for c in full.record.changes if cause_of(c) is ChangeCause.MESSAGES_APPENDED
+    ]
     texts = [[m.content for m in each.messages] for each in appended]
     assert texts == [["hello"], []]  # the second is gone
     assert first is not None

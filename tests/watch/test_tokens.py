@@ -18,6 +18,7 @@ from sojourn_server.store.base import Tx
 from sojourn_server.store.records import TokenKey
 from tests.service.kit import APP
 from tests.watch.kit import Scene
+from tests.watch.validators import cause_of
 
 KEEP_ALL = 1_000_000
 SCOPE = resume.scope_hash(APP, None, "", SessionFilter())
@@ -219,6 +220,6 @@ async def test_the_end_of_an_app_is_the_end_of_its_feed(world: Scene) -> None:
     for each in (watcher, silent, world.watch(token=behind, start=3, app_changes=True)):
         assert (await each.refusal()).reason is Reason.APP_NOT_FOUND
         assert each.record.revision == 4
-    assert watcher.record.changes[-1].cause == ChangeCause.APP_DELETED
-    assert world.watchers[-1].record.changes[-1].cause == ChangeCause.APP_DELETED
+    assert cause_of(watcher.record.changes[-1]) is ChangeCause.APP_DELETED
+    assert cause_of(world.watchers[-1].record.changes[-1]) is ChangeCause.APP_DELETED
     assert (await world.watch().refusal()).reason is Reason.APP_NOT_FOUND

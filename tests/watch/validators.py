@@ -410,7 +410,7 @@ def _same(told: session_pb2.Session, session: Session) -> bool:
     return (
         told.uid == session.uid
         and told.etag == etag(session.uid, session.version)
-        and told.status == session.status
+        and told.status == session.status.value
         and dict(told.labels) == session.labels
         and told.turn.number == (session.turn.number if session.turn else 0)
         and told.metrics.request_count == session.metrics.requests
@@ -432,4 +432,9 @@ def _bare(session: Session) -> session_pb2.Session:
 
 def causes(record: Record) -> Iterator[ChangeCause]:
     """What brought the recorded changes about."""
-    return (ChangeCause(change.cause) for change in record.changes)
+    return map(cause_of, record.changes)
+
+
+def cause_of(change: change_pb2.Change) -> ChangeCause:
+    """What brought a change about."""
+    return ChangeCause(change.cause)
