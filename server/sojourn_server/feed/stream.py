@@ -147,12 +147,13 @@ class Stream:
         """
         loop = asyncio.get_running_loop()
         while True:
+            if not self.behind and not self._queue:
+                self.point = self._tail.point
             if self._over is not None and not self._within:
                 raise self._over
             if self._queue:
                 return self._take()
             if not self.behind:
-                self.point = self._tail.point
                 if self._tail.over is not None:
                     raise self._tail.over
             else:
