@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,12 +28,12 @@ RESTARTS = counts.count("watch_restarts")
 
 def followers(targets: list[str], number: int) -> list[Follower]:
     """Watchers of several kinds."""
-    kinds = ({}, {"previous": True}, {"app_changes": True})
+    kinds: list[dict[str, Any]] = [{}, {"previous": True}, {"app_changes": True}]
     return [
         Follower(
             lambda: list(targets),
             APP,
-            Record(**kinds[n % len(kinds)]),  # type: ignore[arg-type]
+            Record(**kinds[n % len(kinds)]),
             initial=n % 4 == 3,
             turn=n,
         )

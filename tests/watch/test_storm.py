@@ -68,19 +68,19 @@ async def test_initial_state_while_others_write(
     watchers: list[Watcher] = []
     async with storm.blowing():
         await some_writes(storm, 60)
-        for number in range(40):
+        for number in range(24):
             returned = max(storm.revisions)
             watcher = world.watch(initial=True, **FORMS[number % len(FORMS)])
             record = await watcher.opened()
             assert record.marker is not None
             assert record.marker >= returned
             watchers.append(watcher)
-            if number >= 16:
-                await watchers[number - 16].leave()
+            if number >= 12:
+                await watchers[number - 12].leave()
     log = await storm.archive.keep()
     for watcher in watchers:
         validate(watcher.record, log)
-    await checked(storm, watchers[-16:])
+    await checked(storm, watchers[-12:])
     assert sum(len(w.record.messages[0].initial_sessions) > 0 for w in watchers) > 10
 
 

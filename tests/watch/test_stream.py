@@ -319,7 +319,8 @@ async def test_many_cancelled_watches_leave_nothing_behind(world: Scene) -> None
         await asyncio.sleep(number * 0.0003)
         await watcher.leave()
     world.watchers.clear()
-    ours = {task for task in asyncio.all_tasks() if task.get_name() in {"watch", "feed tail ends"}}
+    names = {"watch", "feed tail ends", "feed ticks"}
+    ours = {task for task in asyncio.all_tasks() if task.get_name() in names}
     if ours:
         await asyncio.wait(ours, timeout=5)
     assert world.hub.streams == 0

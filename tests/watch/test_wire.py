@@ -159,6 +159,7 @@ async def test_a_reader_that_takes_nothing_is_told_and_let_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     defaults = hub.Hub.__init__.__kwdefaults__
+    assert defaults is not None
     monkeypatch.setitem(defaults, "patience", 0.3)
     monkeypatch.setitem(defaults, "poll", 0.05)
     async with (
