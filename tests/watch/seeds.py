@@ -21,7 +21,7 @@ from sojourn_server.domain.model import ChangeCause
 from sojourn_server.domain.resume import Point
 from sojourn_server.domain.tokens import ResumePoint
 from sojourn_server.domain.watching import Sight
-from sojourn_server.feed import log, parts, stream, tail
+from sojourn_server.feed import blocks, log, parts, stream, tail
 from sojourn_server.rpc import convert_change
 from sojourn_server.service import watch_content, watch_initial, watch_pump
 from sojourn_server.service import watching as service
@@ -240,7 +240,7 @@ def skip_at_a_full_batch(patch: Patch) -> None:
             return msgspec.structs.replace(found, changes=found.changes[:-1])
         return found
 
-    patch.setattr(stream, "look", look)
+    patch.setattr(blocks, "look", look)
     patch.setattr(stream, "NEAR", 0)
 
 

@@ -10,23 +10,20 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
 from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.domain.limits import KIB
 from sojourn_server.domain.resume import Point
 from sojourn_server.domain.watching import Interest, Lens
-from sojourn_server.feed.log import Look, look
-from sojourn_server.feed.parts import Part, Press, see
+from sojourn_server.feed.blocks import Block
+from sojourn_server.feed.parts import Part
 
 if TYPE_CHECKING:
     from sojourn_server.feed.tail import Tail
 
 QUEUE_BYTES: Final = 512 * KIB
 """What may wait for one watcher; as much again may be on its way in a message."""
-READ: Final = 256
-"""How many changes are read from the log at once."""
 NEAR: Final = 1_000
 """How many revisions behind the end a watcher may be to go on there and fill the gap."""
 
@@ -199,30 +196,40 @@ class Stream:
             # What comes from now on is queued meanwhile, behind what is read here.
             tail.join(self)
         try:
-            found = await look(tail.store, self.interest.app, self._end, READ)
-            tail.require_feed(found.feed_id)
+            block = await tail.blocks.after(self._end)
+            tail.require_feed(block.found.feed_id)
         except BaseException:
             tail.leave(self)
             raise
-        self._fill(found, goal, near=near)
+        self._fill(block, goal, near=near)
 
-    def _fill(self, found: Look, goal: Point, *, near: bool) -> None:
+    def _fill(self, block: Block, goal: Point, *, near: bool) -> None:
         """Put what was read before what has come meanwhile."""
-        changes = found.changes
-        joined = near and found.end.revision >= goal.revision
-        if joined:
-            changes = list(takewhile(lambda each: each.revision <= goal.revision, changes))
-        elif near:
-            # It was more than one look can see: what came meanwhile is read again later.
-            self._tail.leave(self)
-            self._queue.clear()
-            self._queued = 0
-        if not joined:
+        end = block.found.end
+        until = goal.revision if near else end.revision
+        parts, rest = self._fitting(block.view(self.interest, self.lens, until))
+        # With all of the gap it goes along with the end, unless it was offered too much there.
+        if not (near and not rest and end.revision >= goal.revision):
+            if near:
+                # What came meanwhile is read again later.
+                self._tail.leave(self)
+                self._queue.clear()
+                self._queued = 0
             self.behind = True
-            self._end = found.end
-        parts = Press(self._tail.encoder).bind(see(self.lens, changes), self.interest)
+            self._end = parts[-1].point if rest else end
         self._queue.extendleft(reversed(parts))
         self._queued += sum(part.size for part in parts)
+
+    def _fitting(self, parts: Sequence[Part]) -> tuple[Sequence[Part], bool]:
+        """As many parts as may wait, in whole revisions, at least one; whether more are left."""
+        size = fits = 0
+        for number, part in enumerate(parts):
+            size += part.size
+            if size > self._most and fits:
+                return parts[:fits], True
+            if part.whole:
+                fits = number + 1
+        return parts, False
 
     async def _wait(self, loop: asyncio.AbstractEventLoop, until: float) -> None:
         self._waiter = waiter = loop.create_future()

@@ -11,6 +11,7 @@ from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.domain.model import ChangeCause
 from sojourn_server.domain.resume import Point, feed_changed
 from sojourn_server.domain.watching import Interest, Lens
+from sojourn_server.feed.blocks import Blocks
 from sojourn_server.feed.index import Index
 from sojourn_server.feed.log import Look, app_gone, look, look_at_end
 from sojourn_server.feed.parts import Encoder, Press, Seen, sight_of
@@ -49,7 +50,8 @@ class Tail:
 
     def __init__(self, store: Store, app: str, encoder: Encoder) -> None:
         self.store = store
-        self.encoder = encoder
+        self.blocks = Blocks(store, app, encoder)
+        """What lies behind the end."""
         self.point = Point(0, 0)
         """Up to here everything has been offered to everybody."""
         self.feed_id = ""
@@ -57,6 +59,7 @@ class Tail:
         """Why it goes no further."""
         self.users = 0
         self.app = app
+        self._encoder = encoder
         self._groups: dict[Interest, Group] = {}
         self._index: Index[Group] = Index()
         self._hint = asyncio.Event()
@@ -163,7 +166,7 @@ class Tail:
 
     def _tell(self, found: Look) -> None:
         """Offer changes to all who want them. Nothing may come in between: no await."""
-        press = Press(self.encoder)
+        press = Press(self._encoder)
         for group, seen in self._wanted(found.changes).items():
             parts = press.bind(seen, group.interest)
             slow = [stream for stream in group.streams if not stream.offer(parts)]
