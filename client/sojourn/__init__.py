@@ -65,7 +65,7 @@ from sojourn.models import (
     State,
     Turn,
 )
-from sojourn.options import TLS, ApiKey, KeepaliveOptions, RetryOptions
+from sojourn.options import TLS, ApiKey, BearerToken, KeepaliveOptions, RetryOptions
 from sojourn.recipes import retrying, tracked
 from sojourn.results import (
     AppendResult,
@@ -99,6 +99,7 @@ __all__ = [
     "AsyncSessionHandle",
     "AsyncTurnHandle",
     "Attempt",
+    "BearerToken",
     "BeginTurnResult",
     "Client",
     "CreateManyResult",

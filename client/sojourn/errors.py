@@ -68,6 +68,7 @@
     └── ClientError                   nothing was sent
         ├── ClientClosedError             the client was closed
         ├── ConfigurationError            options that do not fit together
+        ├── CredentialUnavailableError    a token's function failed
         ├── MissingExtraError             an optional part is not installed (also an ImportError)
         ├── NotLoadedError                the answer did not carry this
         └── JsonValueError                a stored text that Python cannot hold (also a ValueError)
@@ -89,6 +90,7 @@ from sojourn._error_codes import (
     ClientClosedError,
     ClientError,
     ConfigurationError,
+    CredentialUnavailableError,
     DataLossError,
     DeadlineExceededError,
     FailedPreconditionError,
@@ -126,6 +128,7 @@ __all__ = [
     "ContentTooLargeError",
     "CredentialInvalidError",
     "CredentialMissingError",
+    "CredentialUnavailableError",
     "DataLossError",
     "DeadlineExceededError",
     "EtagMismatchError",
@@ -233,13 +236,13 @@ class FilterNotWatchableError(InvalidArgumentError):
 
 
 class CredentialMissingError(UnauthenticatedError):
-    """No credential came with the call."""
+    """No credential came with the call: pass `credentials`, or a client certificate in `tls`."""
 
     reason = "CREDENTIAL_MISSING"
 
 
 class CredentialInvalidError(UnauthenticatedError):
-    """The credential is wrong, expired or revoked."""
+    """The credential is wrong, expired or revoked; one that can be renewed was, and sent again."""
 
     reason = "CREDENTIAL_INVALID"
 

@@ -63,7 +63,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_GRANT_MISSING: _ErrorReason.ValueType  # 12
     """PERMISSION_DENIED. You may see what the request names, but not do this to all
-    of it. What you may not see is not there: see the reasons of NOT_FOUND.
+    of it; or nothing at all was granted to you. What others may see and you may
+    not is not there: see the reasons of NOT_FOUND.
     Example: UpdateSession with the role `read` → {"permission": "write"}.
     """
     ERROR_REASON_SESSION_NOT_FOUND: _ErrorReason.ValueType  # 20
@@ -266,7 +267,8 @@ Example: a revoked API key → {}.
 """
 ERROR_REASON_GRANT_MISSING: ErrorReason.ValueType  # 12
 """PERMISSION_DENIED. You may see what the request names, but not do this to all
-of it. What you may not see is not there: see the reasons of NOT_FOUND.
+of it; or nothing at all was granted to you. What others may see and you may
+not is not there: see the reasons of NOT_FOUND.
 Example: UpdateSession with the role `read` → {"permission": "write"}.
 """
 ERROR_REASON_SESSION_NOT_FOUND: ErrorReason.ValueType  # 20

@@ -177,6 +177,12 @@ def authorise(principal: Principal, rule: Rule, request: Any) -> Users:
     """
     if rule.permission is None:
         return EVERY_USER
+    if not principal.grants:
+        raise Refusal(
+            Reason.GRANT_MISSING,
+            f"nothing is granted to {principal.name}",
+            {"permission": rule.permission.value},
+        )
     if rule.app is None:
         if not principal.may_everywhere(rule.permission):
             raise denied(rule.permission)

@@ -21,6 +21,7 @@ SURFACE = [
     "AsyncSessionHandle",
     "AsyncTurnHandle",
     "Attempt",
+    "BearerToken",
     "BeginTurnResult",
     "Client",
     "CreateManyResult",

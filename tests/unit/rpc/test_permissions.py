@@ -61,7 +61,20 @@ def test_who_was_granted_nothing_may_do_nothing_but_ask_what_server_it_is(method
     if method.name == "GetServerInfo":
         assert found == "OK"
     else:
-        assert found in {"SESSION_NOT_FOUND", "APP_NOT_FOUND", "GRANT_MISSING"}
+        assert found == "GRANT_MISSING"
+
+
+@pytest.mark.parametrize("method", list(methods()), ids=lambda each: each.name)
+def test_what_is_another_app_s_is_not_there(method):
+    other = somebody(Grant(Role.ADMIN, "b"))
+    found = outcome(other, f"{method.service}/{method.name}", method.request())
+    rule = TABLE[f"{method.service}/{method.name}"]
+    if rule.permission is None:
+        assert found == "OK"
+    elif rule.app is None:
+        assert found == "GRANT_MISSING"
+    else:
+        assert found == ("APP_NOT_FOUND" if rule.ref is None else "SESSION_NOT_FOUND")
 
 
 @pytest.mark.parametrize("method", list(methods()), ids=lambda each: each.name)
@@ -192,7 +205,7 @@ def test_refusals_are_those_of_what_is_not_there():
     """To the letter, but for the name that the caller used."""
     with pytest.raises(Refusal) as refused:
         authorise(
-            somebody(),
+            somebody(Grant(Role.ADMIN, "b")),
             TABLE["SessionService/GetSession"],
             pb.GetSessionRequest(session=ref()),
         )

@@ -47,7 +47,8 @@ class Streaming:
         self.calls.append(call)
         try:
             for number in range(1, self.messages + 1):
-                await send(pb.WatchSessionsResponse(revision=number).SerializeToString())
+                message = pb.WatchSessionsResponse(revision=number).SerializeToString()
+                await asyncio.shield(asyncio.ensure_future(send(message)))
             if self.error is not None:
                 raise self.error
             await asyncio.sleep(60)
@@ -165,13 +166,17 @@ async def test_a_stream_ends_when_its_credential_does(tmp_path: Path):
         assert server.closed.is_set()
 
 
-@pytest.mark.parametrize("left", ["nothing", "one user"])
+@pytest.mark.parametrize("left", ["nothing", "another app", "one user"])
 async def test_a_stream_ends_when_its_grants_cover_it_no_longer(tmp_path: Path, left: str):
     ring = Keyring(tmp_path)
     async with streaming(ring.gate) as server:
         stream = server.open(key=ring.key)
         await stream.read()
-        grants = () if left == "nothing" else (Grant(Role.READ, "a", "ann"),)
+        grants = {
+            "nothing": (),
+            "another app": (Grant(Role.READ, "b"),),
+            "one user": (Grant(Role.READ, "a", "ann"),),
+        }[left]
         entry = keys.Key(
             id=ring.entry.id,
             name=ring.entry.name,
@@ -182,7 +187,7 @@ async def test_a_stream_ends_when_its_grants_cover_it_no_longer(tmp_path: Path, 
         ring.write(entry)
         ring.gate.refresh()
         await server.pipeline.streams.recheck()
-        expected = "APP_NOT_FOUND" if left == "nothing" else "GRANT_MISSING"
+        expected = "APP_NOT_FOUND" if left == "another app" else "GRANT_MISSING"
         assert (await ending(stream)).reason == expected
 
 
