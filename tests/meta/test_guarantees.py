@@ -29,7 +29,7 @@ def named(path: Path) -> Iterator[str]:
                 yield str(argument.value)
 
 
-def tested() -> dict[str, set[str]]:
+def modules_by_guarantee() -> dict[str, set[str]]:
     """Which test modules name which guarantee."""
     found: dict[str, set[str]] = {}
     for path in sorted(TESTS.rglob("test_*.py")):
@@ -43,11 +43,11 @@ def test_the_page_has_each_guarantee_once() -> None:
 
 
 def test_every_guarantee_has_a_test() -> None:
-    assert set(guarantees()) - tested().keys() == set()
+    assert set(guarantees()) - modules_by_guarantee().keys() == set()
 
 
 def test_no_test_names_an_unknown_guarantee() -> None:
-    assert tested().keys() - set(guarantees()) == set()
+    assert modules_by_guarantee().keys() - set(guarantees()) == set()
 
 
 def test_validators_and_bugs_name_known_guarantees() -> None:
@@ -63,7 +63,7 @@ def test_the_page_has_every_bug_and_what_it_breaks() -> None:
 
 def test_the_page_names_a_test_module_of_each_guarantee() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    for number, modules in tested().items():
+    for number, modules in modules_by_guarantee().items():
         (row,) = [line for line in page.splitlines() if line.startswith(f"| {number} |")]
         files = set(re.findall(r"`(test_\w+\.py)`", row))
         assert files, number
