@@ -15,13 +15,17 @@ from google.rpc.error_details_pb2 import RetryInfo
 from grpc_status import rpc_status
 
 import sojourn
-from sojourn import AsyncClient
+from sojourn import ApiKey, AsyncClient
 from sojourn.v1 import session_pb2
 from sojourn.v1 import session_service_pb2 as pb
 from sojourn.v1 import session_service_pb2_grpc as stubs
+from sojourn_server.access import keys
+from sojourn_server.access.keys import KeyFile
 from sojourn_server.app import RunningServer, start
+from sojourn_server.domain.access import Grant, Role
 from sojourn_server.domain.errors import Reason
 from sojourn_server.feed import hub
+from sojourn_server.rpc import streams
 from sojourn_server.settings import Settings
 from tests.api.stores import settings_of
 from tests.store.backends import BACKENDS
@@ -65,9 +69,12 @@ async def channel(server: RunningServer) -> AsyncIterator[grpc.aio.Channel]:
 class Call:
     """One stream, and what came on it."""
 
-    def __init__(self, channel: grpc.aio.Channel, **request: Any) -> None:
+    def __init__(self, channel: grpc.aio.Channel, key: str = "", **request: Any) -> None:
         stub = stubs.SessionServiceStub(channel)
-        self._call: Any = stub.WatchSessions(pb.WatchSessionsRequest(**{"app": APP, **request}))
+        metadata = (("authorization", f"Bearer {key}"),) if key else ()
+        self._call: Any = stub.WatchSessions(
+            pb.WatchSessionsRequest(**{"app": APP, **request}), metadata=metadata
+        )
         self.messages: list[pb.WatchSessionsResponse] = []
 
     async def read(self) -> pb.WatchSessionsResponse:
@@ -203,6 +210,54 @@ async def test_an_unknown_app_is_refused_where_the_server_takes_none(tmp_path: P
     ):
         failure = await Call(channel).failure()
         assert (failure.code, failure.reason) == ("NOT_FOUND", Reason.APP_NOT_FOUND)
+
+
+@pytest.mark.guarantee("W16")
+async def test_who_may_watch_what_and_until_when(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "RECHECK", 0.05)
+    ring, now = tmp_path / "keys", keys.utc_now()
+    of_ann, ann = keys.make("ann", (Grant(Role.READ, APP, "ann"),), None, now)
+    of_all, everybody = keys.make("all", (Grant(Role.WRITE, APP),), None, now)
+    keys.write_file(ring, KeyFile(keys=(ann, everybody)))
+    async with (
+        running(tmp_path, keys_file=ring) as server,
+        grpc.aio.insecure_channel(server.target) as channel,
+    ):
+
+        def watch(key: str, **request: Any) -> Call:
+            return Call(channel, key=key, **request)
+
+        for refused, reason in (
+            (watch(""), Reason.CREDENTIAL_MISSING),
+            (watch(of_ann), Reason.GRANT_MISSING),
+            (watch(of_ann, user="bob"), Reason.APP_NOT_FOUND),
+            (watch(of_ann, app="other", user="ann"), Reason.APP_NOT_FOUND),
+        ):
+            assert (await refused.failure()).reason == reason
+        own = watch(of_ann, user="ann", include_app_changes=True, include_content=True)
+        whole = watch(of_all, include_app_changes=True)
+        await own.read()
+        await whole.read()
+        async with sojourn.connect(server.target, app=APP, credentials=ApiKey(of_all)) as client:
+            await client.sessions.create("bob-s", user="bob")
+            await client.sessions.create("ann-s", user="ann", app_state={"secret": "1"})
+        # The app's coming, its state, and both sessions, against: coming and own session.
+        await whole.changes(4)
+        await own.changes(2)
+        shown = [change for message in own.messages for change in message.changes]
+        (session,) = [change.session for change in shown if change.HasField("session")]
+        assert session.session.key.user == "ann"
+        assert not session.session.state.app.values
+        assert {change.app.user for change in shown if change.HasField("app")} <= {""}
+        # A token of what it may not see is no token of what it may.
+        token = whole.messages[-1].resume_token
+        stolen = watch(of_ann, user="ann", resume_after_token=token)
+        assert (await stolen.failure()).reason == Reason.RESUME_TOKEN_INVALID
+        keys.write_file(ring, KeyFile(keys=(everybody,)))
+        assert (await own.failure()).reason == Reason.CREDENTIAL_INVALID
+        whole.cancel()
 
 
 @pytest.mark.guarantee("W2")

@@ -22,6 +22,8 @@ from sojourn_server.store.base import ReadTx, Store
 
 FUTURE: Final = 2.0
 """How long a revision that is not there yet is waited for, in seconds."""
+PARTING: Final = 0.5
+"""How long the end of a stream waits for a message that is being written, in seconds."""
 FUTURE_POLL: Final = 0.02
 
 
@@ -133,9 +135,11 @@ class Watching:
             ends: list[asyncio.Future[Any]] = [pump, stream.stalled]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
+            self._leave(stream, pump)
             if not stream.writing_since:
                 pump.cancel()
-            self._leave(stream, pump)
+            # What is being written is sent before the call is answered.
+            await asyncio.wait({pump}, timeout=PARTING)
             raise
         if pump.done():
             await pump
