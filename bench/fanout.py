@@ -2,13 +2,15 @@
 
     python -m bench.fanout --port-file PATH
 
-`Say` takes bytes and hands them out; what waits for a stream goes out in one message.
+`Say` is told how often, how long and how much to say; what waits for a stream goes out in
+one message.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import struct
 import time
 from pathlib import Path
@@ -30,12 +32,17 @@ class Fan:
         self._waiting: dict[object, tuple[list[bytes], asyncio.Event]] = {}
 
     async def say(self, request: bytes, context: object) -> bytes:
-        """Hand bytes to everybody."""
+        """Hand bytes to everybody, at a rate."""
         del context
-        said = STAMP.pack(time.monotonic()) + request
-        for some, event in self._waiting.values():
-            some.append(said)
-            event.set()
+        order = json.loads(request)
+        rate, body = order["rate"], b"x" * (order["size"] - STAMP.size)
+        began = time.monotonic()
+        for number in range(round(rate * order["seconds"])):
+            await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
+            said = STAMP.pack(time.monotonic()) + body
+            for some, event in self._waiting.values():
+                some.append(said)
+                event.set()
         return b""
 
     async def listen(self, request: bytes, context: Any) -> None:

@@ -141,7 +141,7 @@ def _round(
     """Ages of what was delivered, how much that was, and the bytes of one change."""
     for worker in (*crowd._all,):  # noqa: SLF001 - its own crowd
         del worker
-    crowd.watchers(do="reset")
+    crowd.watchers(do="reset", size=size)
     crowd.writer.ask(do="write", rate=rate, seconds=seconds, users=10, bare=bare, size=size)
     time.sleep(LULL)
     reports = crowd.watchers(do="report")

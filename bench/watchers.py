@@ -55,6 +55,7 @@ class Watchers:
             case "open":
                 return await self._open(order)
             case "reset":
+                self.size = order.get("size", self.size)
                 self._ages.clear()
                 self._parsed.clear()
                 self._changes = self._messages = 0
@@ -153,19 +154,19 @@ class Watchers:
         """Write at a rate, whether or not earlier writes were answered."""
         rate, seconds, users = order["rate"], order["seconds"], order.get("users", 1)
         channel = self._channel(0)
-        say: Any = channel.unary_unary(SAY)
-        self.size = order.get("size", 0) + STAMP.size if order.get("bare") else self.size
-        payload = b"x" * order.get("size", 0)
+        if order.get("bare"):
+            say: Any = channel.unary_unary(SAY)
+            await say(json.dumps(order).encode())
+            return {}
         stub = session_service_pb2_grpc.SessionServiceStub(channel)
         began, running = time.monotonic(), set()
         for number in range(round(rate * seconds)):
             await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
-            call = say(payload) if order.get("bare") else _update(stub, number, users)
-            task = asyncio.ensure_future(call)
+            task = asyncio.ensure_future(_update(stub, number, users))
             running.add(task)
             task.add_done_callback(running.discard)
         await asyncio.gather(*running)
-        return {"written": round(rate * seconds)}
+        return {}
 
     async def _fill(self, order: dict[str, Any]) -> dict[str, Any]:
         """Make one session for each user, and then changes as quickly as they are taken."""
