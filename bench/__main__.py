@@ -23,7 +23,19 @@ import grpc
 from rich.console import Console
 from rich.table import Table
 
-from bench import access, expiry, machine, peers, picture, postgres, profiling, report, rpcs, scale
+from bench import (
+    access,
+    expiry,
+    machine,
+    peers,
+    picture,
+    postgres,
+    profiling,
+    report,
+    rpcs,
+    scale,
+    watch,
+)
 from bench.plan import SECTIONS, Plan
 from bench.processes import ROOT, Broken
 from bench.results import Results
@@ -107,6 +119,7 @@ def _measure(
         (("access",), access.measure),
         (("expiry",), expiry.measure),
         (scale.SECTIONS, scale.measure),
+        (watch.SECTIONS, watch.measure),
         (postgres.SECTIONS, postgres.measure),
     ]
     broken = 0

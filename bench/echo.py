@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +31,21 @@ async def _serve(port_file: Path) -> None:
     await server.wait_for_termination()
 
 
-def _runner() -> Callable[[Coroutine[Any, Any, None]], None]:
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run on the event loop that the server would take."""
     try:
         import uvloop  # noqa: PLC0415 - optional, as in the server
     except ImportError:
-        return asyncio.run
-    return uvloop.run
+        asyncio.run(main)
+    else:
+        uvloop.run(main)
 
 
 def main() -> None:
     """Serve until killed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port-file", type=Path, required=True)
-    _runner()(_serve(parser.parse_args().port_file))
+    run(_serve(parser.parse_args().port_file))
 
 
 if __name__ == "__main__":

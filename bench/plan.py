@@ -17,6 +17,12 @@ SECTIONS: Mapping[str, str] = {
     "postgres_writes": "its writes per second and per fsync",
     "postgres_get": "its GetSession over SQLite's",
     "postgres_lists": "its pages of 100 at a million sessions",
+    "watch": "all of watching:",
+    "fan_out": "500 watchers, at 40 and 200 writes a second, over a bare fan-out",
+    "catch_up": "changes a second on a raw stub",
+    "filtered": "1,000 watchers of their own users, over 10",
+    "idle_watchers": "memory of 2,000",
+    "unwatched": "what writers pay for a feed that nobody watches",
     "access": "GetSession with a credential, over one without",
     "expiry": "100,000 sessions that expire at one instant",
 }
@@ -76,6 +82,36 @@ class Plan:
     def users(self, sessions: int) -> int:
         """Among how many users sessions are spread: a hundred each."""
         return sessions // 100
+
+    @property
+    def watch_rounds(self) -> int:
+        """How often each part of watching is measured."""
+        return 1 if self.quick else 3
+
+    @property
+    def watch_seconds(self) -> float:
+        """How long is written at a rate."""
+        return 2.0 if self.quick else 10.0
+
+    @property
+    def watchers(self) -> int:
+        """How many get every change."""
+        return 100 if self.quick else 500
+
+    @property
+    def filtered(self) -> int:
+        """How many watch a user of their own."""
+        return 100 if self.quick else 1_000
+
+    @property
+    def idle_watchers(self) -> int:
+        """How many wait for nothing."""
+        return 200 if self.quick else 2_000
+
+    @property
+    def logged(self) -> int:
+        """How many changes there are to catch up on."""
+        return 5_000 if self.quick else 100_000
 
     @property
     def peer_seconds(self) -> float:

@@ -19,12 +19,15 @@ from sojourn_server import logs
 from sojourn_server.access.files import replace_file, warn_of_readers
 from sojourn_server.authentication import make_authentication
 from sojourn_server.domain.clock import SECOND, WallClock
+from sojourn_server.domain.errors import draining
 from sojourn_server.domain.tokens import Sealer
-from sojourn_server.jobs import expiry, housekeeping
+from sojourn_server.feed.hub import Hub
+from sojourn_server.jobs import compaction, expiry, housekeeping
 from sojourn_server.metrics.server import ServerMetrics
 from sojourn_server.rpc.admin_service import AdminServicer, ServerFacts
 from sojourn_server.rpc.app_service import AppServicer
 from sojourn_server.rpc.callers import Callers
+from sojourn_server.rpc.convert_change import WatchForms
 from sojourn_server.rpc.health import Health
 from sojourn_server.rpc.history_service import HistoryServicer
 from sojourn_server.rpc.methods import services as service_names
@@ -34,6 +37,7 @@ from sojourn_server.rpc.session_service import SessionServicer
 from sojourn_server.rpc.tls import server_credentials
 from sojourn_server.rpc.turn_service import TurnServicer
 from sojourn_server.service import Defaults, Services
+from sojourn_server.service.watching import Watching
 from sojourn_server.settings import Address, Settings, SettingsError, reach, split_address
 from sojourn_server.store.base import Store, StoreDown, StoreFull, StoreUnusable
 from sojourn_server.store.sqlite import SqliteStore
@@ -94,6 +98,11 @@ async def start(settings: Settings) -> RunningServer:
                 unknown_apps=settings.unknown_apps,
             ),
         )
+        forms = WatchForms()
+        watching = Watching(
+            store, sealer, Hub(store, forms), forms, unknown_apps=settings.unknown_apps
+        )
+        undo.push_async_callback(watching.hub.close)
         metrics = (
             ServerMetrics(store, use_cases, clock, version()) if settings.metrics_listen else None
         )
@@ -116,7 +125,7 @@ async def start(settings: Settings) -> RunningServer:
         server = make_server(
             pipeline,
             {
-                "SessionService": SessionServicer(use_cases.sessions),
+                "SessionService": SessionServicer(use_cases.sessions, watching),
                 "TurnService": TurnServicer(use_cases.turns),
                 "HistoryService": HistoryServicer(use_cases.history),
                 "AppService": AppServicer(use_cases.states),
@@ -158,6 +167,9 @@ async def start(settings: Settings) -> RunningServer:
             ),
             "purge": lambda: housekeeping.purge(store),
             "forget": lambda: housekeeping.forget(store, settings.request_keeping),
+            "compaction": lambda: compaction.run(
+                store, settings.change_keeping, settings.max_changes
+            ),
             "health": health.run,
             "streams": pipeline.streams.run,
             **authentication.jobs,
@@ -175,6 +187,7 @@ async def start(settings: Settings) -> RunningServer:
             store,
             pipeline,
             use_cases,
+            watching.hub,
             health,
             server,
             page,
@@ -224,6 +237,7 @@ class RunningServer:
         store: Store,
         pipeline: Pipeline,
         use_cases: Services,
+        hub: Hub,
         health: Health,
         server: grpc.aio.Server,
         page: Page | None,
@@ -239,6 +253,7 @@ class RunningServer:
         self._store = store
         self._pipeline = pipeline
         self._use_cases = use_cases
+        self._hub = hub
         self._health = health
         self._server = server
         self._page = page
@@ -275,11 +290,14 @@ class RunningServer:
         self._pipeline.finishing = True
         self._use_cases.units.line.close()
         await self._health.drain()
+        # Each gets a token to go on with elsewhere; what the last turns change is there.
+        self._hub.end(draining())
         await self._turns_within(grace)
         self._pipeline.draining = True
         if not await self._idle_within(max(0.0, begin + grace - time.monotonic())):
             _log.warning("breaking off calls", running=self._pipeline.running)
             self._pipeline.evict()
+        await self._hub.left(EVICTION_GRACE)
         await self._pipeline.hold()
         # No handler runs any more: what the grace is for are answers on their way out.
         stopped = asyncio.create_task(self._server.stop(STOP_GRACE))
@@ -294,6 +312,7 @@ class RunningServer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._page is not None:
             await self._page.close()
+        await self._hub.close()
         await self._store.close()
         if self._settings.port_file is not None:
             self._settings.port_file.unlink(missing_ok=True)

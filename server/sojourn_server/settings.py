@@ -152,6 +152,16 @@ class Settings:
         Kind("length", least=24 * HOUR, most=30 * DAY),
         "How long a request_id is remembered.",
     )
+    change_keeping: Nanos = _setting(
+        7 * DAY,
+        Kind("length", least=MINUTE, most=3_650 * DAY),
+        "How long a change can be watched: older ones are removed from the log.",
+    )
+    max_changes: int = _setting(
+        1_000_000,
+        Kind("number", least=1_000, most=1_000_000_000),
+        "How many revisions of an app's log are kept at most.",
+    )
     max_request_bytes: int = _ceiling(
         _CEILINGS.request_bytes, "The most that one request may be, in bytes."
     )

@@ -36,6 +36,9 @@ COUNTS: Final = {
     "backend_kills": Count(10, 100),
     "pauses": Count(1, 5),
     "examples": Count(20, 1_000),
+    "watch_kills": Count(3, 200),
+    "watch_restarts": Count(1, 10),
+    "followers": Count(24, 500),
 }
 
 

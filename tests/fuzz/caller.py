@@ -66,7 +66,10 @@ class Caller:
 
             def read(raw: bytes, metadata: Any) -> Any:
                 call = stream(raw, timeout=PATIENCE, metadata=metadata)
-                return b"".join(call), call
+                # It has no end; its first message says that it was taken.
+                first = next(call)
+                call.cancel()
+                return first, call
 
             return read
         if method.requests_stream:

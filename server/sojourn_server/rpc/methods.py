@@ -43,7 +43,6 @@ NOT_BUILT: Final[frozenset[str]] = frozenset(
         "SessionService/DeleteSessions",
         "SessionService/EndSessions",
         "SessionService/ForkSession",
-        "SessionService/WatchSessions",
     }
 )
 """What the contract has and this release answers with `UNIMPLEMENTED / NOT_IMPLEMENTED`."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from sojourn.v1 import session_service_pb2 as pb
+from sojourn_server.domain.access import THE_APP
 from sojourn_server.domain.commands import Changes, View
 from sojourn_server.domain.errors import Refusal, invalid_field
 from sojourn_server.domain.filter import EVERYTHING
 from sojourn_server.domain.limits import ANSWER_BYTES
+from sojourn_server.domain.watching import Interest
 from sojourn_server.rpc import convert_session as convert
 from sojourn_server.rpc.convert_filter import decode_filter
 from sojourn_server.rpc.convert_message import fill_message
@@ -15,6 +17,8 @@ from sojourn_server.rpc.times import length
 from sojourn_server.service.answers import Call
 from sojourn_server.service.listing import ListQuery
 from sojourn_server.service.sessions import Sessions
+from sojourn_server.service.watch_pump import BOOKMARK, Send, WatchQuery
+from sojourn_server.service.watching import Watching
 
 
 class SessionServicer:
@@ -22,10 +26,12 @@ class SessionServicer:
 
     Args:
         sessions: The use cases.
+        watching: The use case of WatchSessions.
     """
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, watching: Watching) -> None:
         self._sessions = sessions
+        self._watching = watching
         self._encoder = convert.SessionEncoder()
 
     async def create_session(
@@ -227,6 +233,33 @@ class SessionServicer:
             messages_deleted=answer.outcome.messages,
             scrubbed=answer.scrubbed,
         )
+
+    async def watch_sessions(
+        self, request: pb.WatchSessionsRequest, call: Call, send: Send
+    ) -> None:
+        """WatchSessions."""
+        which = decode_filter("filter", request.filter) if request.HasField("filter") else None
+        query = WatchQuery(
+            interest=Interest(
+                app=request.app,
+                user=request.user if request.HasField("user") else None,
+                parent_uid=request.parent_uid,
+                filter=which or EVERYTHING,
+                app_changes=request.include_app_changes,
+                previous=request.include_previous,
+                content=request.include_content,
+                app_state=call.users.covers(THE_APP),
+            ),
+            users=call.users,
+            token=request.resume_after_token,
+            initial=request.send_initial_state,
+            bookmark=(
+                length("bookmark_interval", request.bookmark_interval)
+                if request.HasField("bookmark_interval")
+                else BOOKMARK
+            ),
+        )
+        await self._watching.watch(call, query, send)
 
 
 def _other_app(index: int) -> Refusal:

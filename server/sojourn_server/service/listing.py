@@ -9,12 +9,14 @@ from typing import Final
 import msgspec
 
 from sojourn_server.domain import filter as filters
+from sojourn_server.domain import resume
 from sojourn_server.domain.access import EVERY_USER, Users
 from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.commands import View
 from sojourn_server.domain.filter import SessionFilter
 from sojourn_server.domain.limits import ANSWER_BYTES, PAGE_DEFAULT, PAGE_MOST, SCAN_ROWS
-from sojourn_server.domain.tokens import PagePosition, ResumePoint, digest
+from sojourn_server.domain.resume import Point
+from sojourn_server.domain.tokens import PagePosition, digest
 from sojourn_server.service.answers import SessionPage, SessionSnapshot
 from sojourn_server.service.paging import open_page, page_size
 from sojourn_server.service.reading import session_size, snapshot
@@ -105,15 +107,12 @@ class Listing:
     async def _resume(self, tx: ReadTx, query: ListQuery) -> str:
         head = await tx.head(query.app)
         app = await tx.app(query.app)
-        newest = await tx.changes(query.app, head - 1, 1) if head else []
-        scope = msgspec.msgpack.encode((query.app, query.user, "", query.filter))
-        return self._units.sealer.seal(
-            ResumePoint(
-                feed_id=app.feed_id if app else "",
-                revision=head,
-                nonce=newest[0].nonce if newest else 0,
-                scope=digest(scope),
-            )
+        nonce = await tx.nonce(query.app, head) if head else 0
+        return resume.seal(
+            self._units.sealer,
+            app.feed_id if app else "",
+            Point(head, nonce or 0),
+            resume.scope_hash(query.app, query.user, "", query.filter),
         )
 
     async def _count(self, query: ListQuery, now: Nanos) -> int:

@@ -48,6 +48,11 @@ Log and requests
         a revision on. Each revision has one random 64-bit nonce.
     S42 A request record is found again by (app, principal, method, request_id) for
         at least its keeping time.
+    S43 `compact` removes whole revisions from the beginning of one app's log, never its
+        newest: what is left is dense. `oldest` names the first that is left.
+    S44 Whoever is told by `on_commit` hears of an app only after a commit has logged
+        something there, through this server or another. It is a hint: it may be lost,
+        come late or come twice.
 
 Faults
     S50 A full disk refuses writes with `StoreFull`, serves reads, and heals without
@@ -81,13 +86,16 @@ from sojourn_server.domain.model import (
     Message,
     ScopeState,
     Session,
-    Status,
 )
 from sojourn_server.store.records import LoggedChange as LoggedChange
 from sojourn_server.store.records import RequestKey as RequestKey
 from sojourn_server.store.records import RequestRecord as RequestRecord
 from sojourn_server.store.records import TokenKey as TokenKey
 from sojourn_server.store.stats import StoreStats
+from sojourn_server.store.wanted import Candidates as Candidates
+from sojourn_server.store.wanted import MessageRange as MessageRange
+from sojourn_server.store.wanted import Position as Position
+from sojourn_server.store.wanted import SortBy as SortBy
 
 T = TypeVar("T")
 
@@ -128,56 +136,6 @@ class SessionRow(msgspec.Struct, frozen=True):
     create_order: int
     """Ascends with the creations of the app, in commit order (S11)."""
     session: Session
-
-
-class SortBy(enum.IntEnum):
-    """What a candidate list is sorted by. Numbers are those of `SessionOrder`."""
-
-    CREATE = 1
-    SESSION_ID = 2
-    UPDATE = 3
-    ACTIVITY = 4
-
-
-class Position(msgspec.Struct, frozen=True, array_like=True):
-    """A place in a candidate list: the sort value and the creation order of a row.
-
-    For `SortBy.CREATE` the value is the creation order itself.
-    """
-
-    value: int | str
-    create_order: int
-
-
-class Candidates(msgspec.Struct, frozen=True, kw_only=True):
-    """Which sessions to consider: hints that a backend answers from an index.
-
-    A backend must honour every hint; what a filter asks beyond them, the caller
-    decides row by row with `domain.filter`.
-    """
-
-    app: str
-    user: str | None = None
-    status: Status | None = None
-    label: tuple[str, str] | None = None
-    parent_uid: str | None = None
-    sort_by: SortBy = SortBy.CREATE
-    descending: bool = False
-    after: Position | None = None
-    limit: int = 100
-
-
-class MessageRange(msgspec.Struct, frozen=True, kw_only=True):
-    """Which messages of a session to read."""
-
-    after_sequence: int = 0
-    """Only with a higher sequence."""
-    before_sequence: int | None = None
-    """Only with a lower sequence."""
-    event_time_not_before: Nanos | None = None
-    """Only with an event time, and that not earlier."""
-    descending: bool = False
-    limit: int = 50
 
 
 class ReadTx(Protocol):
@@ -253,6 +211,14 @@ class ReadTx(Protocol):
 
         A revision is never cut: the last one comes whole, even beyond the limit.
         """
+        ...
+
+    async def nonce(self, app: str, revision: int) -> int | None:
+        """The nonce of a revision (S41); None for one that is not in the log."""
+        ...
+
+    async def oldest(self, app: str) -> int:
+        """The oldest revision that is in the app's log (S43); 0 for an empty one."""
         ...
 
 
@@ -480,6 +446,27 @@ class Store(Protocol):
 
         Returns:
             How many were removed.
+        """
+        ...
+
+    async def compact(self, app: str, before: Nanos, keep: int, limit: int) -> int:
+        """Shorten an app's log from its beginning (S43).
+
+        Args:
+            app: The app.
+            before: Remove revisions that were made before this instant,
+            keep: and those that have as many newer ones.
+            limit: About how many changes to remove at most.
+
+        Returns:
+            How many changes were removed; fewer than `limit`: nothing is left to remove.
+        """
+        ...
+
+    def on_commit(self, tell: Callable[[str], None]) -> None:
+        """Have a function called with the name of an app whose log has grown (S44).
+
+        An empty name stands for any app. At most one function; it must be quick.
         """
         ...
 

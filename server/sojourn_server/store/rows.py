@@ -100,13 +100,18 @@ def nonce_column(nonce: int) -> int:
     return nonce - _WRAP if nonce >= _SIGN else nonce
 
 
+def nonce_of(column: int) -> int:
+    """The nonce of such a column."""
+    return column % _WRAP
+
+
 def change_of(row: Row) -> LoggedChange:
     """The change of a row of the `changes_…` queries."""
     revision, index, nonce, time, actor, cause, uid, before, after, detail = row
     return LoggedChange(
         revision=revision,
         index=index,
-        nonce=nonce % _WRAP,
+        nonce=nonce_of(nonce),
         time=time,
         actor=actor,
         cause=ChangeCause(cause),

@@ -44,8 +44,9 @@ def test_a_servicer_has_methods_of_the_contract_only():
         }
 
 
-def test_what_is_built_has_no_streams():
-    assert not [m for m in METHODS if m.built and (m.requests_stream or m.responses_stream)]
+def test_what_is_built_takes_no_streams_and_answers_one():
+    assert not [m for m in METHODS if m.built and m.requests_stream]
+    assert [m.name for m in METHODS if m.built and m.responses_stream] == ["WatchSessions"]
 
 
 def test_every_mutating_method_has_a_request_id():
@@ -58,6 +59,7 @@ def test_every_mutating_method_has_a_request_id():
         "GetState",
         "ListMessages",
         "ListSessions",
+        "WatchSessions",
         # Safe to repeat by themselves.
         "RenewTurn",
         "TouchSession",

@@ -48,6 +48,8 @@ OTHER: dict[str, tuple[str, Any]] = {
     "default_max_lifetime": ("5m", 5 * MINUTE),
     "unknown_apps": ("false", False),
     "request_keeping": ("2d", 2_880 * MINUTE),
+    "change_keeping": ("1d", 1_440 * MINUTE),
+    "max_changes": ("5000", 5_000),
     "max_request_bytes": ("10", 10),
     "max_message_bytes": ("10", 10),
     "max_state_bytes": ("10", 10),

@@ -304,6 +304,20 @@ async def test_state_of_users_and_apps(stubs: Stubs):
     assert (await failed(stubs.apps.UpdateState(wrong))).reason == "INVALID_FIELD"
 
 
+async def test_a_watch_tells_of_what_others_do(stubs: Stubs):
+    request = session_service_pb2.WatchSessionsRequest(app="a", send_initial_state=True)
+    watch = stubs.sessions.WatchSessions(request)
+    marker = await watch.read()
+    assert (marker.HasField("initial_state_end"), marker.initial_state_end) == (True, 0)
+    created = await stubs.sessions.CreateSession(creation("one"))
+    message = await watch.read()
+    (change,) = message.changes
+    assert change.session.session.uid == created.session.uid
+    assert (change.revision, message.revision) == (created.revision, created.revision)
+    assert message.resume_token
+    watch.cancel()
+
+
 async def test_a_repeat_with_one_id_is_one_call_and_another_payload_is_refused(stubs: Stubs):
     request = creation("one")
     request.request_id = "r-1"

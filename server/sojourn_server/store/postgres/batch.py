@@ -95,6 +95,8 @@ class Batch:
         self._queued: list[Statement] = []
         self._settled: set[int] = set()
         self._looks = 0
+        self.logged = False
+        """Whether the app's log grows."""
         self.added = Rows()
         self.removed = Rows()
 
@@ -225,6 +227,7 @@ class Batch:
         if tx.own is not None:
             self._entry = tx.own
         self._wrote |= tx.wrote
+        self.logged |= tx.logged > 0
         stale = tx.stale()
         if stale:
             for need in [n for n in self._facts if n[0] == ROWS and n[2] in stale]:

@@ -202,6 +202,15 @@ class Link:
             raise Lost("the database rolled the commit back")
         return [await each.fetchall() if each.description else [] for each in cursors]
 
+    async def notices(self) -> AsyncIterator[tuple[int, str]]:
+        """What others notify of, with the number of their process, until it breaks.
+
+        Raises:
+            psycopg.Error: The connection is lost.
+        """
+        async for notice in self._inner.notifies():
+            yield notice.pid, notice.payload
+
     async def script(self, text: str) -> None:
         """Execute the statements of a migration, within a transaction."""
         await self._inner.execute(text.encode(), prepare=False)

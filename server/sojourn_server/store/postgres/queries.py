@@ -55,6 +55,10 @@ class Queries(NamedTuple):
     changes_insert: str
     changes_after: str
     changes_rest: str
+    change_nonce: str
+    change_oldest: str
+    change_times: str
+    changes_compact: str
     requests: str
     requests_put: str
     requests_held: str
@@ -113,6 +117,9 @@ class Queries(NamedTuple):
     table_sizes: str
     job_take: str
     jobs_give_back: str
+    pings_listen: str
+    ping_softly: str
+    ping: str
 
 
 QUERIES: Final[Queries] = Queries(**sqlfile.load(__package__ or ""))

@@ -254,6 +254,22 @@ WHERE app_pk = %s AND revision > %s ORDER BY revision, idx LIMIT %s
 SELECT revision, idx, nonce, time, actor, cause, uid, before, after, detail FROM change
 WHERE app_pk = %s AND revision = %s AND idx > %s ORDER BY idx
 
+-- name: change_nonce
+-- What tells a revision from another of the same number.
+SELECT nonce FROM change WHERE app_pk = %s AND revision = %s AND idx = 0
+
+-- name: change_oldest
+-- Where the log begins.
+SELECT revision FROM change WHERE app_pk = %s ORDER BY revision, idx LIMIT 1
+
+-- name: change_times
+-- When the first changes of the log were made.
+SELECT revision, time FROM change WHERE app_pk = %s ORDER BY revision, idx LIMIT %s
+
+-- name: changes_compact
+-- Shorten the log from its beginning; what is removed is answered, to be counted.
+DELETE FROM change WHERE app_pk = %s AND revision <= %s RETURNING idx
+
 -- name: requests
 -- What is remembered of requests.
 SELECT r.principal, r.method, r.request_id, r.payload_hash, r.revision, r.outcome, r.create_time, r.session_pk, r.held
@@ -527,3 +543,15 @@ RETURNING name
 -- name: jobs_give_back
 -- Leave the jobs of a server to others.
 DELETE FROM job WHERE holder = %s
+
+-- name: pings_listen
+-- Hear of logs that have grown.
+LISTEN sojourn_log
+
+-- name: ping_softly
+-- A hint need not reach the disk.
+SET LOCAL synchronous_commit TO off
+
+-- name: ping
+-- Tell the others which logs have grown.
+SELECT pg_notify('sojourn_log', %s)

@@ -41,7 +41,7 @@ from sojourn_server.store.postgres.facts import (
 from sojourn_server.store.postgres.memory import Memory
 from sojourn_server.store.postgres.queries import QUERIES
 from sojourn_server.store.ranges import intervals, is_removed, kept_intervals
-from sojourn_server.store.rows import ORDER_BITS, Row, change_of, message_of, try_uid_blob
+from sojourn_server.store.rows import ORDER_BITS, Row, change_of, message_of, nonce_of, try_uid_blob
 
 _LISTS: Final = Lists(QUERIES._asdict())
 
@@ -273,6 +273,22 @@ class PgReadTx:
                 entry.pk, LOG, QUERIES.changes_rest, (entry.pk, revision, index)
             )
         return [change_of(row) for row in rows]
+
+    async def nonce(self, app: str, revision: int) -> int | None:
+        """See `ReadTx`."""
+        entry = await self._entry(app)
+        if entry is None:
+            return None
+        rows = await self._query(entry.pk, LOG, QUERIES.change_nonce, (entry.pk, revision))
+        return nonce_of(rows[0][0]) if rows else None
+
+    async def oldest(self, app: str) -> int:
+        """See `ReadTx`."""
+        entry = await self._entry(app)
+        if entry is None:
+            return 0
+        rows = await self._query(entry.pk, LOG, QUERIES.change_oldest, (entry.pk,))
+        return int(rows[0][0]) if rows else 0
 
 
 def cannot_be(*names: str) -> bool:

@@ -19,11 +19,13 @@ from sojourn_server.store.base import (
     TokenKey,
     Tx,
 )
+from sojourn_server.store.horizon import last_to_go
 from sojourn_server.store.postgres import schema
 from sojourn_server.store.postgres.connection import Link, Links, Options, Statement, Trips
 from sojourn_server.store.postgres.errors import Lost, as_failure, as_unusable, why_unreachable
 from sojourn_server.store.postgres.leads import Leads
 from sojourn_server.store.postgres.memory import Memory
+from sojourn_server.store.postgres.pings import Pings
 from sojourn_server.store.postgres.queries import QUERIES
 from sojourn_server.store.postgres.reader import Readers
 from sojourn_server.store.postgres.writer import Writer
@@ -76,6 +78,7 @@ class PostgresStore:
         self._leads = Leads(self._run)
         self._keys: tuple[TokenKey, ...] = ()
         self._engine = ""
+        self._pings: Pings | None = None
         self._closing: asyncio.Task[None] | None = None
 
     @property
@@ -168,6 +171,8 @@ class PostgresStore:
 
     async def _shut(self) -> None:
         await self._writer.close()
+        if self._pings is not None:
+            await self._pings.close()
         await self._readers.close()
         await self._leads.give_back()
         await self._links.close()
@@ -216,6 +221,31 @@ class PostgresStore:
                 raise as_failure(error) or StoreDown("records cannot be forgotten") from None
         self._writer.removed.requests += len(rows)
         return len(rows)
+
+    async def compact(self, app: str, before: Nanos, keep: int, limit: int) -> int:
+        """See `Store`. Writers of the log are not in its way: they only add to the end."""
+        (found,) = await self._run([(QUERIES.app_many, ([app],))])
+        _, pk, head, *_ = found[0]
+        if pk is None:
+            return 0
+        (rows,) = await self._run([(QUERIES.change_times, (pk, limit))])
+        last = last_to_go(rows, head, before, keep)
+        if not last:
+            return 0
+        (gone,) = await self._run([(QUERIES.changes_compact, (pk, last))])
+        self._writer.removed.changes += len(gone)
+        return len(gone)
+
+    def on_commit(self, tell: Callable[[str], None]) -> None:
+        """See `Store`."""
+        pings = self._pings = Pings(self._links, tell)
+
+        def both(app: str) -> None:
+            tell(app)
+            pings.ping(app)
+
+        self._writer.tell = both
+        pings.start()
 
     async def leads(self, job: str) -> bool:
         """See `Store`."""

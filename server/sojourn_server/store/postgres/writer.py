@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import psycopg
@@ -48,6 +49,8 @@ class Writer:
         """How long each batch took, from its first question to the commit."""
         self.commit_units = Spread(COMMIT_UNITS)
         """How many units each carried."""
+        self.tell: Callable[[str], None] | None = None
+        """Is told of each app whose log has grown."""
         self.commits_failed = 0
         """How many batches failed with all their units."""
         self.added = Rows()
@@ -152,6 +155,8 @@ class Writer:
                 self.commit_units.add(done)
                 self.added.add(batch.added)
                 self.removed.add(batch.removed)
+                if batch.logged and self.tell is not None:
+                    self.tell(app)
                 return done, False
             if again:
                 return len(works), True

@@ -78,6 +78,7 @@ class Committer:
         self._guarded = False
         self._now: Nanos = 0
         self._touched: dict[str, AppEntry] = {}
+        self._logged: set[str] = set()
         self._written: dict[Key, SessionRow | None] = {}
         # Nobody else writes, so what was written last is what is in the file.
         self._recent: OrderedDict[Key, SessionRow | None] = OrderedDict()
@@ -145,6 +146,7 @@ class Committer:
     def _attempt(self, connection: sqlite3.Connection, batch: Sequence[Work], guarded: bool) -> int:
         self._guarded = guarded
         self._touched.clear()
+        self._logged = set()
         self._written = {}
         self._adding, self._removing = Rows(), Rows()
         connection.execute("BEGIN IMMEDIATE")
@@ -175,7 +177,7 @@ class Committer:
             connection.execute(QUERIES.app_set_counters, (entry.head, entry.created, entry.pk))
         connection.execute("COMMIT")
         heads = {name: entry.head for name, entry in self._touched.items()}
-        self.published = Published(self._written, heads)
+        self.published = Published(self._written, heads, self._logged)
         self.added.add(self._adding)
         self.removed.add(self._removing)
         self._units += done
@@ -217,6 +219,8 @@ class Committer:
                     _mark(connection, "RELEASE unit")
                 if tx.own is not None:
                     self._apps[work.app] = self._touched[work.app] = tx.own
+                if tx.logged:
+                    self._logged.add(work.app)
                 if tx.written:
                     self._keep(tx.written)
                 self._adding.add(tx.added)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from typing import Any, Final, NamedTuple, NoReturn, TypeVar
 
 from sojourn_server.domain.clock import Nanos
@@ -41,7 +41,9 @@ class Published(NamedTuple):
     rows: Mapping[Key, SessionRow | None]
     """Sessions as it left them; None for one that it removed."""
     heads: Mapping[str, int]
-    """The newest revision of each app whose log has grown."""
+    """The newest revision of each app whose row it has written."""
+    logged: Set[str] = frozenset()
+    """The apps whose log has grown."""
 
 
 def key_of(row: SessionRow) -> Key:

@@ -58,6 +58,10 @@ class Queries(NamedTuple):
     change_insert: str
     changes_after: str
     changes_rest: str
+    change_nonce: str
+    change_oldest: str
+    change_times: str
+    change_compact: str
     request_get: str
     request_put: str
     request_held: str

@@ -207,6 +207,22 @@ WHERE app_pk = ? AND revision > ? ORDER BY revision, idx LIMIT ?
 SELECT revision, idx, nonce, time, actor, cause, uid, before, after, detail FROM change
 WHERE app_pk = ? AND revision = ? AND idx > ? ORDER BY idx
 
+-- name: change_nonce
+-- What tells a revision from another of the same number.
+SELECT nonce FROM change WHERE app_pk = ? AND revision = ? AND idx = 0
+
+-- name: change_oldest
+-- Where the log begins.
+SELECT min(revision) FROM change WHERE app_pk = ?
+
+-- name: change_times
+-- When the first changes of the log were made.
+SELECT revision, time FROM change WHERE app_pk = ? ORDER BY revision, idx LIMIT ?
+
+-- name: change_compact
+-- Shorten the log from its beginning.
+DELETE FROM change WHERE app_pk = ? AND revision <= ?
+
 -- name: request_get
 -- What is remembered of a request.
 SELECT payload_hash, revision, outcome, create_time, session_pk, held FROM request

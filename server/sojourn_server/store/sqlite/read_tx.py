@@ -28,6 +28,7 @@ from sojourn_server.store.rows import (
     decode_scope_state,
     decode_session,
     message_of,
+    nonce_of,
     request_of,
     try_uid_blob,
 )
@@ -246,6 +247,22 @@ class SqliteReadTx:
             revision, index = rows[-1][:2]
             rows += self._all(QUERIES.changes_rest, (entry.pk, revision, index))
         return [change_of(row) for row in rows]
+
+    async def nonce(self, app: str, revision: int) -> int | None:
+        """See `ReadTx`."""
+        entry = self._entry(app)
+        if entry is None:
+            return None
+        row = self._run(QUERIES.change_nonce, (entry.pk, revision)).fetchone()
+        return None if row is None else nonce_of(row[0])
+
+    async def oldest(self, app: str) -> int:
+        """See `ReadTx`."""
+        entry = self._entry(app)
+        if entry is None:
+            return 0
+        (revision,) = self._run(QUERIES.change_oldest, (entry.pk,)).fetchone()
+        return int(revision or 0)
 
     async def pulse(self) -> None:
         """Read one row, to find out whether that works."""

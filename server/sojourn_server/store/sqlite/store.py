@@ -186,6 +186,16 @@ class SqliteStore:
         """See `Store`."""
         return int(await self._own_work(lambda tx: tx.forget_requests(before, limit), Priority.JOB))
 
+    async def compact(self, app: str, before: Nanos, keep: int, limit: int) -> int:
+        """See `Store`."""
+        return int(
+            await self._own_work(lambda tx: tx.compact(app, before, keep, limit), Priority.JOB)
+        )
+
+    def on_commit(self, tell: Callable[[str], None]) -> None:
+        """See `Store`. There is no other server."""
+        self._writer.tell = tell
+
     async def check_readable(self) -> None:
         """See `Store`."""
         await self._readers.submit(SqliteReadTx.pulse)

@@ -20,6 +20,7 @@ from sojourn_server.domain.model import (
     Session,
 )
 from sojourn_server.store.base import KeyTaken, RequestKey, RequestRecord, SessionRow
+from sojourn_server.store.horizon import last_to_go
 from sojourn_server.store.ranges import is_removed, kept_intervals
 from sojourn_server.store.rows import (
     APP_PK_LIMIT,
@@ -466,6 +467,19 @@ class SqliteTx(SqliteReadTx):
             if size >= _ERASED_AT_ONCE:
                 break
         self.removed.requests += count
+        return count
+
+    async def compact(self, app: str, before: Nanos, keep: int, limit: int) -> int:
+        """Remove the oldest revisions of a log, about `limit` changes; how many."""
+        entry = self._entry(app)
+        if entry is None:
+            return 0
+        rows = self._all(QUERIES.change_times, (entry.pk, limit))
+        last = last_to_go(rows, entry.head, before, keep)
+        if not last:
+            return 0
+        count = self._write(QUERIES.change_compact, (entry.pk, last)).rowcount
+        self.removed.changes += count
         return count
 
     async def beat(self) -> None:

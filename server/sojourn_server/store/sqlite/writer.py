@@ -58,6 +58,8 @@ class Writer:
         self.commit_units = Spread(COMMIT_UNITS)
         """How many units it carried."""
         self.commits_failed = 0
+        self.tell: Callable[[str], None] | None = None
+        """Is told of each app whose log has grown."""
 
     @property
     def waiting(self) -> int:
@@ -154,6 +156,9 @@ class Writer:
         else:
             self.commit_seconds.add(time.monotonic() - begin)
             self.commit_units.add(done)
+            if self.tell is not None:
+                for app in self._committer.published.logged:
+                    self.tell(app)
         self._queue.put_back(batch[done:])
         batch = batch[:done]
         waiting = [work for work in batch if work.erased and not work.left_over]
