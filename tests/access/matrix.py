@@ -138,23 +138,25 @@ async def run(store: str, folder: File) -> Ran:
     """Run the matrix on a store of a kind.
 
     In full on SQLite. On PostgreSQL only what gets as far as the store: callers with
-    grants of their own, and methods that this release has.
+    grants of their own, who ask for what is not theirs, of methods that this release has.
     """
+    full = store == "sqlite"
+    values = VALUES if full else VALUES[1:]
     vault = f"v-{canary()}"
     callers = Callers(folder / "keys.json")
     with stores(store, folder) as (first, copy):
         async with served(callers, first) as channel:
             owner = callers.line(channel, callers.owner)
             own = {
-                "other app": await _own(owner, FOREIGN, "ed"),
-                "other user": await _own(owner, SHARED, "mallory"),
+                "other app": await _own(owner, FOREIGN, "ed", values),
+                "other user": await _own(owner, SHARED, "mallory", values),
             }
         second = copy()
         async with served(callers, first) as there, served(callers, second) as gone:
             matrix = _Matrix(callers, vault, own, there, gone)
-            if store == "sqlite":
-                return await matrix.run(CALLERS, list(methods()))
-            return await matrix.run(STRANGERS, [each for each in methods() if each.built])
+            callers_asking = CALLERS if full else STRANGERS
+            asked = [each for each in methods() if full or each.built]
+            return await matrix.run(callers_asking, asked, values)
 
 
 class _Matrix:
@@ -176,7 +178,9 @@ class _Matrix:
         self._alice = f"a-{canary()}"
         self._secret = canary()
 
-    async def run(self, names: Sequence[str], asked: Sequence[Method]) -> Ran:
+    async def run(
+        self, names: Sequence[str], asked: Sequence[Method], values: Sequence[str]
+    ) -> Ran:
         """Make every call."""
         tenants = {app: await self._furnish(app) for app in (self._vault, SHARED)}
         ran = self._ran
@@ -191,7 +195,9 @@ class _Matrix:
         ran.secrets["read-only"] = (self._vault, *of_uids[self._vault])
         await asyncio.gather(
             *(
-                self._call_all(name, asked, tenants[SHARED if name in _INSIDERS else self._vault])
+                self._call_all(
+                    name, asked, values, tenants[SHARED if name in _INSIDERS else self._vault]
+                )
                 for name in names
             )
         )
@@ -232,7 +238,11 @@ class _Matrix:
         return tenants
 
     async def _call_all(
-        self, name: str, asked: Sequence[Method], tenants: dict[Any, Target]
+        self,
+        name: str,
+        asked: Sequence[Method],
+        values: Sequence[str],
+        tenants: dict[Any, Target],
     ) -> None:
         """Make every call as somebody, on both servers."""
         there, gone = (self._callers.line(each, name) for each in (self._there, self._gone))
@@ -241,7 +251,7 @@ class _Matrix:
         for method in asked:
             for path in paths(method):
                 theirs = tenants.get((method, path, ""), next(iter(tenants.values())))
-                for value in VALUES:
+                for value in values:
                     mine = own.get((method, path, value), spare)
                     target = {"own": mine, "other": theirs, "missing": self._ghost(theirs)}[value]
                     raw = make(method, path, mine, target).SerializeToString(deterministic=True)
@@ -313,7 +323,7 @@ class _Matrix:
 _INSIDERS: Final = ("other user", "read-only")
 
 
-def _places(values: tuple[str, ...]) -> Iterator[tuple[Method, Path, str]]:
+def _places(values: Sequence[str]) -> Iterator[tuple[Method, Path, str]]:
     """Every place of the methods that this release has."""
     for method in methods():
         if method.built:
@@ -328,9 +338,9 @@ def _mutating() -> Iterator[tuple[Method]]:
             yield (method,)
 
 
-async def _own(owner: Line, app: str, user: str) -> dict[Any, Target]:
+async def _own(owner: Line, app: str, user: str, values: Sequence[str]) -> dict[Any, Target]:
     """What a caller has: a session for each of its calls, for calls change them."""
-    places = list(_places(VALUES))
+    places = list(_places(values))
     wanted = [
         Wanted(
             f"{user}-{number:04}",

@@ -23,6 +23,8 @@ PASSING: Final = frozenset(
 of the time, or of the revisions of an app in which others write as well."""
 LEAST: Final = 2_000
 
+pytestmark = pytest.mark.timeout(300)
+
 
 # --- what is asked ---------------------------------------------------------------------------
 
@@ -55,7 +57,7 @@ def test_all_of_it_was_asked_by_everybody(ran: Ran):
         for method in methods()
         if every or method.built
         for path in paths(method)
-        for value in VALUES
+        for value in (VALUES if every else VALUES[1:])
     }
     leaked = len(_leaks(ran)) + len(_told_apart(ran))
     codes = Counter(case.code for case in ran.cases)

@@ -19,7 +19,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from sojourn_server import logs
-from sojourn_server.domain.access import Permission, Users
+from sojourn_server.domain.access import THE_APP, Permission, Users
 from sojourn_server.domain.clock import SECOND
 from sojourn_server.domain.errors import Reason, Refusal, draining
 from sojourn_server.domain.tokens import Sealer
@@ -297,7 +297,9 @@ class Pipeline:
         async def ask() -> None:
             caller = await self._callers.ask(context)
             now = authorise(caller.principal, rule, request)
-            if users.everyone and not now.everyone:
+            # What the stream shows beside what its request names: other users, the app itself.
+            fewer = users.everyone and not now.everyone
+            if fewer or (users.covers(THE_APP) and not now.covers(THE_APP)):
                 raise denied(Permission.READ)
 
         return ask

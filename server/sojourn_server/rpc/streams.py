@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from sojourn_server import logs
-from sojourn_server.domain.errors import Refusal
+from sojourn_server.domain.errors import Reason, Refusal
+from sojourn_server.rpc.errors import refusal_of
 
 RECHECK: Final = 5.0
 """How often the credential of an open stream is asked for again, in seconds. With the
@@ -51,13 +52,21 @@ class Streams:
         return self._cut.get(task)
 
     async def recheck(self) -> None:
-        """Ask for each stream whether its caller may still have it, and end those of others."""
-        for task, ask in list(self._open.items()):
-            try:
-                await ask()
-            except Refusal as refusal:
-                _log.info("stream ended", reason=refusal.reason.value)
-                self.cut(task, refusal)
+        """Ask for each stream whether its caller may still have it, and end those of others.
+
+        All at once: one whose issuer takes its time must not let the others stay open.
+        """
+        await asyncio.gather(*(self._ask(task, ask) for task, ask in list(self._open.items())))
+
+    async def _ask(self, task: asyncio.Task[Any], ask: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await ask()
+        except Exception as error:  # noqa: BLE001 - whom we cannot tell of, nothing is told
+            refusal = refusal_of(error)
+            if refusal.reason is Reason.INTERNAL:
+                _log.error("stream not looked at", **logs.fault(error))
+            _log.info("stream ended", reason=refusal.reason.value)
+            self.cut(task, refusal)
 
     async def run(self) -> None:
         """Ask again and again, until cancelled."""

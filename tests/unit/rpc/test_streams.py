@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import msgspec
 import pytest
 
 from sojourn.v1 import session_service_pb2 as pb
@@ -189,6 +190,48 @@ async def test_a_stream_ends_when_its_grants_cover_it_no_longer(tmp_path: Path, 
         await server.pipeline.streams.recheck()
         expected = "APP_NOT_FOUND" if left == "another app" else "GRANT_MISSING"
         assert (await ending(stream)).reason == expected
+
+
+async def test_a_stream_ends_when_the_app_s_own_is_its_caller_s_no_more(tmp_path: Path):
+    """It may have shown the app's state, though its request named a user alone."""
+    ring = Keyring(tmp_path)
+    both = (Grant(Role.READ, "a", "ann"), Grant(Role.READ, "a", ""))
+    async with streaming(ring.gate) as server:
+        ring.write(msgspec.structs.replace(ring.entry, grants=both))
+        ring.gate.refresh()
+        stream = server.open(pb.WatchSessionsRequest(app="a", user="ann"), ring.key)
+        await stream.read()
+        await server.pipeline.streams.recheck()
+        assert len(server.pipeline.streams) == 1
+        ring.write(msgspec.structs.replace(ring.entry, grants=both[:1]))
+        ring.gate.refresh()
+        await server.pipeline.streams.recheck()
+        assert (await ending(stream)).reason == "GRANT_MISSING"
+
+
+async def test_a_stream_that_cannot_be_looked_at_ends_and_keeps_none_of_the_others_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    ring = Keyring(tmp_path)
+    async with streaming(ring.gate) as server:
+        first, second = server.open(key=ring.key), server.open(key=ring.key)
+        for stream in (first, second):
+            await stream.read()
+        ring.write()
+        ring.gate.refresh()
+        known, broken = ring.gate.known, [True]
+
+        def breaks_once(*given: Any) -> Any:
+            if broken:
+                broken.clear()
+                raise RuntimeError("secret")
+            return known(*given)
+
+        monkeypatch.setattr(ring.gate, "known", breaks_once)
+        await server.pipeline.streams.recheck()
+        failures = [await ending(stream) for stream in (first, second)]
+        assert {each.reason for each in failures} == {"INTERNAL", "CREDENTIAL_INVALID"}
+        assert not any("secret" in each.text for each in failures)
 
 
 async def test_streams_are_asked_about_again_while_the_server_runs(
