@@ -109,6 +109,7 @@ def _fan_out(plan: Plan, folder: Path, results: Results, say: Say) -> None:
             ours: list[float] = []
             floor: list[float] = []
             ratios: list[float] = []
+            middles: list[tuple[float, float]] = []
             for _ in range(plan.watch_rounds):
                 mine, delivered, size = _round(crowd, rate, seconds, size, bare=False)
                 if delivered != count * round(rate * seconds):
@@ -119,6 +120,7 @@ def _fan_out(plan: Plan, folder: Path, results: Results, say: Say) -> None:
                 ours.append(quantile(mine, 0.99))
                 floor.append(quantile(theirs, 0.99))
                 ratios.append(ours[-1] / floor[-1])
+                middles.append((quantile(mine, 0.5), quantile(theirs, 0.5)))
             results.add(
                 GROUP,
                 f"fan-out {rate}",
@@ -127,6 +129,8 @@ def _fan_out(plan: Plan, folder: Path, results: Results, say: Say) -> None:
                 ratios,
                 value=statistics.median(ratios),
                 facts={
+                    "p50_ms": round(statistics.median(each for each, _ in middles) * 1e3, 1),
+                    "bare_p50_ms": round(statistics.median(each for _, each in middles) * 1e3, 1),
                     "p99_ms": round(statistics.median(ours) * 1e3, 1),
                     "bare_p99_ms": round(statistics.median(floor) * 1e3, 1),
                     "bytes": size,

@@ -55,22 +55,28 @@ class Tokens:
 
     Args:
         sealer: Makes them.
+        forms: Gives them their form.
     """
 
-    def __init__(self, sealer: Sealer) -> None:
+    def __init__(self, sealer: Sealer, forms: Forms) -> None:
         self._sealer = sealer
-        self._kept: dict[bytes, tuple[str, Point, str]] = {}
+        self._forms = forms
+        self._kept: dict[bytes, tuple[str, Point, bytes]] = {}
 
     def token(self, feed_id: str, point: Point, scope: bytes) -> str:
         """The token of a place."""
+        return resume.seal(self._sealer, feed_id, point, scope)
+
+    def end(self, feed_id: str, point: Point, scope: bytes) -> bytes:
+        """The end of a message that says where to resume."""
         kept = self._kept.get(scope)
-        if kept is not None and kept[0] == feed_id and kept[1] == point:
+        if kept is not None and kept[1] == point and kept[0] == feed_id:
             return kept[2]
-        token = resume.seal(self._sealer, feed_id, point, scope)
+        end = self._forms.end(self.token(feed_id, point, scope), point.revision)
         if len(self._kept) >= KEPT:
             self._kept.clear()
-        self._kept[scope] = (feed_id, point, token)
-        return token
+        self._kept[scope] = (feed_id, point, end)
+        return end
 
 
 class Pump:
@@ -175,8 +181,7 @@ class Pump:
 
     def _end(self, point: Point) -> bytes:
         """The end of a message that says where to resume; by itself a bookmark."""
-        token = self._tokens.token(self._stream.tail.feed_id, point, self._scope)
-        return self._forms.end(token, point.revision)
+        return self._tokens.end(self._stream.tail.feed_id, point, self._scope)
 
     async def _write(self, message: bytes) -> None:
         """Write one message, and be seen to.

@@ -62,7 +62,7 @@ class Watching:
         self._sealer = sealer
         self._forms = forms
         self._unknown_apps = unknown_apps
-        self._tokens = Tokens(sealer)
+        self._tokens = Tokens(sealer, forms)
         self._left: set[asyncio.Task[None]] = set()
 
     async def watch(self, call: Call, query: WatchQuery, send: Send) -> None:

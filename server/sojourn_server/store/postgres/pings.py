@@ -76,7 +76,7 @@ class Pings:
                     if link is None:
                         link = await self._links.connect()
                         self._pid = link.pid
-                    await self._ping(link, _payload(apps))
+                    await link.run([(QUERIES.ping, (_payload(apps),))])
                     await asyncio.sleep(PAUSE)
                 except (psycopg.Error, Lost, OSError, TimeoutError):
                     if link is not None:
@@ -86,16 +86,6 @@ class Pings:
         finally:
             if link is not None:
                 await link.close()
-
-    async def _ping(self, link: Link, payload: str) -> None:
-        await link.run(
-            [
-                *link.beginning(QUERIES.begin_unit),
-                (QUERIES.ping_softly, ()),
-                (QUERIES.ping, (payload,)),
-                (QUERIES.commit, ()),
-            ]
-        )
 
     async def _hear(self) -> None:
         while True:

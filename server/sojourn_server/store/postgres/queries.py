@@ -118,7 +118,6 @@ class Queries(NamedTuple):
     job_take: str
     jobs_give_back: str
     pings_listen: str
-    ping_softly: str
     ping: str
 
 

@@ -548,10 +548,6 @@ DELETE FROM job WHERE holder = %s
 -- Hear of logs that have grown.
 LISTEN sojourn_log
 
--- name: ping_softly
--- A hint need not reach the disk.
-SET LOCAL synchronous_commit TO off
-
 -- name: ping
--- Tell the others which logs have grown.
-SELECT pg_notify('sojourn_log', %s)
+-- Tell the others which logs have grown. A hint need not reach the disk.
+SELECT set_config('synchronous_commit', 'off', true), pg_notify('sojourn_log', %s)
