@@ -67,7 +67,10 @@ class Settings:
         "A file that holds what store would say, so that a password is on no command line.",
     )
     port_file: Path | None = _setting(
-        None, PATH, "Write the port to this file once the server answers; removed at the end."
+        None,
+        PATH,
+        "Write the port to this file, for the account of the server to read, once the server "
+        "answers; removed at the end.",
     )
     metrics_listen: str | None = _setting(
         None,

@@ -388,9 +388,11 @@ def stores(kind: str, folder: File) -> Iterator[Any]:
         database.execute(f'CREATE DATABASE "{name}_copy" TEMPLATE "{name}"')
         return _on(make_conninfo(dsn, dbname=f"{name}_copy"))
 
-    yield _on(dsn), cloned
+    try:
+        yield _on(dsn), cloned
+    finally:
+        database.execute(f'DROP DATABASE IF EXISTS "{name}_copy" WITH (FORCE)')
     database.give(dsn)
-    database.execute(f'DROP DATABASE "{name}_copy" WITH (FORCE)')
 
 
 def _on(dsn: str) -> dict[str, Any]:

@@ -208,7 +208,11 @@ async def test_request_ids_of_two_callers_never_meet(place: Place):
         assert (await agent.sessions.create("s", request_id="r-1")).uid == first.uid
 
 
-async def test_a_stream_of_grpc_s_own_ends_with_its_credential(place: Place):
+@pytest.mark.parametrize("idle", [True, False])
+async def test_a_stream_of_grpc_s_own_ends_with_its_credential(
+    place: Place, idle: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("sojourn_server.rpc.streams.RECHECK", 0.02)
     metadata = (("authorization", f"Bearer {place.keys['owner']}"),)
     asked = reflection_pb2.ServerReflectionRequest(list_services="")
     async with grpc.aio.insecure_channel(place.target) as channel:
@@ -222,7 +226,8 @@ async def test_a_stream_of_grpc_s_own_ends_with_its_credential(place: Place):
             async with asyncio.timeout(10):
                 while True:
                     await asyncio.sleep(0.02)
-                    await stream.write(asked)
+                    if not idle and not stream.done():
+                        await stream.write(asked)
                     await stream.read()
     assert refused.value.code().name == "UNAUTHENTICATED"
 

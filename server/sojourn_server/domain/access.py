@@ -98,6 +98,7 @@ class Users:
 
 
 EVERY_USER: Final = Users((_MANY,))
+NO_USER: Final = Users()
 
 
 class Principal:
@@ -131,6 +132,9 @@ class Principal:
                 ),
                 self._subject,
             )
+            if known.nobody:
+                # Callers can make up names of apps without end.
+                return NO_USER
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             self._known[app, permission] = known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, TypeAlias
@@ -13,6 +14,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from sojourn_server import logs
 from sojourn_server.domain.errors import Reason
+from sojourn_server.rpc import streams
 from sojourn_server.rpc.callers import Callers, Context
 from sojourn_server.rpc.errors import abort, refusal_of
 from sojourn_server.rpc.methods import services
@@ -71,9 +73,19 @@ def _admins_only(handler: Any, callers: Callers) -> Handler:
     if handler.stream_stream is not None:
 
         async def admitted(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
-            # Each of them: such a stream may stay open for longer than its credential is good.
-            async for request in requests:
-                await admit(context)
+            # Again and again: such a stream may stay open for longer than its credential is good.
+            coming = aiter(requests)
+            while True:
+                following = asyncio.ensure_future(anext(coming, None))
+                try:
+                    while not following.done():
+                        await asyncio.wait({following}, timeout=streams.RECHECK)
+                        await admit(context)
+                finally:
+                    following.cancel()
+                request = following.result()
+                if request is None:
+                    return
                 yield request
 
         async def stream(requests: Any, context: Context) -> AsyncIterator[Any]:

@@ -133,3 +133,11 @@ def test_without_grants_there_is_nothing():
 def test_while_authentication_is_off_anybody_may_do_anything():
     assert ANYBODY.name == ""
     assert all(ANYBODY.may_everywhere(permission) for permission in Permission)
+
+
+def test_names_that_somebody_makes_up_are_not_remembered():
+    principal = Principal("key:a", (Grant(Role.READ, "a"),))
+    for number in range(100):
+        assert principal.users(f"b-{number}", Permission.READ).nobody
+    assert principal.users("a", Permission.READ).everyone
+    assert len(vars(principal)["_known"]) == 1
