@@ -39,6 +39,8 @@ COUNTS: Final = {
     "watch_kills": Count(3, 200),
     "watch_restarts": Count(1, 10),
     "followers": Count(24, 500),
+    "initial_states": Count(24, 1_000),
+    "watch_cancels": Count(60, 10_000),
 }
 
 

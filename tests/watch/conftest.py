@@ -7,9 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults import counts
 from tests.service.kit import FakeClock
 from tests.store.backends import BACKENDS, Backend, make_backend
 from tests.watch.kit import Scene, scene
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    counts.print_table(terminalreporter)
 
 
 @pytest.fixture

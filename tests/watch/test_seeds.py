@@ -10,7 +10,8 @@ import pytest
 from tests.service.kit import FakeClock
 from tests.store.backends import make_backend
 from tests.watch.kit import Scene, scene
-from tests.watch.seeds import SCENARIOS, SEEDS, Scenario, Seed
+from tests.watch.scenarios import Scenario
+from tests.watch.seeds import SCENARIOS, SEEDS, Seed
 
 
 @pytest.fixture

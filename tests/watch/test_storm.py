@@ -9,6 +9,7 @@ import pytest
 from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.domain.filter import LabelOperator, LabelSelector, SessionFilter
 from sojourn_server.domain.model import Status
+from tests.faults import counts
 from tests.service.kit import APP
 from tests.watch.kit import Scene, Watcher
 from tests.watch.storm import Storm
@@ -17,6 +18,7 @@ from tests.watch.validators import observed, validate
 GOLD = SessionFilter(labels=(LabelSelector("tier", LabelOperator.IN, ("gold",)),))
 ACTIVE = SessionFilter(statuses=(Status.ACTIVE,))
 TURN = SessionFilter(has_turn=True)
+INITIAL_STATES = counts.count("initial_states")
 FORMS: list[dict[str, Any]] = [
     {},
     {"filter": GOLD},
@@ -56,6 +58,7 @@ async def test_streams_that_begin_while_others_write(world: Scene) -> None:
 
 
 @pytest.mark.guarantee("W6")
+@pytest.mark.timeout(counts.patience("initial_states", 2))
 async def test_initial_state_while_others_write(
     world: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,9 +69,9 @@ async def test_initial_state_while_others_write(
     monkeypatch.setattr(watch_initial, "CHANGES", 5)
     storm = Storm([world], sessions=25)
     watchers: list[Watcher] = []
-    async with storm.blowing():
+    async with storm.blowing(count=1_000_000):
         await some_writes(storm, 60)
-        for number in range(24):
+        for number in range(INITIAL_STATES):
             returned = max(storm.revisions)
             watcher = world.watch(initial=True, **FORMS[number % len(FORMS)])
             record = await watcher.opened()
@@ -81,6 +84,11 @@ async def test_initial_state_while_others_write(
     for watcher in watchers:
         validate(watcher.record, log)
     await checked(storm, watchers[-12:])
+    counts.report(
+        "initial states under writers",
+        INITIAL_STATES,
+        f"{len(storm.revisions):,} acknowledged; each mirror is the log's replay at its marker",
+    )
     assert sum(len(w.record.messages[0].initial_sessions) > 0 for w in watchers) > 10
 
 

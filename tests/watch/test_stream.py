@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from sojourn_server.domain.clock import HOUR
-from sojourn_server.domain.commands import IfExists, ResetScope
+from sojourn_server.domain.commands import IfExists, NewSession, ResetScope
 from sojourn_server.domain.errors import Reason
 from sojourn_server.domain.filter import LabelOperator, LabelSelector, SessionFilter, TimeRange
 from sojourn_server.domain.model import ChangeCause, DeletedWhy, Status, TurnOutcome
@@ -16,6 +16,8 @@ from tests.watch.kit import Scene
 from tests.watch.validators import CHANGED, ENTERED, LEFT, Record, cause_of, causes, observed
 
 ACTIVE = SessionFilter(statuses=(Status.ACTIVE,))
+TREE = 500
+"""As many sessions as one unit ends."""
 GOLD = SessionFilter(labels=(LabelSelector("tier", LabelOperator.IN, ("gold",)),))
 
 
@@ -237,11 +239,13 @@ async def test_an_app_may_be_watched_before_it_is_there(world: Scene) -> None:
 @pytest.mark.guarantee("W3")
 async def test_a_large_unit_comes_in_parts_that_belong_together(world: Scene) -> None:
     slow = await world.watch_now(previous=True)
-    await world.create("root", labels={f"k{n}": "v" * 200 for n in range(60)})
-    root = await world.get("root")
-    labels = {f"k{n}": "v" * 200 for n in range(60)}
-    for number in range(120):
-        await world.create(f"s-{number:03}", parent_uid=root.uid, labels=labels)
+    root = await world.create("root")
+    labels = {f"k{n}": "v" * 100 for n in range(20)}
+    children = [
+        NewSession(user="ann", session_id=f"s-{n}", parent_uid=root.uid, labels=labels)
+        for n in range(TREE - 1)
+    ]
+    await world.sessions.create_many(world.call("BatchCreateSessions"), APP, children)
     live = await world.watch_now(previous=True)
     behind = live.record.token, live.record.revision
     await world.end("root", cascade=True)
@@ -251,7 +255,7 @@ async def test_a_large_unit_comes_in_parts_that_belong_together(world: Scene) ->
         parts = [m for m in watcher.record.messages if m.changes]
         assert len(parts) > 2
         assert [m.continued for m in parts] == [True] * (len(parts) - 1) + [False]
-        assert len(watcher.record.changes) == 121
+        assert len(watcher.record.changes) == TREE
 
 
 @pytest.mark.guarantee("W11")

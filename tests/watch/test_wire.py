@@ -28,10 +28,12 @@ from sojourn_server.feed import hub
 from sojourn_server.rpc import streams
 from sojourn_server.settings import Settings
 from tests.api.stores import settings_of
+from tests.faults import counts
 from tests.store.backends import BACKENDS
 from tests.unit.rpc.wire import Failure, failure_of
 
 APP = "a"
+CANCELS = counts.count("watch_cancels")
 SMALL_WINDOW = [("grpc.http2.bdp_probe", 0)]
 """What a reader that reads nothing lets the server send is 64 KiB, and does not grow."""
 
@@ -261,6 +263,7 @@ async def test_who_may_watch_what_and_until_when(
 
 
 @pytest.mark.guarantee("W2")
+@pytest.mark.timeout(counts.patience("watch_cancels", 0.5))
 async def test_cancelled_streams_leave_no_task_behind(
     client: AsyncClient, channel: grpc.aio.Channel
 ) -> None:
@@ -268,13 +271,14 @@ async def test_cancelled_streams_leave_no_task_behind(
     keep = Call(channel)
     await keep.read()
 
-    for number in range(60):
+    for number in range(CANCELS):
         call = Call(channel, send_initial_state=number % 2 == 0)
         if number % 3:
             await call.read()
-        await asyncio.sleep(number * 0.0002)
+        await asyncio.sleep(number % 60 * 0.0002)
         call.cancel()
     await client.sessions.update("s", labels={"a": "b"})
     await keep.changes(1)
     await none_left("watch", but=1)
+    counts.report("watches cancelled", CANCELS, "no task is left but the one that goes on")
     keep.cancel()
