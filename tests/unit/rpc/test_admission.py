@@ -68,6 +68,17 @@ async def test_too_many_calls_of_a_scope_are_refused_with_its_name(
     entered(admission)
 
 
+async def test_a_call_is_given_back_once_however_often_it_leaves() -> None:
+    admission = Admission(small(calls=Budget(2, 9, 9)))
+    first, second = entered(admission), entered(admission)
+    admission.leave(first)
+    admission.leave(first)
+    assert admission.running == 1
+    entered(admission)
+    refused(entered, admission)
+    admission.leave(second)
+
+
 async def test_others_are_not_refused_for_one_principal_or_one_app() -> None:
     admission = Admission(small(calls=Budget(1, 2, 9)))
     entered(admission, "key:a", "shop")
@@ -239,14 +250,16 @@ async def test_who_does_not_heed_refusals_is_held_back_and_nobody_else() -> None
 async def test_a_held_refusal_comes_before_its_caller_gives_up() -> None:
     admission = Admission(small(calls=Budget(0, 9, 9)))
     now = time.monotonic()
-    for _ in range(300):
-        task = asyncio.ensure_future(admission.hold(refusal_of(admission), 1, now, None))
-        await asyncio.sleep(0)
+    calls = [
+        asyncio.ensure_future(admission.hold(refusal_of(admission), 1, now, None))
+        for _ in range(300)
+    ]
+    await asyncio.sleep(0)
     assert admission.held
     # By its place in the row it would be held for seconds.
     await asyncio.wait_for(admission.hold(refusal_of(admission), 1, now, now + 0.2), HOLD_MOST - 1)
     admission.close()
-    await task
+    await asyncio.gather(*calls)
 
 
 async def test_what_is_held_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
