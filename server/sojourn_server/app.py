@@ -23,6 +23,7 @@ from sojourn_server.domain.tokens import Sealer
 from sojourn_server.jobs import expiry, housekeeping
 from sojourn_server.metrics.server import ServerMetrics
 from sojourn_server.rpc.admin_service import AdminServicer, ServerFacts
+from sojourn_server.rpc.admission import Admission, Budget, Budgets
 from sojourn_server.rpc.app_service import AppServicer
 from sojourn_server.rpc.callers import Callers
 from sojourn_server.rpc.health import Health
@@ -92,14 +93,18 @@ async def start(settings: Settings) -> RunningServer:
                 unknown_apps=settings.unknown_apps,
             ),
         )
+        admission = Admission(_budgets(settings))
         metrics = (
-            ServerMetrics(store, use_cases, clock, version()) if settings.metrics_listen else None
+            ServerMetrics(store, use_cases, admission, clock, version())
+            if settings.metrics_listen
+            else None
         )
         pipeline = Pipeline(
             rules=warm_rules(),
             sealer=sealer,
             request_bytes=settings.max_request_bytes,
             callers=Callers(authentication.gate),
+            admission=admission,
             log_calls=settings.log_level == "debug",
             observe=None if metrics is None else metrics.calls.observe,
         )
@@ -121,6 +126,8 @@ async def start(settings: Settings) -> RunningServer:
                 "AdminService": AdminServicer(facts, lambda: pipeline.draining),
             },
             health,
+            connections=settings.max_connections,
+            streams_per_connection=settings.max_streams_per_connection,
             with_reflection=settings.reflection,
             with_channelz=settings.channelz,
         )
@@ -181,6 +188,26 @@ async def start(settings: Settings) -> RunningServer:
     raise AssertionError("unreachable")
 
 
+def _budgets(settings: Settings) -> Budgets:
+    """What callers may take, as set."""
+    return Budgets(
+        calls=Budget(
+            settings.max_calls_per_principal, settings.max_calls_per_app, settings.max_calls
+        ),
+        streams=Budget(
+            settings.max_streams_per_principal, settings.max_streams_per_app, settings.max_streams
+        ),
+        request_bytes=Budget(
+            settings.max_bytes_in_flight_per_principal,
+            settings.max_bytes_in_flight_per_app,
+            settings.max_bytes_in_flight,
+        ),
+        running=settings.max_running_calls,
+        calls_per_second=settings.calls_per_second,
+        calls_burst=settings.calls_burst,
+    )
+
+
 def make_store(settings: Settings) -> Store:
     """The store that the settings name, not opened yet.
 
@@ -233,6 +260,8 @@ class RunningServer:
         """The port that it serves metrics on; None: it does not."""
         self.target = reach(str(address))
         """What a client on this machine connects to: `127.0.0.1:7070`."""
+        self.admission = pipeline.admission
+        """Who is let in."""
         self._settings = settings
         self._store = store
         self._pipeline = pipeline

@@ -284,7 +284,8 @@ class Admission:
         ]
         for account, most in accounts:
             if account.streams >= most:
-                raise OverBudget(reason, f"{most} streams", account, blamed)
+                limit = f"{most} streams and waiting calls"
+                raise OverBudget(reason, limit, account, blamed)
         for account, _ in accounts:
             account.calls -= 1
             account.streams += 1

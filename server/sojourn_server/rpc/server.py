@@ -13,7 +13,8 @@ from sojourn_server.domain.limits import KIB, MIB
 from sojourn_server.rpc import diagnostics
 from sojourn_server.rpc.health import Health
 from sojourn_server.rpc.methods import Method, methods
-from sojourn_server.rpc.pipeline import Pipeline, Router, StreamUse, Use
+from sojourn_server.rpc.pipeline import Pipeline, StreamUse, Use
+from sojourn_server.rpc.router import Router
 from sojourn_server.rpc.validation import Rules
 
 TRANSPORT_BYTES: Final = 8 * MIB
@@ -37,10 +38,11 @@ OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     ("grpc.so_reuseport", 0),
     # Only "identity": a compressed message is inflated before its size is checked.
     ("grpc.compression_enabled_algorithms_bitset", 1),
-    ("grpc.max_concurrent_streams", 1_000),
     ("grpc.server.max_pending_requests", PENDING),
     ("grpc.server.max_pending_requests_hard_limit", 2 * PENDING),
     ("grpc.server_handshake_timeout_ms", HANDSHAKE),
+    # Limits hold for a connection once it has acknowledged them.
+    ("grpc.http2.settings_timeout", HANDSHAKE),
     # Clients ping every 30 s, also without calls; dead connections are found within 80 s.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -87,6 +89,8 @@ def make_server(
     servicers: Mapping[str, object],
     health: Health,
     *,
+    connections: int = 10_000,
+    streams_per_connection: int = 1_000,
     with_reflection: bool = False,
     with_channelz: bool = False,
 ) -> grpc.aio.Server:
@@ -96,6 +100,8 @@ def make_server(
         pipeline: What every call of the contract goes through.
         servicers: By service.
         health: Answers health checks.
+        connections: How many there may be; further ones are closed at once.
+        streams_per_connection: How many calls of one connection there may be.
         with_reflection: Tell callers the contract.
         with_channelz: Tell callers about connections and calls.
     """
@@ -104,7 +110,12 @@ def make_server(
     )
     server = grpc.aio.server(
         handlers=[Router(paths)],
-        options=[*OPTIONS, ("grpc.enable_channelz", int(with_channelz))],
+        options=[
+            *OPTIONS,
+            ("grpc.max_allowed_incoming_connections", connections),
+            ("grpc.max_concurrent_streams", streams_per_connection),
+            ("grpc.enable_channelz", int(with_channelz)),
+        ],
         compression=grpc.Compression.NoCompression,
     )
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)

@@ -172,7 +172,7 @@ async def test_streams_have_budgets_of_their_own() -> None:
     third = entered(admission)
     refusal = refused(admission.rest, third, Reason.STREAM_LIMIT)
     assert refusal.reason is Reason.STREAM_LIMIT
-    assert refusal.metadata == {"limit": "2 streams", "of": "principal"}
+    assert refusal.metadata == {"limit": "2 streams and waiting calls", "of": "principal"}
     admission.leave(third)
     admission.leave(streams[0])
     admission.rest(entered(admission), Reason.STREAM_LIMIT)
