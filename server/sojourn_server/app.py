@@ -197,7 +197,7 @@ def _budgets(settings: Settings) -> Budgets:
         streams=Budget(
             settings.max_streams_per_principal, settings.max_streams_per_app, settings.max_streams
         ),
-        request_bytes=Budget(
+        bytes_in_flight=Budget(
             settings.max_bytes_in_flight_per_principal,
             settings.max_bytes_in_flight_per_app,
             settings.max_bytes_in_flight,

@@ -191,7 +191,9 @@ class Settings:
     max_streams_per_app: int = _setting(5_000, _COUNT, "The same, of one app.")
     max_streams_per_principal: int = _setting(2_500, _COUNT, "The same, of one principal.")
     max_bytes_in_flight: int = _setting(
-        256 * MIB, _BYTES, "The most that the requests being served may be together, in bytes."
+        256 * MIB,
+        _BYTES,
+        "The most that requests being served and answers not sent yet may be together, in bytes.",
     )
     max_bytes_in_flight_per_app: int = _setting(128 * MIB, _BYTES, "The same, of one app.")
     max_bytes_in_flight_per_principal: int = _setting(

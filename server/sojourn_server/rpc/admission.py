@@ -62,8 +62,8 @@ class Budgets(msgspec.Struct, frozen=True, kw_only=True):
     """Calls that are being served, or wait to be. Streams and waits for turns are none."""
     streams: Budget = Budget(2_500, 5_000, 10_000)
     """Streams, and calls that wait for a turn."""
-    request_bytes: Budget = Budget(64 * MIB, 128 * MIB, 256 * MIB)
-    """What the requests of all these are together."""
+    bytes_in_flight: Budget = Budget(64 * MIB, 128 * MIB, 256 * MIB)
+    """What their requests are together, and those answers that are not sent yet."""
     running: int = 64
     """Calls that run at the same time. Those beyond wait, and are served in turns."""
     calls_per_second: int = 0
@@ -75,13 +75,13 @@ class Budgets(msgspec.Struct, frozen=True, kw_only=True):
 class Account:
     """What one principal, one app or the server has under way."""
 
-    __slots__ = ("bucket", "calls", "line", "pace", "request_bytes", "scope", "streams")
+    __slots__ = ("bucket", "bytes_in_flight", "calls", "line", "pace", "scope", "streams")
 
     def __init__(self, scope: str) -> None:
         self.scope = scope
         self.calls = 0
         self.streams = 0
-        self.request_bytes = 0
+        self.bytes_in_flight = 0
         self.line = Line()
         self.bucket = 0.0
         """For the rate of its calls."""
@@ -90,7 +90,7 @@ class Account:
 
     def forgettable(self, now: float) -> bool:
         """Whether a new account would be the same."""
-        under_way = self.calls or self.streams or self.request_bytes or not self.line.idle
+        under_way = self.calls or self.streams or self.bytes_in_flight or not self.line.idle
         return not under_way and self.bucket <= now and self.pace <= now
 
 
@@ -203,17 +203,19 @@ class Admission:
         account = self._account(self._principals, principal, _PRINCIPAL, now) if principal else None
         blamed = account or self._strangers
         if account is not None:
-            _spare(account, blamed, budgets.calls.principal, budgets.request_bytes.principal, size)
-        _spare(server, blamed, budgets.calls.server, budgets.request_bytes.server, size)
+            _spare(
+                account, blamed, budgets.calls.principal, budgets.bytes_in_flight.principal, size
+            )
+        _spare(server, blamed, budgets.calls.server, budgets.bytes_in_flight.server, size)
         ticket = Ticket(account, size)
         if account is not None:
             # Last: a call that is refused for something else costs no token.
             self._keep_to_rate(account, now)
             account.calls += 1
-            account.request_bytes += size
+            account.bytes_in_flight += size
             ticket.running = self._queue.enter(account.line, now)
         server.calls += 1
-        server.request_bytes += size
+        server.bytes_in_flight += size
         return ticket
 
     def enter(self, ticket: Ticket, app: str, now: float) -> bool:
@@ -234,7 +236,7 @@ class Admission:
         who = ticket.who or account or self._strangers
         if account is not None:
             budgets = self._budgets
-            _spare(account, who, budgets.calls.app, budgets.request_bytes.app, ticket.size)
+            _spare(account, who, budgets.calls.app, budgets.bytes_in_flight.app, ticket.size)
         if ticket.who is None:
             self._keep_to_rate(who, now)
             ticket.who = who
@@ -242,7 +244,7 @@ class Admission:
         if account is not None:
             ticket.app = account
             account.calls += 1
-            account.request_bytes += ticket.size
+            account.bytes_in_flight += ticket.size
         return ticket.running
 
     async def wait(self, ticket: Ticket) -> None:
@@ -257,6 +259,25 @@ class Admission:
         assert ticket.who is not None
         await self._queue.wait(ticket.who.line)
         ticket.running = True
+        self._still_fits(ticket)
+
+    def ran(self, ticket: Ticket, answer_bytes: int) -> None:
+        """Let others run: a call is done, but its answer is not sent yet.
+
+        Its caller may never read the answer. So the call still counts, and so does the
+        answer, until it is given back by `leave`.
+
+        Args:
+            ticket: The call's.
+            answer_bytes: How large the answer is.
+        """
+        if ticket.over:
+            return
+        ticket.size += answer_bytes
+        for account in (ticket.principal, ticket.app, self._server):
+            if account is not None:
+                account.bytes_in_flight += answer_bytes
+        self._give_slot(ticket)
 
     def rest(self, ticket: Ticket, reason: Reason = Reason.RATE_LIMITED) -> None:
         """Count a call among the streams from now on: it may take minutes.
@@ -299,7 +320,7 @@ class Admission:
         ticket.over = True
         for account in (ticket.principal, ticket.app, self._server):
             if account is not None:
-                account.request_bytes -= ticket.size
+                account.bytes_in_flight -= ticket.size
                 if ticket.long:
                     account.streams -= 1
                 else:
@@ -367,6 +388,21 @@ class Admission:
                 del accounts[name]
         self._sweep_at = SWEEP + 2 * (len(self._principals) + len(self._apps))
 
+    def _still_fits(self, ticket: Ticket) -> None:
+        """See that answers which nobody reads have not used up the bytes meanwhile.
+
+        Raises:
+            OverBudget: They have.
+        """
+        budget, blamed = self._budgets.bytes_in_flight, ticket.who or self._strangers
+        for account, most in (
+            (ticket.principal, budget.principal),
+            (ticket.app, budget.app),
+            (self._server, budget.server),
+        ):
+            if account is not None and account.bytes_in_flight > max(most, ticket.size):
+                raise OverBudget(Reason.RATE_LIMITED, f"{most} bytes", account, blamed)
+
     def _keep_to_rate(self, account: Account, now: float) -> None:
         rate = self._rate
         if rate is None:
@@ -385,7 +421,7 @@ class Admission:
             self._queue.leave(ticket.who.line)
 
 
-def _spare(account: Account, blamed: Account, calls: int, request_bytes: int, size: int) -> None:
+def _spare(account: Account, blamed: Account, calls: int, bytes_in_flight: int, size: int) -> None:
     """See that an account has a call and some bytes left.
 
     Raises:
@@ -394,8 +430,8 @@ def _spare(account: Account, blamed: Account, calls: int, request_bytes: int, si
     if account.calls >= calls:
         raise OverBudget(Reason.RATE_LIMITED, f"{calls} calls", account, blamed)
     # Whoever has nothing else under way may always: no request is too large for good.
-    if account.request_bytes + size > request_bytes and account.request_bytes:
-        raise OverBudget(Reason.RATE_LIMITED, f"{request_bytes} bytes", account, blamed)
+    if account.bytes_in_flight + size > bytes_in_flight and account.bytes_in_flight:
+        raise OverBudget(Reason.RATE_LIMITED, f"{bytes_in_flight} bytes", account, blamed)
 
 
 def _paced(rate: Rate, account: Account, now: float) -> float:

@@ -218,6 +218,8 @@ class Pipeline:
                     self._refuse_late(new_work)
                     caller = self._callers.known(context) or await self._callers.ask(context)
                     ticket = admission.arrive(caller.principal.name, len(raw), begin)
+                    # Not when we have answered, but when grpc has sent the answer.
+                    task.add_done_callback(partial(_give_back, admission, ticket))
                     if ticket.waits:
                         await self._wait(ticket, new_work)
                     request: Any = self._decode(raw, parse)
@@ -237,6 +239,7 @@ class Pipeline:
                     )
                     response = await use(request, call)
                     answer: bytes = response.SerializeToString()
+                    admission.ran(ticket, len(answer))
                 except asyncio.CancelledError as error:
                     refusal = self._refusal_of_cancel(name, task, error)
                 except Exception as error:  # noqa: BLE001 - nothing else may reach grpc
@@ -250,7 +253,6 @@ class Pipeline:
                 outcome = refusal.reason.value
                 await abort(context, refusal, correlation_id)
             finally:
-                self._give_back(ticket)
                 self._leave(task)
                 if observer is not None:
                     observer.ended(outcome, time.monotonic() - begin)
@@ -285,6 +287,8 @@ class Pipeline:
                     self._refuse_late(new_work=True)
                     caller = await self._callers.ask(context)
                     ticket = admission.arrive(caller.principal.name, len(raw), begin)
+                    # Not when we have answered, but when grpc has sent the answer.
+                    task.add_done_callback(partial(_give_back, admission, ticket))
                     if ticket.waits:
                         await self._wait(ticket, new_work=True)
                     request: Any = self._decode(raw, parse)
@@ -312,7 +316,6 @@ class Pipeline:
                 outcome = refusal.reason.value
                 await abort(context, refusal, correlation_id)
             finally:
-                self._give_back(ticket)
                 self.streams.leave(task)
                 if observer is not None:
                     observer.ended(outcome, time.monotonic() - begin)
@@ -330,16 +333,12 @@ class Pipeline:
         await self.admission.wait(ticket)
         self._refuse_late(new_work)
 
-    def _give_back(self, ticket: Ticket | None) -> None:
-        """Give back what a call took, if it came so far."""
-        if ticket is not None:
-            self.admission.leave(ticket)
-
     async def _hold_back(
         self, refusal: Refusal, ticket: Ticket | None, raw: bytes, context: Context
     ) -> None:
         """Give back what a refused call took, and let a caller wait that is refused too often."""
-        self._give_back(ticket)
+        if ticket is not None:
+            self.admission.leave(ticket)
         now = time.monotonic()
         await self.admission.hold(refusal, len(raw), now, _deadline(context, now))
 
@@ -450,6 +449,11 @@ class Pipeline:
         if method.responses_stream:
             return grpc.unary_stream_rpc_method_handler(refuse)
         return grpc.unary_unary_rpc_method_handler(refuse)
+
+
+def _give_back(admission: Admission, ticket: Ticket, _: asyncio.Task[Any]) -> None:
+    """Give back what a call took, once its task is done."""
+    admission.leave(ticket)
 
 
 def _no_app(_: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import Any
 
@@ -24,7 +25,7 @@ def small(**changes: Any) -> Budgets:
     few = {
         "calls": Budget(4, 5, 6),
         "streams": Budget(2, 3, 4),
-        "request_bytes": Budget(400, 500, 600),
+        "bytes_in_flight": Budget(400, 500, 600),
         "running": 3,
     }
     return Budgets(**{**few, **changes})
@@ -97,7 +98,7 @@ async def test_others_are_not_refused_for_one_principal_or_one_app() -> None:
     ],
 )
 async def test_too_many_bytes_of_requests_are_refused(budget: Budget, of: str) -> None:
-    admission = Admission(small(request_bytes=budget))
+    admission = Admission(small(bytes_in_flight=budget))
 
     def attempt(size: int) -> Ticket:
         ticket = admission.arrive("key:a", size, 0.0)
@@ -116,6 +117,29 @@ async def test_too_many_bytes_of_requests_are_refused(budget: Budget, of: str) -
     admission.leave(second)
     # Alone even a request that is larger than the budget is served, not refused for ever.
     attempt(300)
+
+
+async def test_an_answer_that_nobody_reads_counts_until_it_is_sent() -> None:
+    budget = Budget(100, 900, 900)
+    admission = Admission(small(bytes_in_flight=budget, running=1, calls=Budget(9, 9, 9)))
+    first = admission.arrive("key:a", 10, 0.0)
+    admission.enter(first, "shop", 0.0)
+    waits, other = admission.arrive("key:a", 10, 0.0), admission.arrive("key:b", 10, 0.0)
+    calls = [asyncio.ensure_future(admission.wait(each)) for each in (waits, other)]
+    await asyncio.sleep(0)
+    admission.ran(first, 85)
+    # Others run, but whoever reads no answers gets no more of them.
+    await calls[1]
+    admission.leave(other)
+    with pytest.raises(OverBudget) as caught:
+        await calls[0]
+    assert caught.value.metadata == {"limit": "100 bytes", "of": "principal"}
+    admission.leave(waits)
+    assert admission.running == 0
+    refused(admission.arrive, "key:a", 10, 0.0)
+    admission.leave(first)
+    admission.leave(first)
+    admission.arrive("key:a", 10, 0.0)
 
 
 async def test_a_rate_is_held_per_principal_and_the_refusal_says_when() -> None:
@@ -313,6 +337,7 @@ async def test_callers_are_forgotten_once_nothing_is_left_to_know() -> None:
 # --- whatever happens, in whatever order ---------------------------------------------------------
 
 LARGEST = 450
+ANSWER = 70
 
 STEPS = st.lists(
     st.one_of(
@@ -322,7 +347,7 @@ STEPS = st.lists(
             st.sampled_from(APPS),
             st.sampled_from([0, 10, 150, LARGEST]),
         ),
-        st.tuples(st.sampled_from(["end", "cancel", "rest"]), st.integers(0, 30)),
+        st.tuples(st.sampled_from(["end", "cancel", "rest", "ran"]), st.integers(0, 30)),
         st.tuples(st.sampled_from(["turn", "turn", "later"])),
     ),
     max_size=80,
@@ -354,15 +379,20 @@ class Served:
             if self.ticket is not None:
                 self.admission.leave(self.ticket)
 
-    def rest(self) -> None:
-        if self.runs and self.ticket is not None:
-            try:
-                self.admission.rest(self.ticket, Reason.STREAM_LIMIT)
-            except OverBudget:
+    def tell(self, what: str) -> None:
+        match what:
+            case "end":
+                self.over.set()
+            case "cancel":
                 self.task.cancel()
+            case "ran" if self.runs and self.ticket is not None:
+                self.admission.ran(self.ticket, ANSWER)
+            case "rest" if self.runs and self.ticket is not None:
+                with contextlib.suppress(OverBudget):
+                    self.admission.rest(self.ticket, Reason.STREAM_LIMIT)
 
 
-def check_budgets(admission: Admission, budgets: Budgets) -> None:
+def check_budgets(admission: Admission, budgets: Budgets, answered: int) -> None:
     scopes = [
         ("server", [admission._server]),
         ("principal", list(admission._principals.values())),
@@ -373,8 +403,8 @@ def check_budgets(admission: Admission, budgets: Budgets) -> None:
             assert 0 <= account.calls <= getattr(budgets.calls, scope)
             assert 0 <= account.streams <= getattr(budgets.streams, scope)
             # One request that is larger than a budget is served when it comes alone.
-            most = max(LARGEST, getattr(budgets.request_bytes, scope))
-            assert 0 <= account.request_bytes <= most
+            most = max(LARGEST, getattr(budgets.bytes_in_flight, scope))
+            assert 0 <= account.bytes_in_flight <= most + answered
     assert 0 <= admission.running <= budgets.running
 
 
@@ -395,24 +425,21 @@ def test_no_budget_is_exceeded_and_all_comes_back_to_nothing(steps: list[Any], c
     budgets = small()
 
     async def play() -> None:
-        admission, calls, now = Admission(budgets), [], 0.0
+        admission, calls, now, answered = Admission(budgets), [], 0.0, 0
         for step in steps:
             match step:
                 case ("begin", principal, app, size):
                     calls.append(Served(admission, principal, app, size, now))
-                case ("end", number) if calls:
-                    calls[number % len(calls)].over.set()
-                case ("cancel", number) if calls:
-                    calls[number % len(calls)].task.cancel()
-                case ("rest", number) if calls:
-                    calls[number % len(calls)].rest()
+                case (what, number) if calls:
+                    calls[number % len(calls)].tell(what)
+                    answered += ANSWER if what == "ran" else 0
                 case ("turn",):
                     await asyncio.sleep(0)
                 case ("later",):
                     now += 0.7
                 case _:
                     pass
-            check_budgets(admission, budgets)
+            check_budgets(admission, budgets, answered)
         if close:
             admission.close()
         for call in calls:
@@ -427,7 +454,7 @@ def test_no_budget_is_exceeded_and_all_comes_back_to_nothing(steps: list[Any], c
         assert (admission.running, admission.waiting, admission.held) == (0, 0, 0)
         accounts = [*admission._principals.values(), *admission._apps.values(), admission._server]
         for account in accounts:
-            assert (account.calls, account.streams, account.request_bytes) == (0, 0, 0)
+            assert (account.calls, account.streams, account.bytes_in_flight) == (0, 0, 0)
             assert account.line.idle
 
     asyncio.run(play())
@@ -436,7 +463,7 @@ def test_no_budget_is_exceeded_and_all_comes_back_to_nothing(steps: list[Any], c
 @settings(max_examples=200, deadline=None)
 @given(steps=STEPS)
 def test_no_slot_is_idle_while_somebody_may_run(steps: list[Any]) -> None:
-    budgets = small(calls=Budget(99, 99, 99), request_bytes=Budget(10**6, 10**6, 10**6))
+    budgets = small(calls=Budget(99, 99, 99), bytes_in_flight=Budget(10**6, 10**6, 10**6))
 
     async def play() -> None:
         admission, calls = Admission(budgets), []
@@ -444,10 +471,8 @@ def test_no_slot_is_idle_while_somebody_may_run(steps: list[Any]) -> None:
             match step:
                 case ("begin", principal, app, size):
                     calls.append(Served(admission, principal, app, size, 0.0))
-                case ("end", number) if calls:
-                    calls[number % len(calls)].over.set()
-                case ("cancel", number) if calls:
-                    calls[number % len(calls)].task.cancel()
+                case (("end" | "cancel") as what, number) if calls:
+                    calls[number % len(calls)].tell(what)
                 case _:
                     pass
             for _ in range(8):

@@ -54,7 +54,7 @@ def at_rest(wire: Wire) -> bool:
     admission = wire.pipeline.admission
     server = admission._server
     figures = (admission.running, admission.waiting, admission.held)
-    return not any((*figures, server.calls, server.streams, server.request_bytes))
+    return not any((*figures, server.calls, server.streams, server.bytes_in_flight))
 
 
 async def test_a_call_over_a_budget_is_refused_with_its_limit_and_does_nothing() -> None:
