@@ -165,6 +165,7 @@ async def start(settings: Settings) -> RunningServer:
             "forget": lambda: housekeeping.forget(store, settings.request_keeping),
             "health": health.run,
             "streams": pipeline.streams.run,
+            "reading": pipeline.reading.run,
             **authentication.jobs,
         }
         if metrics is not None:

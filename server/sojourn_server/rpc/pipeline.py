@@ -36,6 +36,7 @@ from sojourn_server.rpc.errors import (
 from sojourn_server.rpc.methods import Method
 from sojourn_server.rpc.permissions import TABLE as PERMISSIONS
 from sojourn_server.rpc.permissions import Rule, authorise, denied
+from sojourn_server.rpc.reading import Reading
 from sojourn_server.rpc.streams import Streams
 from sojourn_server.rpc.validation import Rules
 from sojourn_server.service.answers import Call
@@ -118,6 +119,8 @@ class Pipeline:
         self.finishing = False
         """Whether new work is refused while live turns may finish. Set once, by the drain."""
         self._draining = False
+        self.reading = Reading()
+        """Requests that are on their way in."""
         self._held: asyncio.Event | None = None
         self._arrival = 0.0
 
@@ -135,6 +138,7 @@ class Pipeline:
     def draining(self, draining: bool) -> None:
         self._draining = draining
         if draining:
+            self.reading.close()
             self.admission.close()
 
     @property
@@ -189,26 +193,26 @@ class Pipeline:
             return self._missing(method)
         if method.responses_stream:
             stream: Any = use
-            return grpc.unary_stream_rpc_method_handler(self._stream(method, rule, stream))
+            return grpc.stream_stream_rpc_method_handler(self._stream(method, rule, stream))
         unary: Any = use
-        return grpc.unary_unary_rpc_method_handler(self._unary(method, rule, unary))
+        return grpc.stream_unary_rpc_method_handler(self._unary(method, rule, unary))
 
     def _unary(
         self, method: Method, rule: Rule, use: Use
-    ) -> Callable[[bytes, Context], Awaitable[bytes]]:
+    ) -> Callable[[AsyncIterator[bytes], Context], Awaitable[bytes]]:
         parse: Callable[[bytes], Any] = method.request.FromString
         name, has_request_id = method.name, method.has_request_id
         new_work, app_of, admission = name in NEW_WORK, rule.app or _no_app, self.admission
         observer = None if self._observe is None else self._observe(method)
 
-        async def serve(raw: bytes, context: Context) -> bytes:
+        async def serve(_: AsyncIterator[bytes], context: Context) -> bytes:
             correlation_id = _correlation_id()
             logs.correlation.set(correlation_id)
             begin = self._arrival = time.monotonic()
             task = asyncio.current_task()
             assert task is not None
             self._running.add(task)
-            outcome, ticket = "CANCELLED", None
+            outcome, ticket, raw = "CANCELLED", None, b""
             if observer is not None:
                 observer.begun()
             try:
@@ -217,6 +221,7 @@ class Pipeline:
                         await self._held.wait()
                     self._refuse_late(new_work)
                     caller = self._callers.known(context) or await self._callers.ask(context)
+                    raw = await self.reading.read(context, caller.principal.name)
                     ticket = admission.arrive(caller.principal.name, len(raw), begin)
                     # Not when we have answered, but when grpc has sent the answer.
                     task.add_done_callback(partial(_give_back, admission, ticket))
@@ -263,7 +268,7 @@ class Pipeline:
 
     def _stream(
         self, method: Method, rule: Rule, use: StreamUse
-    ) -> Callable[[bytes, Context], Awaitable[None]]:
+    ) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
         """Serves a method whose answer is a stream.
 
         It is a coroutine that writes, and no generator: grpc closes none when its call is
@@ -273,19 +278,20 @@ class Pipeline:
         name, app_of, admission = method.name, rule.app or _no_app, self.admission
         observer = None if self._observe is None else self._observe(method)
 
-        async def serve(raw: bytes, context: Context) -> None:
+        async def serve(_: AsyncIterator[bytes], context: Context) -> None:
             correlation_id = _correlation_id()
             logs.correlation.set(correlation_id)
             begin = time.monotonic()
             task = asyncio.current_task()
             assert task is not None
-            outcome, ticket = "CANCELLED", None
+            outcome, ticket, raw = "CANCELLED", None, b""
             if observer is not None:
                 observer.begun()
             try:
                 try:
                     self._refuse_late(new_work=True)
                     caller = await self._callers.ask(context)
+                    raw = await self.reading.read(context, caller.principal.name)
                     ticket = admission.arrive(caller.principal.name, len(raw), begin)
                     # Not when we have answered, but when grpc has sent the answer.
                     task.add_done_callback(partial(_give_back, admission, ticket))
@@ -428,7 +434,7 @@ class Pipeline:
         """Answers a method of the contract that this release does not have."""
         observer = None if self._observe is None else self._observe(method)
 
-        async def refuse(_: bytes | AsyncIterator[bytes], context: Context) -> None:
+        async def refuse(_: AsyncIterator[bytes], context: Context) -> None:
             try:
                 self._refuse_late(new_work=False)
                 # What this release lacks is said to callers who are somebody.
@@ -444,11 +450,10 @@ class Pipeline:
                 observer.ended(refusal.reason.value, 0.0)
             await abort(context, refusal, _correlation_id())
 
-        if method.requests_stream:
-            return grpc.stream_unary_rpc_method_handler(refuse)
+        # It needs no request, and so reads none.
         if method.responses_stream:
-            return grpc.unary_stream_rpc_method_handler(refuse)
-        return grpc.unary_unary_rpc_method_handler(refuse)
+            return grpc.stream_stream_rpc_method_handler(refuse)
+        return grpc.stream_unary_rpc_method_handler(refuse)
 
 
 def _give_back(admission: Admission, ticket: Ticket, _: asyncio.Task[Any]) -> None:

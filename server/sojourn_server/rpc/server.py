@@ -14,6 +14,7 @@ from sojourn_server.rpc import diagnostics
 from sojourn_server.rpc.health import Health
 from sojourn_server.rpc.methods import Method, methods
 from sojourn_server.rpc.pipeline import Pipeline, StreamUse, Use
+from sojourn_server.rpc.reading import taking_one
 from sojourn_server.rpc.router import Router
 from sojourn_server.rpc.validation import Rules
 
@@ -105,10 +106,14 @@ def make_server(
         with_reflection: Tell callers the contract.
         with_channelz: Tell callers about connections and calls.
     """
-    paths = handlers(pipeline, servicers) | diagnostics.handlers(
+    registry: Any = diagnostics.Registry()
+    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, registry)
+    foreign = registry.handlers | diagnostics.handlers(
         pipeline.callers, with_reflection=with_reflection, with_channelz=with_channelz
     )
-    server = grpc.aio.server(
+    taken = {path: taking_one(handler, pipeline.reading) for path, handler in foreign.items()}
+    paths = handlers(pipeline, servicers) | taken
+    return grpc.aio.server(
         handlers=[Router(paths)],
         options=[
             *OPTIONS,
@@ -118,5 +123,3 @@ def make_server(
         ],
         compression=grpc.Compression.NoCompression,
     )
-    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
-    return server
