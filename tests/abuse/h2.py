@@ -184,16 +184,15 @@ class Connection:
                 self.last_trailers = payload
             elif kind == GOAWAY:
                 self.goaway = payload
-            if kind in (HEADERS, RST_STREAM):
-                self.note_end(stream, kind, flags)
+            self.take_frame(kind, flags, stream, payload)
         self._left = data[at:]
         if taken:
             answers.append(frame(WINDOW_UPDATE, 0, 0, taken.to_bytes(4)))
         if answers:
             self.send(b"".join(answers))
 
-    def note_end(self, stream: int, kind: int, flags: int) -> None:
-        """For those who want to know of each stream."""
+    def take_frame(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        """For those who want to know of each frame."""
 
     def close(self) -> None:
         """Close it."""
