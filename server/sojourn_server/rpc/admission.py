@@ -13,6 +13,7 @@ is a few additions, without a pause.
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import Final
 
 import msgspec
@@ -438,7 +439,8 @@ def _paced(rate: Rate, account: Account, now: float) -> float:
     """How long a refusal is to be held, in seconds; it takes a place in the row."""
     delay = rate.wait(account.pace, now)
     if delay > HOLD_MOST:
-        return HOLD_MOST
+        # Not all after the same time: they came together, and would come again together.
+        return HOLD_MOST * random.uniform(0.5, 1)  # noqa: S311 - spreads load, hides nothing
     account.pace = rate.taken(account.pace, now)
     return delay
 

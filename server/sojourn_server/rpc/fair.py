@@ -13,9 +13,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-LEAST_SHARE: Final = 8
-"""How many calls of one caller may run in any case: enough to fill a commit, and no more
-than delays others by a few milliseconds."""
+LEAST_SHARE: Final = 4
+"""How many calls of one caller may run in any case: enough to keep the server busy, and no
+more than delays others by a millisecond or two."""
 WINDOW: Final = 1.0
 """How long a caller counts as active after a call, in seconds, and up to twice that."""
 
@@ -62,8 +62,11 @@ class FairQueue:
     @property
     def share(self) -> int:
         """How many calls of one caller may run at once, as many callers as there are now."""
-        callers = max(self._callers, self._callers_before, 1)
-        return min(self._slots, max(LEAST_SHARE, self._slots // callers))
+        callers = max(self._callers, self._callers_before)
+        if callers <= 1:
+            return self._slots
+        # Half of what would be everybody's: what one does not use should delay nobody.
+        return min(self._slots, max(LEAST_SHARE, self._slots // (2 * callers)))
 
     def enter(self, line: Line, now: float) -> bool:
         """Let a call run at once, if nothing speaks against it.
