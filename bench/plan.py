@@ -18,6 +18,7 @@ SECTIONS: Mapping[str, str] = {
     "postgres_get": "its GetSession over SQLite's",
     "postgres_lists": "its pages of 100 at a million sessions",
     "access": "GetSession with a credential, over one without",
+    "neighbours": "nine principals beside a noisy one",
     "expiry": "100,000 sessions that expire at one instant",
 }
 

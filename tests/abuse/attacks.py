@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from tests.abuse.h2 import (
+from tools.h2 import (
     ACK,
     CANCEL,
     DATA,

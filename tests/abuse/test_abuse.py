@@ -20,7 +20,10 @@ from sojourn.v1 import (
     session_pb2,
 )
 from tests.abuse import attacks
-from tests.abuse.h2 import (
+from tests.abuse.victim import CREATE, GET, MIB, HalfOpen, Victim, get_call, too_large
+from tests.faults import counts
+from tests.faults.checker import until
+from tools.h2 import (
     CONTINUATION,
     DATA,
     END_HEADERS,
@@ -33,9 +36,6 @@ from tests.abuse.h2 import (
     literal,
     message,
 )
-from tests.abuse.victim import CREATE, GET, MIB, HalfOpen, Victim, get_call, too_large
-from tests.faults import counts
-from tests.faults.checker import until
 
 RESET_RATE = 10_000
 SECONDS = counts.count("reset_seconds")

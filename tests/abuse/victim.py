@@ -22,10 +22,10 @@ from sojourn.v1 import (
     session_service_pb2,
     session_service_pb2_grpc,
 )
-from tests.abuse.h2 import PREFACE, Call, message
 from tests.faults import counts
 from tests.faults.checker import until
 from tests.faults.harness import ServerProcess, health
+from tools.h2 import PREFACE, Call, message
 
 T = TypeVar("T")
 

@@ -21,6 +21,8 @@ END_STREAM, ACK, END_HEADERS = 1, 1, 4
 CANCEL: Final = 8
 INITIAL_WINDOW: Final = 4
 """The setting: how much the peer may send on a stream before it is allowed more."""
+MAX_STREAMS: Final = 3
+"""The setting: how many streams the peer may have at once."""
 STREAM_MOST: Final = 2**31 - 1
 NAMES: Final = {
     DATA: "DATA",
@@ -115,6 +117,8 @@ class Connection:
         self.last_trailers = b""
         self.goaway = b""
         self.closed = False
+        self.streams_allowed = 0
+        """How many streams the server allows at once; 0: it has not said yet."""
         self.next_stream = 1
         self._left = b""
         self._selector = selectors.DefaultSelector()
@@ -172,6 +176,7 @@ class Connection:
             at = end
             self.got[NAMES.get(kind, "?")] += 1
             if kind == SETTINGS and not flags & ACK:
+                self._note_settings(payload)
                 answers.append(frame(SETTINGS, ACK, 0))
             elif kind == PING and not flags & ACK:
                 answers.append(frame(PING, ACK, 0, payload))
@@ -190,6 +195,11 @@ class Connection:
             answers.append(frame(WINDOW_UPDATE, 0, 0, taken.to_bytes(4)))
         if answers:
             self.send(b"".join(answers))
+
+    def _note_settings(self, payload: bytes) -> None:
+        for name, value in struct.iter_unpack("!HI", payload):
+            if name == MAX_STREAMS:
+                self.streams_allowed = value
 
     def take_frame(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         """For those who want to know of each frame."""
