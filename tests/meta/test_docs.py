@@ -56,6 +56,7 @@ BLOCKS = {
     "back-up": 8,
     "embed": 8,
     "jwt": 6,
+    "limits": 3,
     "operate": 8,
     "postgresql": 16,
     "tls": 10,
