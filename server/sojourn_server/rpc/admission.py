@@ -31,7 +31,7 @@ REFUSALS: Final = Rate(50, 100)
 """How fast one caller is refused without being held. What is beyond is held until it fits."""
 ALL_REFUSALS: Final = Rate(500, 1_000)
 """How fast all are, together."""
-HOLD_MOST: Final = 5.0
+HOLD_MOST: Final = 10.0
 """The longest that a refusal is held back, in seconds."""
 HOLD_MARGIN: Final = 0.05
 """How long before the caller's deadline it is told all the same, in seconds."""
