@@ -121,6 +121,7 @@ FAULTS_ARGS ?= full
 
 faults: setup ## the tests that break things, at length (FAULTS_ARGS="kills=500 full")
 	SOJOURN_FAULTS="$(FAULTS_ARGS)" $(BIN)/python -m pytest tests/faults tests/cluster tests/fuzz tests/watch \
+		tests/abuse \
 		$(PYTEST_ARGS)
 
 bench: setup ## measure (BENCH_ARGS="--quick --only echo get --out DIR --picture --profile get")

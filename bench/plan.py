@@ -24,6 +24,7 @@ SECTIONS: Mapping[str, str] = {
     "idle_watchers": "memory of 2,000",
     "unwatched": "what writers pay for a feed that nobody watches",
     "access": "GetSession with a credential, over one without",
+    "neighbours": "nine principals beside a noisy one",
     "expiry": "100,000 sessions that expire at one instant",
 }
 

@@ -56,6 +56,8 @@ TARGETS: Mapping[str, Target] = {
     "filtered": Target(1.1),
     "idle watchers": Target(40),
     "unwatched": Target(1.02),
+    "neighbours p99": Target(2),
+    "neighbours goodput": Target(0.8, at_least=True),
     "access key": Target(1.05),
     "access jwt": Target(1.10),
     "postgres create": Target(1.5, at_least=True),

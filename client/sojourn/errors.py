@@ -416,7 +416,10 @@ class StorageFullError(ResourceExhaustedError):
 
 
 class RateLimitedError(ResourceExhaustedError):
-    """The caller sends faster than it may; see `retry_after`."""
+    """Too much is under way, or comes too fast, and nothing happened; see `retry_after`.
+
+    `metadata` has `limit` and `of`: `principal`, `app` or `server`.
+    """
 
     reason = "RATE_LIMITED"
 
@@ -428,7 +431,7 @@ class SlowConsumerError(ResourceExhaustedError):
 
 
 class StreamLimitError(ResourceExhaustedError):
-    """Too many streams; see `retry_after`."""
+    """Too many streams; see `retry_after`. `metadata` has `limit` and `of`."""
 
     reason = "STREAM_LIMIT"
 

@@ -25,6 +25,7 @@ from sojourn_server.feed.hub import Hub
 from sojourn_server.jobs import compaction, expiry, housekeeping
 from sojourn_server.metrics.server import ServerMetrics
 from sojourn_server.rpc.admin_service import AdminServicer, ServerFacts
+from sojourn_server.rpc.admission import Admission, Budget, Budgets
 from sojourn_server.rpc.app_service import AppServicer
 from sojourn_server.rpc.callers import Callers
 from sojourn_server.rpc.convert_change import WatchForms
@@ -103,14 +104,18 @@ async def start(settings: Settings) -> RunningServer:
             store, sealer, Hub(store, forms), forms, unknown_apps=settings.unknown_apps
         )
         undo.push_async_callback(watching.hub.close)
+        admission = Admission(_budgets(settings))
         metrics = (
-            ServerMetrics(store, use_cases, clock, version()) if settings.metrics_listen else None
+            ServerMetrics(store, use_cases, admission, clock, version())
+            if settings.metrics_listen
+            else None
         )
         pipeline = Pipeline(
             rules=warm_rules(),
             sealer=sealer,
             request_bytes=settings.max_request_bytes,
             callers=Callers(authentication.gate),
+            admission=admission,
             log_calls=settings.log_level == "debug",
             observe=None if metrics is None else metrics.calls.observe,
         )
@@ -132,6 +137,8 @@ async def start(settings: Settings) -> RunningServer:
                 "AdminService": AdminServicer(facts, lambda: pipeline.draining),
             },
             health,
+            connections=settings.max_connections,
+            streams_per_connection=settings.max_streams_per_connection,
             with_reflection=settings.reflection,
             with_channelz=settings.channelz,
         )
@@ -172,6 +179,7 @@ async def start(settings: Settings) -> RunningServer:
             ),
             "health": health.run,
             "streams": pipeline.streams.run,
+            "reading": pipeline.reading.run,
             **authentication.jobs,
         }
         if metrics is not None:
@@ -194,6 +202,26 @@ async def start(settings: Settings) -> RunningServer:
             tasks,
         )
     raise AssertionError("unreachable")
+
+
+def _budgets(settings: Settings) -> Budgets:
+    """What callers may take, as set."""
+    return Budgets(
+        calls=Budget(
+            settings.max_calls_per_principal, settings.max_calls_per_app, settings.max_calls
+        ),
+        streams=Budget(
+            settings.max_streams_per_principal, settings.max_streams_per_app, settings.max_streams
+        ),
+        bytes_in_flight=Budget(
+            settings.max_bytes_in_flight_per_principal,
+            settings.max_bytes_in_flight_per_app,
+            settings.max_bytes_in_flight,
+        ),
+        running=settings.max_running_calls,
+        calls_per_second=settings.calls_per_second,
+        calls_burst=settings.calls_burst,
+    )
 
 
 def make_store(settings: Settings) -> Store:
@@ -249,6 +277,8 @@ class RunningServer:
         """The port that it serves metrics on; None: it does not."""
         self.target = reach(str(address))
         """What a client on this machine connects to: `127.0.0.1:7070`."""
+        self.admission = pipeline.admission
+        """Who is let in."""
         self._settings = settings
         self._store = store
         self._pipeline = pipeline

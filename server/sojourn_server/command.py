@@ -8,6 +8,7 @@ cannot be used.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import signal
 import sys
@@ -41,6 +42,8 @@ STORE_UNUSABLE: Final = 3
 CANNOT_LISTEN: Final = 4
 GC_THRESHOLD: Final = 20_000
 """Objects made and not freed since the last collection of the youngest ones."""
+SPARE_HANDLES: Final = 500
+"""Open files that are no callers' connections: the store's, the metrics', the loop's."""
 
 
 # Newer releases of click make it generic; older ones would refuse the brackets.
@@ -99,6 +102,7 @@ def _serve(context: click.Context, **values: Any) -> None:
         settings = Settings(**values)
         logs.configure(settings.log_level, settings.log_format)
         logs.guard()
+        _allow_handles(settings.max_connections + SPARE_HANDLES)
         runner = _runner(settings.loop)
         code = runner(_run(settings))
     except SettingsError as error:
@@ -155,6 +159,23 @@ async def _run(settings: Settings) -> int:
     hurrying.cancel()
     await stopping
     return FORCED if told_again.is_set() else 0
+
+
+def _allow_handles(wanted: int) -> None:
+    """Let the process open so many files and connections, as far as it may decide that.
+
+    Shells and service managers often leave it at 1,024, for the sake of programs of old.
+    """
+    try:
+        import resource  # noqa: PLC0415 - not everywhere
+    except ImportError:
+        return
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most != resource.RLIM_INFINITY:
+        wanted = min(wanted, most)
+    if now != resource.RLIM_INFINITY and now < wanted:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _spare_the_collector() -> None:

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from sojourn_server.domain.clock import DAY, HOUR, MILLISECOND, MINUTE, SECOND, Nanos
-from sojourn_server.domain.limits import Limits
+from sojourn_server.domain.limits import MIB, Limits
 from sojourn_server.logs import FORMATS, LEVELS
 from sojourn_server.settings_table import FLAG, LENGTH, PATH, TEXT, check, reference_of, table_of
 from sojourn_server.settings_table import Kind as Kind
@@ -37,6 +37,8 @@ JWT_ALGORITHMS: Final = (
 _SQLITE: Final = "sqlite:///"
 _POSTGRES: Final = ("postgresql://", "postgres://")
 _CEILINGS: Final = Limits()
+_COUNT: Final = Kind("number", least=1, most=1_000_000)
+_BYTES: Final = Kind("number", least=1, most=64 * 1_024 * MIB)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +187,44 @@ class Settings:
         _CEILINGS.metadata_keys, "The most keys that a session's metadata may have."
     )
     max_labels: int = _ceiling(_CEILINGS.labels, "The most labels that a session may have.")
+    max_calls: int = _setting(
+        10_000, _COUNT, "The most calls that are being served, or wait to be, at the same time."
+    )
+    max_calls_per_app: int = _setting(5_000, _COUNT, "The same, of one app.")
+    max_calls_per_principal: int = _setting(2_500, _COUNT, "The same, of one principal.")
+    max_running_calls: int = _setting(
+        64,
+        _COUNT,
+        "The most calls that run at the same time. Others wait; principals, or apps while "
+        "authentication is off, are served in turns.",
+    )
+    max_streams: int = _setting(
+        10_000, _COUNT, "The most streams and calls that wait for a turn at the same time."
+    )
+    max_streams_per_app: int = _setting(5_000, _COUNT, "The same, of one app.")
+    max_streams_per_principal: int = _setting(2_500, _COUNT, "The same, of one principal.")
+    max_bytes_in_flight: int = _setting(
+        256 * MIB,
+        _BYTES,
+        "The most that requests being served and answers not sent yet may be together, in bytes.",
+    )
+    max_bytes_in_flight_per_app: int = _setting(128 * MIB, _BYTES, "The same, of one app.")
+    max_bytes_in_flight_per_principal: int = _setting(
+        64 * MIB, _BYTES, "The same, of one principal."
+    )
+    calls_per_second: int = _setting(
+        0,
+        Kind("number", most=1_000_000),
+        "How many calls a principal, or an app while authentication is off, may begin each "
+        "second; 0: no limit.",
+    )
+    calls_burst: int = _setting(
+        1_000, _COUNT, "How many calls it may begin at once after a rest, with calls_per_second."
+    )
+    max_connections: int = _setting(10_000, _COUNT, "The most connections at the same time.")
+    max_streams_per_connection: int = _setting(
+        1_000, _COUNT, "The most calls and streams of one connection; clients queue others."
+    )
     drain_timeout: Nanos = _setting(
         20 * SECOND,
         Kind("length", most=HOUR),

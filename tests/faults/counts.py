@@ -28,6 +28,8 @@ COUNTS: Final = {
     "clock_rounds": Count(3, 30),
     "restarts": Count(3, 50),
     "cancels": Count(400, 10_000),
+    "reset_seconds": Count(3, 30),
+    "connections": Count(2_000, 2_000),
     "hammered": Count(2_000, 100_000),
     "overlaps": Count(100, 5_000),
     "histories": Count(10, 100),

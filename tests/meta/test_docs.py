@@ -57,6 +57,7 @@ BLOCKS = {
     "embed": 8,
     "jwt": 6,
     "keys": 8,
+    "limits": 3,
     "operate": 8,
     "postgresql": 16,
     "tls": 10,

@@ -14,6 +14,7 @@ from sojourn_server.domain.clock import SECOND
 from sojourn_server.jobs import expiry
 from sojourn_server.metrics import server
 from sojourn_server.metrics.server import ServerMetrics
+from sojourn_server.rpc.admission import Admission, Budgets
 from sojourn_server.service.turn_line import TurnLine
 from tests.service.kit import World
 
@@ -30,7 +31,8 @@ async def running(job: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 def metrics_of(world: World) -> ServerMetrics:
-    return ServerMetrics(world.store, world.services, world.clock, "1")
+    admission = Admission(Budgets())
+    return ServerMetrics(world.store, world.services, admission, world.clock, "1")
 
 
 async def test_the_lag_is_how_long_the_longest_overdue_session_is_overdue(world: World) -> None:

@@ -176,8 +176,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: any write → {}.
     """
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 74
-    """RESOURCE_EXHAUSTED. The caller sends faster than it may; see RetryInfo.
-    Example: {"limit": "100/s"}.
+    """RESOURCE_EXHAUSTED. The caller, its app or the server has too much under
+    way, or the caller calls faster than it may; nothing of the call happened,
+    and RetryInfo says when to try again.
+    Example: {"limit": "100/s", "of": "principal"}.
     """
     ERROR_REASON_SLOW_CONSUMER: _ErrorReason.ValueType  # 75
     """RESOURCE_EXHAUSTED. The stream took no byte for 30 s.
@@ -185,7 +187,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_STREAM_LIMIT: _ErrorReason.ValueType  # 76
     """RESOURCE_EXHAUSTED. Too many streams; see RetryInfo.
-    Example: {"limit": "100", "of": "app"}.
+    Example: {"limit": "100 streams and waiting calls", "of": "app"}.
     """
     ERROR_REASON_REVISION_COMPACTED: _ErrorReason.ValueType  # 80
     """OUT_OF_RANGE. The log no longer reaches back to the token.
@@ -380,8 +382,10 @@ ERROR_REASON_STORAGE_FULL: ErrorReason.ValueType  # 73
 Example: any write → {}.
 """
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 74
-"""RESOURCE_EXHAUSTED. The caller sends faster than it may; see RetryInfo.
-Example: {"limit": "100/s"}.
+"""RESOURCE_EXHAUSTED. The caller, its app or the server has too much under
+way, or the caller calls faster than it may; nothing of the call happened,
+and RetryInfo says when to try again.
+Example: {"limit": "100/s", "of": "principal"}.
 """
 ERROR_REASON_SLOW_CONSUMER: ErrorReason.ValueType  # 75
 """RESOURCE_EXHAUSTED. The stream took no byte for 30 s.
@@ -389,7 +393,7 @@ Example: a stuck watcher → {}.
 """
 ERROR_REASON_STREAM_LIMIT: ErrorReason.ValueType  # 76
 """RESOURCE_EXHAUSTED. Too many streams; see RetryInfo.
-Example: {"limit": "100", "of": "app"}.
+Example: {"limit": "100 streams and waiting calls", "of": "app"}.
 """
 ERROR_REASON_REVISION_COMPACTED: ErrorReason.ValueType  # 80
 """OUT_OF_RANGE. The log no longer reaches back to the token.

@@ -151,6 +151,9 @@ def _of_look(look: Look) -> Iterator[Family]:
         yield _one(table.EXPIRY_LAG, look.expiry_lag)
     yield _one(table.TURNS_LIVE, look.turns_live)
     yield _one(table.TURNS_WAITING, look.turns_waiting)
+    yield _one(table.CALLS_RUNNING, look.calls_running)
+    yield _one(table.CALLS_WAITING, look.calls_waiting)
+    yield _one(table.REFUSALS_HELD, look.refusals_held)
 
 
 class _Handler(WSGIRequestHandler):

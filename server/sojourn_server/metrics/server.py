@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from sojourn_server.domain.clock import SECOND, Clock
 from sojourn_server.domain.tally import Spread
 from sojourn_server.metrics.calls import Calls
+from sojourn_server.rpc.admission import Admission
 from sojourn_server.service import Services
 from sojourn_server.store.base import ReadTx, Store, StoreDown
 from sojourn_server.store.stats import StoreStats
@@ -23,6 +24,9 @@ class Look(NamedTuple):
 
     turns_live: int = 0
     turns_waiting: int = 0
+    calls_running: int = 0
+    calls_waiting: int = 0
+    refusals_held: int = 0
     store: StoreStats | None = None
     """None: the store cannot be read."""
     expiry_lag: float | None = None
@@ -35,13 +39,22 @@ class ServerMetrics:
     Args:
         store: What is looked at.
         use_cases: Whose turns.
+        admission: Lets calls in.
         clock: The store's.
         version: The server's release.
     """
 
-    def __init__(self, store: Store, use_cases: Services, clock: Clock, version: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        use_cases: Services,
+        admission: Admission,
+        clock: Clock,
+        version: str,
+    ) -> None:
         self._store = store
         self._use_cases = use_cases
+        self._admission = admission
         self._clock = clock
         self.build = (version, store.kind)
         self.calls = Calls()
@@ -59,13 +72,15 @@ class ServerMetrics:
         """Look once."""
         turns = self._use_cases.turns.live.noted(self._clock.now())
         waiting = self._use_cases.units.line.waiting
+        admission = self._admission
+        look = Look(turns, waiting, admission.running, admission.waiting, admission.held)
         try:
             stats = await self._store.stats()
             lag = await self._use_cases.units.read(_expiry_lag)
         except StoreDown:
-            self.look = Look(turns, waiting)
+            self.look = look
         else:
-            self.look = Look(turns, waiting, stats, lag)
+            self.look = look._replace(store=stats, expiry_lag=lag)
 
     async def run(self) -> None:
         """Look for ever."""

@@ -137,6 +137,22 @@ TURNS_WAITING: Final = Metric(
     "gauge",
     "Calls that wait for a turn.",
 )
+CALLS_RUNNING: Final = Metric(
+    "sojourn_calls_running",
+    "gauge",
+    "Calls that run: of those in flight, those that neither wait for others nor for a turn, and "
+    "are no streams.",
+)
+CALLS_WAITING: Final = Metric(
+    "sojourn_calls_waiting",
+    "gauge",
+    "Calls that wait until others have run.",
+)
+REFUSALS_HELD: Final = Metric(
+    "sojourn_refusals_held",
+    "gauge",
+    "Refusals that are held back, since their callers do not heed them.",
+)
 LOOP_LAG: Final = Metric(
     "sojourn_event_loop_lag_seconds",
     "histogram",
@@ -169,6 +185,9 @@ METRICS: Final = (
     EXPIRY_LAG,
     TURNS_LIVE,
     TURNS_WAITING,
+    CALLS_RUNNING,
+    CALLS_WAITING,
+    REFUSALS_HELD,
     LOOP_LAG,
     BUILD,
 )

@@ -24,7 +24,7 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 _log = logs.Log("rpc")
 
 
-class _Registry:
+class Registry:
     """Takes the place of a server while grpc's own services register their methods."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ def handlers(callers: Callers, *, with_reflection: bool, with_channelz: bool) ->
         with_reflection: Tell callers the contract.
         with_channelz: Tell callers about connections and calls.
     """
-    registry: Any = _Registry()
+    registry: Any = Registry()
     if with_reflection:
         names = [
             *services(),

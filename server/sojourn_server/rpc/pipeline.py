@@ -1,10 +1,10 @@
 """What every call goes through, from bytes to bytes.
 
-Who calls, decoding, the protos' rules, what the caller may do, the payload's fingerprint,
-the use case, the answer; and on any failure one status with its details. It is one
-function around each handler and no chain of interceptors: each link of grpc.aio's
-chain costs a coroutine per call, and the chain never sees a request that cannot be
-decoded. So grpc hands over plain bytes, and what a bad request is, is said here.
+Who calls, whether there is room for it, decoding, the protos' rules, what the caller may
+do, the payload's fingerprint, the use case, the answer; and on any failure one status with
+its details. It is one function around each handler and no chain of interceptors: each link
+of grpc.aio's chain costs a coroutine per call, and the chain never sees a request that
+cannot be decoded. So grpc hands over plain bytes, and what a bad request is, is said here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any, Final, Protocol
 
 import grpc
@@ -23,6 +24,7 @@ from sojourn_server.domain.access import THE_APP, Permission, Users
 from sojourn_server.domain.clock import SECOND
 from sojourn_server.domain.errors import Reason, Refusal, draining
 from sojourn_server.domain.tokens import Sealer
+from sojourn_server.rpc.admission import Admission, Budgets, Ticket
 from sojourn_server.rpc.callers import Callers, Context
 from sojourn_server.rpc.errors import (
     CORRELATION,
@@ -34,6 +36,7 @@ from sojourn_server.rpc.errors import (
 from sojourn_server.rpc.methods import Method
 from sojourn_server.rpc.permissions import TABLE as PERMISSIONS
 from sojourn_server.rpc.permissions import Rule, authorise, denied
+from sojourn_server.rpc.reading import Reading
 from sojourn_server.rpc.streams import Streams
 from sojourn_server.rpc.validation import Rules
 from sojourn_server.service.answers import Call
@@ -84,6 +87,7 @@ class Pipeline:
         sealer: Its keyed hash tells payloads apart.
         request_bytes: The most that one request may be.
         callers: Finds out who calls; None: authentication is off.
+        admission: Lets calls in; None: with the budgets of a server that nobody has set up.
         log_calls: Whether every call gets a line at level debug.
         observe: Makes the observer of a method; None: nobody observes.
     """
@@ -95,6 +99,7 @@ class Pipeline:
         sealer: Sealer,
         request_bytes: int,
         callers: Callers | None = None,
+        admission: Admission | None = None,
         log_calls: bool = False,
         observe: Callable[[Method], Observer] | None = None,
     ) -> None:
@@ -102,6 +107,8 @@ class Pipeline:
         self._sealer = sealer
         self._request_bytes = request_bytes
         self._callers = callers or Callers(None)
+        self.admission = admission or Admission(Budgets())
+        """Who is let in, and who waits."""
         self._log_calls = log_calls
         self._observe = observe
         self._running: set[asyncio.Task[Any]] = set()
@@ -111,8 +118,9 @@ class Pipeline:
         """Calls whose answer is a stream; `running` and `idle` leave them out."""
         self.finishing = False
         """Whether new work is refused while live turns may finish. Set once, by the drain."""
-        self.draining = False
-        """Whether all new calls are refused. Set once, by the drain."""
+        self._draining = False
+        self.reading = Reading()
+        """Requests that are on their way in."""
         self._held: asyncio.Event | None = None
         self._arrival = 0.0
 
@@ -120,6 +128,18 @@ class Pipeline:
     def callers(self) -> Callers:
         """Who finds out who calls."""
         return self._callers
+
+    @property
+    def draining(self) -> bool:
+        """Whether all new calls are refused, and those that wait. Set once, by the drain."""
+        return self._draining
+
+    @draining.setter
+    def draining(self, draining: bool) -> None:
+        self._draining = draining
+        if draining:
+            self.reading.close()
+            self.admission.close()
 
     @property
     def running(self) -> int:
@@ -173,26 +193,26 @@ class Pipeline:
             return self._missing(method)
         if method.responses_stream:
             stream: Any = use
-            return grpc.unary_stream_rpc_method_handler(self._stream(method, rule, stream))
+            return grpc.stream_stream_rpc_method_handler(self._stream(method, rule, stream))
         unary: Any = use
-        return grpc.unary_unary_rpc_method_handler(self._unary(method, rule, unary))
+        return grpc.stream_unary_rpc_method_handler(self._unary(method, rule, unary))
 
     def _unary(
         self, method: Method, rule: Rule, use: Use
-    ) -> Callable[[bytes, Context], Awaitable[bytes]]:
+    ) -> Callable[[AsyncIterator[bytes], Context], Awaitable[bytes]]:
         parse: Callable[[bytes], Any] = method.request.FromString
         name, has_request_id = method.name, method.has_request_id
-        new_work = name in NEW_WORK
+        new_work, app_of, admission = name in NEW_WORK, rule.app or _no_app, self.admission
         observer = None if self._observe is None else self._observe(method)
 
-        async def serve(raw: bytes, context: Context) -> bytes:
+        async def serve(_: AsyncIterator[bytes], context: Context) -> bytes:
             correlation_id = _correlation_id()
             logs.correlation.set(correlation_id)
             begin = self._arrival = time.monotonic()
             task = asyncio.current_task()
             assert task is not None
             self._running.add(task)
-            outcome = "CANCELLED"
+            outcome, ticket, raw = "CANCELLED", None, b""
             if observer is not None:
                 observer.begun()
             try:
@@ -201,8 +221,16 @@ class Pipeline:
                         await self._held.wait()
                     self._refuse_late(new_work)
                     caller = self._callers.known(context) or await self._callers.ask(context)
+                    raw = await self.reading.read(context, caller.principal.name)
+                    ticket = admission.arrive(caller.principal.name, len(raw), begin)
+                    # Not when we have answered, but when grpc has sent the answer.
+                    task.add_done_callback(partial(_give_back, admission, ticket))
+                    if ticket.waits:
+                        await self._wait(ticket, new_work)
                     request: Any = self._decode(raw, parse)
                     users = authorise(caller.principal, rule, request)
+                    if not admission.enter(ticket, app_of(request), begin):
+                        await self._wait(ticket, new_work)
                     request_id = request.request_id if has_request_id else ""
                     call = Call(
                         principal=caller.principal.name,
@@ -212,9 +240,11 @@ class Pipeline:
                         request_id=request_id,
                         payload_hash=self._fingerprint(name, request) if request_id else b"",
                         deadline=_deadline(context, begin),
+                        rest=partial(admission.rest, ticket),
                     )
                     response = await use(request, call)
                     answer: bytes = response.SerializeToString()
+                    admission.ran(ticket, len(answer))
                 except asyncio.CancelledError as error:
                     refusal = self._refusal_of_cancel(name, task, error)
                 except Exception as error:  # noqa: BLE001 - nothing else may reach grpc
@@ -224,6 +254,7 @@ class Pipeline:
                         context.set_trailing_metadata(((CORRELATION, correlation_id),))
                     outcome = "OK"
                     return answer
+                await self._hold_back(refusal, ticket, raw, context)
                 outcome = refusal.reason.value
                 await abort(context, refusal, correlation_id)
             finally:
@@ -237,31 +268,40 @@ class Pipeline:
 
     def _stream(
         self, method: Method, rule: Rule, use: StreamUse
-    ) -> Callable[[bytes, Context], Awaitable[None]]:
+    ) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
         """Serves a method whose answer is a stream.
 
         It is a coroutine that writes, and no generator: grpc closes none when its call is
         cancelled. While it is open, the caller's credential is asked for again.
         """
         parse: Callable[[bytes], Any] = method.request.FromString
-        name = method.name
+        name, app_of, admission = method.name, rule.app or _no_app, self.admission
         observer = None if self._observe is None else self._observe(method)
 
-        async def serve(raw: bytes, context: Context) -> None:
+        async def serve(_: AsyncIterator[bytes], context: Context) -> None:
             correlation_id = _correlation_id()
             logs.correlation.set(correlation_id)
             begin = time.monotonic()
             task = asyncio.current_task()
             assert task is not None
-            outcome = "CANCELLED"
+            outcome, ticket, raw = "CANCELLED", None, b""
             if observer is not None:
                 observer.begun()
             try:
                 try:
                     self._refuse_late(new_work=True)
                     caller = await self._callers.ask(context)
+                    raw = await self.reading.read(context, caller.principal.name)
+                    ticket = admission.arrive(caller.principal.name, len(raw), begin)
+                    # Not when we have answered, but when grpc has sent the answer.
+                    task.add_done_callback(partial(_give_back, admission, ticket))
+                    if ticket.waits:
+                        await self._wait(ticket, new_work=True)
                     request: Any = self._decode(raw, parse)
                     users = authorise(caller.principal, rule, request)
+                    if not admission.enter(ticket, app_of(request), begin):
+                        await self._wait(ticket, new_work=True)
+                    admission.rest(ticket, Reason.STREAM_LIMIT)
                     self.streams.enter(task, self._recheck(context, rule, request, users))
                     call = Call(
                         principal=caller.principal.name,
@@ -278,6 +318,7 @@ class Pipeline:
                 else:
                     outcome = "OK"
                     return
+                await self._hold_back(refusal, ticket, raw, context)
                 outcome = refusal.reason.value
                 await abort(context, refusal, correlation_id)
             finally:
@@ -288,6 +329,24 @@ class Pipeline:
                     _log_call(name, outcome, begin)
 
         return serve
+
+    async def _wait(self, ticket: Ticket, new_work: bool) -> None:
+        """Wait until a call may run.
+
+        Raises:
+            Refusal: `DRAINING`: the server has begun to stop meanwhile.
+        """
+        await self.admission.wait(ticket)
+        self._refuse_late(new_work)
+
+    async def _hold_back(
+        self, refusal: Refusal, ticket: Ticket | None, raw: bytes, context: Context
+    ) -> None:
+        """Give back what a refused call took, and let a caller wait that is refused too often."""
+        if ticket is not None:
+            self.admission.leave(ticket)
+        now = time.monotonic()
+        await self.admission.hold(refusal, len(raw), now, _deadline(context, now))
 
     def _recheck(
         self, context: Context, rule: Rule, request: Any, users: Users
@@ -377,41 +436,36 @@ class Pipeline:
         """Answers a method of the contract that this release does not have."""
         observer = None if self._observe is None else self._observe(method)
 
-        async def refuse(_: bytes | AsyncIterator[bytes], context: Context) -> None:
+        async def refuse(_: AsyncIterator[bytes], context: Context) -> None:
             try:
                 self._refuse_late(new_work=False)
                 # What this release lacks is said to callers who are somebody.
-                await self._callers.ask(context)
+                caller = await self._callers.ask(context)
+                now = time.monotonic()
+                self.admission.leave(self.admission.arrive(caller.principal.name, 0, now))
                 refusal = not_implemented(method.name)
             except Exception as error:  # noqa: BLE001 - nothing else may reach grpc
                 refusal = self._refusal(method.name, error)
+            await self._hold_back(refusal, None, b"", context)
             if observer is not None:
                 observer.begun()
                 observer.ended(refusal.reason.value, 0.0)
             await abort(context, refusal, _correlation_id())
 
-        if method.requests_stream:
-            return grpc.stream_unary_rpc_method_handler(refuse)
+        # It needs no request, and so reads none.
         if method.responses_stream:
-            return grpc.unary_stream_rpc_method_handler(refuse)
-        return grpc.unary_unary_rpc_method_handler(refuse)
+            return grpc.stream_stream_rpc_method_handler(refuse)
+        return grpc.stream_unary_rpc_method_handler(refuse)
 
 
-class Router(grpc.GenericRpcHandler):
-    """Finds a method's handler with one look-up for all services.
+def _give_back(admission: Admission, ticket: Ticket, _: asyncio.Task[Any]) -> None:
+    """Give back what a call took, once its task is done."""
+    admission.leave(ticket)
 
-    Args:
-        handlers: By path: `/sojourn.v1.SessionService/CreateSession`.
-    """
 
-    def __init__(self, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
-        self._handlers = dict(handlers)
-
-    def service(
-        self, handler_call_details: grpc.HandlerCallDetails
-    ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """The handler, or None: grpc answers an unknown method itself."""
-        return self._handlers.get(handler_call_details.method)
+def _no_app(_: Any) -> str:
+    """The app of a request that is about the whole server."""
+    return ""
 
 
 def _correlation_id() -> str:

@@ -7,6 +7,7 @@ hold no content.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import msgspec
@@ -26,6 +27,10 @@ from sojourn_server.domain.model import (
 T = TypeVar("T")
 
 
+def nobody_minds() -> None:
+    """Says nothing to a call that will wait."""
+
+
 class Call(msgspec.Struct, frozen=True, kw_only=True):
     """Who calls, and what makes a repeat of the call recognisable."""
 
@@ -43,6 +48,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """Keyed hash of the request without its id; set whenever `request_id` is."""
     deadline: float | None = None
     """When the caller gives up, by `time.monotonic()`; None: never."""
+    rest: Callable[[], None] = nobody_minds
+    """To be told before the call waits for what may take minutes, so that others run
+    meanwhile; raises `Refusal` when too many wait."""
 
 
 class Answer(msgspec.Struct, Generic[T], frozen=True, kw_only=True):

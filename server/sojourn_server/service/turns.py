@@ -99,6 +99,7 @@ class Turns:
         until = time.monotonic() + wait_timeout / SECOND
         if call.deadline is not None:
             until = min(until, call.deadline - MARGIN)
+        call.rest()
         place = self._units.line.join(uid)
         try:
             while (left := until - time.monotonic()) > 0:

@@ -22,7 +22,8 @@ from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.domain.tokens import Sealer
 from sojourn_server.rpc.callers import Callers
 from sojourn_server.rpc.methods import methods
-from sojourn_server.rpc.pipeline import Pipeline, Router, Send
+from sojourn_server.rpc.pipeline import Pipeline, Send
+from sojourn_server.rpc.router import Router
 from sojourn_server.rpc.streams import RECHECK
 from sojourn_server.service.answers import Call
 from tests.unit.rpc.wire import RULES, AKey, failure_of

@@ -18,10 +18,12 @@ import sojourn
 from sojourn import errors
 from sojourn_server.app import RunningServer, start
 from sojourn_server.domain.clock import WallClock
+from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.domain.tally import Spread
 from sojourn_server.metrics import server as looks
 from sojourn_server.metrics.page import PageCollector
 from sojourn_server.metrics.table import METRICS, conflicts, reference
+from sojourn_server.rpc.admission import Admission, Budgets
 from sojourn_server.store.base import StoreDown
 from sojourn_server.store.sqlite import SqliteStore
 from sojourn_server.store.sqlite.committer import Committer
@@ -170,7 +172,10 @@ async def test_every_metric_moves(server: RunningServer, client: sojourn.AsyncCl
     assert still <= {
         "sojourn_build_info",
         "sojourn_calls_in_flight",
+        "sojourn_calls_running",
+        "sojourn_calls_waiting",
         "sojourn_expiry_lag_seconds",
+        "sojourn_refusals_held",
         "sojourn_store_free_bytes",
         "sojourn_store_units_waiting",
         "sojourn_turns_live",
@@ -198,8 +203,16 @@ def test_each_figure_is_shown_under_its_own_name(tmp_path: Path) -> None:
     )
     store = SqliteStore(tmp_path / "s.db")
     services: Any = None
-    metrics = looks.ServerMetrics(store, services, WallClock(), "1.2.3")
-    metrics.look = looks.Look(turns_live=61, turns_waiting=62, store=stats, expiry_lag=63.5)
+    metrics = looks.ServerMetrics(store, services, Admission(Budgets()), WallClock(), "1.2.3")
+    metrics.look = looks.Look(
+        turns_live=61,
+        turns_waiting=62,
+        calls_running=66,
+        calls_waiting=67,
+        refusals_held=68,
+        store=stats,
+        expiry_lag=63.5,
+    )
     metrics.note_settled(64)
     metrics.note_settled(1)
     registry = CollectorRegistry()
@@ -220,6 +233,9 @@ def test_each_figure_is_shown_under_its_own_name(tmp_path: Path) -> None:
             "sojourn_turns_waiting": 62,
             "sojourn_expiry_lag_seconds": 63.5,
             "sojourn_expiry_settled_total": 65,
+            "sojourn_calls_running": 66,
+            "sojourn_calls_waiting": 67,
+            "sojourn_refusals_held": 68,
         }
         == one
     )
@@ -288,6 +304,23 @@ async def test_turns_are_seen_live_and_waited_for(
         assert value(found, "sojourn_calls_in_flight", grpc_method="BeginTurn") == 1
     await waiting
     await until(server, lambda found: value(found, "sojourn_turns_live") == 0)
+
+
+async def test_calls_are_seen_running_and_waiting_and_refusals_held(
+    server: RunningServer, client: sojourn.AsyncClient
+) -> None:
+    admission = server.admission
+    tickets = [admission.arrive("key:a", 1, 0.0) for _ in range(70)]
+    waiting = [asyncio.ensure_future(admission.wait(each)) for each in tickets if each.waits]
+    bad = Refusal(Reason.CREDENTIAL_INVALID, "no")
+    held = [asyncio.ensure_future(admission.hold(bad, 1, 0.0, None)) for _ in range(400)]
+    # One more is let go every 20 ms.
+    found = await until(server, lambda found: value(found, "sojourn_refusals_held") > 100)
+    assert value(found, "sojourn_calls_running") == 64
+    assert value(found, "sojourn_calls_waiting") == 6
+    admission.close()
+    await asyncio.gather(*waiting, *held, return_exceptions=True)
+    await until(server, lambda found: not value(found, "sojourn_calls_waiting"))
 
 
 async def test_while_the_store_is_down_its_metrics_are_absent_and_the_others_are_not(
