@@ -43,7 +43,7 @@ CODES: Final = {
 
 
 class MethodCalls:
-    """The calls of one method; a `pipeline.Observer`.
+    """The calls of one method; an `observer.Observer`.
 
     Args:
         method: The method.

@@ -20,7 +20,7 @@ import msgspec
 
 from sojourn_server.domain.clock import SECOND, Nanos
 from sojourn_server.domain.errors import Reason, Refusal, draining
-from sojourn_server.domain.limits import MIB
+from sojourn_server.domain.limits import KIB, MIB
 from sojourn_server.domain.rate import Rate
 from sojourn_server.rpc.fair import FairQueue, Line
 
@@ -39,6 +39,8 @@ HELD_MOST: Final = 10_000
 """How many refusals are held at once; further ones are sent at once."""
 HELD_BYTES: Final = 16 * MIB
 """The most that their requests may be together."""
+UNSENT_BYTES: Final = 4 * KIB
+"""Answers of this size count until they are sent; smaller ones until they are made."""
 SWEEP: Final = 1_024
 """After so many new names, those of whom nothing is left to know are forgotten."""
 
@@ -201,9 +203,10 @@ class Admission:
             OverBudget: Its principal or the server has too much under way.
         """
         server, budgets = self._server, self._budgets
-        account = self._account(self._principals, principal, _PRINCIPAL, now) if principal else None
-        blamed = account or self._strangers
-        if account is not None:
+        account: Account | None = None
+        blamed = self._strangers
+        if principal:
+            account = blamed = self._account(self._principals, principal, _PRINCIPAL, now)
             _spare(
                 account, blamed, budgets.calls.principal, budgets.bytes_in_flight.principal, size
             )
@@ -263,10 +266,11 @@ class Admission:
         self._still_fits(ticket)
 
     def ran(self, ticket: Ticket, answer_bytes: int) -> None:
-        """Let others run: a call is done, but its answer is not sent yet.
+        """Let others run: a call is done, but its large answer is not sent yet.
 
         Its caller may never read the answer. So the call still counts, and so does the
-        answer, until it is given back by `leave`.
+        answer, until it is given back by `leave`. What is smaller than `UNSENT_BYTES` is not
+        worth that: a connection has so many streams, and no more.
 
         Args:
             ticket: The call's.

@@ -58,15 +58,8 @@ class FairQueue:
         self._period = -1
         self._callers = 0
         self._callers_before = 0
-
-    @property
-    def share(self) -> int:
+        self.share = slots
         """How many calls of one caller may run at once, as many callers as there are now."""
-        callers = max(self._callers, self._callers_before)
-        if callers <= 1:
-            return self._slots
-        # Half of what would be everybody's: what one does not use should delay nobody.
-        return min(self._slots, max(LEAST_SHARE, self._slots // (2 * callers)))
 
     def enter(self, line: Line, now: float) -> bool:
         """Let a call run at once, if nothing speaks against it.
@@ -78,7 +71,9 @@ class FairQueue:
         Returns:
             Whether it runs; it must be given back by `leave`. Otherwise it is to `wait`.
         """
-        self._note(line, now)
+        period = int(now / WINDOW)
+        if line.period != period:
+            self._note(line, period)
         if line.waiting or self.running >= self._slots or line.running >= self.share:
             return False
         line.running += 1
@@ -112,8 +107,10 @@ class FairQueue:
         """Give a running call's slot back; whoever is next runs."""
         line.running -= 1
         self.running -= 1
-        self._line_up(line)
-        self._serve()
+        if line.waiting:
+            self._line_up(line)
+        if self._turns:
+            self._serve()
 
     def dismiss(self, why: Callable[[], Exception]) -> None:
         """Send away whoever waits.
@@ -127,16 +124,18 @@ class FairQueue:
                 if not place.done():
                     place.set_exception(why())
 
-    def _note(self, line: Line, now: float) -> None:
-        """Count who has called of late."""
-        period = int(now / WINDOW)
+    def _note(self, line: Line, period: int) -> None:
+        """Count who has called of late, and what each may have."""
         if period != self._period:
             self._callers_before = self._callers if period == self._period + 1 else 0
             self._callers = 0
             self._period = period
-        if line.period != period:
-            line.period = period
-            self._callers += 1
+        line.period = period
+        self._callers += 1
+        callers = max(self._callers, self._callers_before)
+        # Half of what would be everybody's: what one does not use should delay nobody.
+        fair = self._slots if callers == 1 else self._slots // (2 * callers)
+        self.share = min(self._slots, max(LEAST_SHARE, fair))
 
     def _line_up(self, line: Line) -> None:
         """Let a line take part in the turns, if it has somebody waiting and a share left."""

@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -24,7 +24,7 @@ from sojourn_server.domain.access import THE_APP, Permission, Users
 from sojourn_server.domain.clock import SECOND
 from sojourn_server.domain.errors import Reason, Refusal, draining
 from sojourn_server.domain.tokens import Sealer
-from sojourn_server.rpc.admission import Admission, Budgets, Ticket
+from sojourn_server.rpc.admission import UNSENT_BYTES, Admission, Budgets, Ticket
 from sojourn_server.rpc.callers import Callers, Context
 from sojourn_server.rpc.errors import (
     CORRELATION,
@@ -34,6 +34,7 @@ from sojourn_server.rpc.errors import (
     refusal_of,
 )
 from sojourn_server.rpc.methods import Method
+from sojourn_server.rpc.observer import Observer
 from sojourn_server.rpc.permissions import TABLE as PERMISSIONS
 from sojourn_server.rpc.permissions import Rule, authorise, denied
 from sojourn_server.rpc.reading import Reading
@@ -60,23 +61,6 @@ HOLD_MOST: Final = 0.5
 """How long refusals are kept back for callers that do not fall silent, in seconds."""
 
 _log = logs.Log("rpc")
-
-
-class Observer(Protocol):
-    """Is told of the calls of one method."""
-
-    def begun(self) -> None:
-        """A call has come."""
-        ...
-
-    def ended(self, outcome: str, seconds: float) -> None:
-        """It is over.
-
-        Args:
-            outcome: `OK`, `CANCELLED` or the reason of its refusal.
-            seconds: How long it took.
-        """
-        ...
 
 
 class Pipeline:
@@ -223,8 +207,6 @@ class Pipeline:
                     caller = self._callers.known(context) or await self._callers.ask(context)
                     raw = await self.reading.read(context, caller.principal.name)
                     ticket = admission.arrive(caller.principal.name, len(raw), begin)
-                    # Not when we have answered, but when grpc has sent the answer.
-                    task.add_done_callback(partial(_give_back, admission, ticket))
                     if ticket.waits:
                         await self._wait(ticket, new_work)
                     request: Any = self._decode(raw, parse)
@@ -244,7 +226,7 @@ class Pipeline:
                     )
                     response = await use(request, call)
                     answer: bytes = response.SerializeToString()
-                    admission.ran(ticket, len(answer))
+                    ticket = self._keep(ticket, task, len(answer))
                 except asyncio.CancelledError as error:
                     refusal = self._refusal_of_cancel(name, task, error)
                 except Exception as error:  # noqa: BLE001 - nothing else may reach grpc
@@ -258,7 +240,7 @@ class Pipeline:
                 outcome = refusal.reason.value
                 await abort(context, refusal, correlation_id)
             finally:
-                self._leave(task)
+                self._leave(task, ticket)
                 if observer is not None:
                     observer.ended(outcome, time.monotonic() - begin)
                 if self._log_calls:
@@ -426,7 +408,20 @@ class Pipeline:
         _log.error("call lost", method=method, **logs.fault(error))
         return Refusal(Reason.STORE_UNAVAILABLE, "the call was broken off inside the server")
 
-    def _leave(self, task: asyncio.Task[Any]) -> None:
+    def _keep(self, ticket: Ticket, task: asyncio.Task[Any], size: int) -> Ticket | None:
+        """What a call that has its answer is to give back now: nothing, if that is large.
+
+        Then it gives back when grpc has sent the answer, which is when its task is done.
+        """
+        if size < UNSENT_BYTES:
+            return ticket
+        self.admission.ran(ticket, size)
+        task.add_done_callback(partial(_give_back, self.admission, ticket))
+        return None
+
+    def _leave(self, task: asyncio.Task[Any], ticket: Ticket | None) -> None:
+        if ticket is not None:
+            self.admission.leave(ticket)
         self._running.discard(task)
         self._evicted.discard(task)
         if not self._running:

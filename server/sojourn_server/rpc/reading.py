@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import grpc
 
@@ -33,16 +33,11 @@ LOOK: Final = 0.1
 """How often it is looked, in seconds."""
 
 
-class _Read(NamedTuple):
-    since: float
-    who: str
-
-
 class Reading:
     """Reads requests, and knows which are on their way."""
 
     def __init__(self) -> None:
-        self._under_way: dict[asyncio.Task[Any], _Read] = {}
+        self._under_way: dict[asyncio.Task[Any], tuple[float, str]] = {}
         self._cut: dict[asyncio.Task[Any], Refusal] = {}
 
     def __len__(self) -> int:
@@ -62,7 +57,7 @@ class Reading:
         """
         task = asyncio.current_task()
         assert task is not None
-        self._under_way[task] = _Read(time.monotonic(), who)
+        self._under_way[task] = (time.monotonic(), who)
         try:
             raw: Any = await context.read()
         except asyncio.CancelledError:
@@ -85,16 +80,16 @@ class Reading:
             now: The monotonic time.
         """
         slow: Counter[str] = Counter()
-        for task, read in list(self._under_way.items()):
-            if now - read.since < SLOW:
+        for task, (since, who) in list(self._under_way.items()):
+            if now - since < SLOW:
                 # The rest came later.
                 return
-            slow[read.who] += 1
-            if slow[read.who] > SLOW_OF_ONE:
+            slow[who] += 1
+            if slow[who] > SLOW_OF_ONE:
                 self._refuse(task, f"{SLOW_OF_ONE} slow requests", "principal")
             elif slow.total() > SLOW_OF_ALL:
                 self._refuse(task, f"{SLOW_OF_ALL} slow requests", "server")
-            elif now - read.since > PATIENCE:
+            elif now - since > PATIENCE:
                 self._refuse(task, f"{PATIENCE:g} s for a request", "principal")
 
     async def run(self) -> None:
