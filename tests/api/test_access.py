@@ -212,23 +212,25 @@ async def test_request_ids_of_two_callers_never_meet(place: Place):
 async def test_a_stream_of_grpc_s_own_ends_with_its_credential(
     place: Place, idle: bool, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("sojourn_server.rpc.streams.RECHECK", 0.02)
+    monkeypatch.setattr("sojourn_server.rpc.streams.RECHECK", 0.02 if idle else 60.0)
     metadata = (("authorization", f"Bearer {place.keys['owner']}"),)
     asked = reflection_pb2.ServerReflectionRequest(list_services="")
-    async with grpc.aio.insecure_channel(place.target) as channel:
+    async with (
+        place.client("owner") as owner,
+        grpc.aio.insecure_channel(place.target) as channel,
+    ):
         stub = reflection_pb2_grpc.ServerReflectionStub(channel)
-        stream = stub.ServerReflectionInfo(metadata=metadata)
+        stream = stub.ServerReflectionInfo(metadata=metadata, timeout=20)
         await stream.write(asked)
         assert await stream.read()
         del place.entries["owner"]
         place.write()
+        if not idle:
+            with pytest.raises(errors.CredentialInvalidError):
+                await _taken(owner, "gone")
+            await stream.write(asked)
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            async with asyncio.timeout(10):
-                while True:
-                    await asyncio.sleep(0.02)
-                    if not idle and not stream.done():
-                        await stream.write(asked)
-                    await stream.read()
+            await stream.read()
     assert refused.value.code().name == "UNAUTHENTICATED"
 
 
@@ -252,13 +254,16 @@ async def test_what_was_answered_once_is_not_told_again_to_who_may_no_longer_see
         assert refused.value.metadata == {"uid": session.uid}
 
 
-async def _taken(client: sojourn.AsyncClient) -> None:
-    """Wait until the server has taken notice of a client's key."""
+async def _taken(client: sojourn.AsyncClient, what: str = "there") -> None:
+    """Wait until the server has taken notice of a client's key: that it is there, or gone."""
     async with asyncio.timeout(10):
         while True:
             try:
                 await client.sessions.get("none", user="ann")
             except errors.SessionNotFoundError:
-                return
+                if what == "there":
+                    return
             except errors.CredentialInvalidError:
-                await asyncio.sleep(0.02)
+                if what == "gone":
+                    raise
+            await asyncio.sleep(0.02)
