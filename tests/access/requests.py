@@ -230,6 +230,13 @@ def _update_state(request: Any, _: Target) -> None:
     request.patch.set["seen"] = "1"
 
 
+def _begin(request: Any, target: Target) -> None:
+    # So that nobody waits, and no answer tells the time that is left.
+    request.on_conflict = turn_service_pb2.ON_CONFLICT_STEAL
+    # So that it does not lapse before all calls were made.
+    request.lease.seconds = 3_600
+
+
 def _append(request: Any, target: Target) -> None:
     request.messages.add(role="user", content="seen", message_id=f"{target.message_id}-new")
 
@@ -252,8 +259,7 @@ _FILLED: Final[dict[str, Callable[[Any, Target], None]]] = {
     "UpdateSession": _update,
     "EndSession": _set(cascade=True),
     "DeleteSession": _set(force=True),
-    # So that nobody waits, and no answer tells the time that is left.
-    "BeginTurn": _set(on_conflict=turn_service_pb2.ON_CONFLICT_STEAL),
+    "BeginTurn": _begin,
     "AppendMessages": _append,
     "ReplaceMessages": _append,
     "GetMessage": _set(sequence=1),
@@ -285,11 +291,14 @@ def _put(method: Method, message: Any, name: str, own: Target, value: Target) ->
         case _, "page_token":
             messages = method.name == "ListMessages"
             message.page_token = value.messages_page if messages else value.sessions_page
+        case _, "resume_after_token":
+            message.resume_after_token = value.resume_token
+            # It goes on from there, and does not begin anew.
+            message.send_initial_state = False
         case _, "label_key":
             message.label_key = value.label[0]
         case _, _:
             alike = {
-                "resume_after_token": "resume_token",
                 "session_id_prefix": "session_id",
                 "staging_id": "request_id",
                 "backup_session_id": "session_id",

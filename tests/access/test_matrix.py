@@ -17,7 +17,15 @@ from tests.access.tenants import answer_type, reason_of
 from tests.faults import counts
 
 PASSING: Final = frozenset(
-    {"revision", "resume_token", "next_page_token", "turn_token", "uid", "etag"}
+    {
+        "revision",
+        "initial_state_end",
+        "resume_token",
+        "next_page_token",
+        "turn_token",
+        "uid",
+        "etag",
+    }
 )
 """What of an answer about one's own may differ from server to server: it is made of chance,
 of the time, or of the revisions of an app in which others write as well."""
