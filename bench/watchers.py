@@ -29,6 +29,8 @@ SAY: Final = "/bench.Fan/Say"
 APP: Final = "watched"
 STREAMS_EACH: Final = 500
 """How many streams share a connection."""
+AT_ONCE: Final = 100
+"""How many streams are opened at once."""
 FILLERS: Final = 64
 
 
@@ -94,7 +96,11 @@ class Watchers:
             call = stream(b"" if bare else request.SerializeToString())
             self._calls.append(call)
             opened.append(call)
-        await asyncio.gather(*(call.read() for call in opened))
+            if len(opened) % AT_ONCE == 0:
+                # grpc refuses calls when too many wait to be taken up.
+                await asyncio.gather(*(each.read() for each in opened[-AT_ONCE:]))
+        rest = len(opened) % AT_ONCE
+        await asyncio.gather(*(each.read() for each in opened[len(opened) - rest :]))
         take = self._said if bare else self._changed
         self._tasks += [asyncio.create_task(self._read(call, take)) for call in opened]
         return {}

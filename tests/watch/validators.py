@@ -7,7 +7,7 @@ one evaluator of filters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 
 from sojourn.v1 import change_pb2, session_pb2
@@ -118,13 +118,13 @@ class Replay:
         self.log = log
         self.record = record
         matches = filters.matcher(record.filter, 0)
-        self.mirrors: dict[int, dict[str, Session]] = {0: {}}
-        """The sessions that match, after each revision."""
+        self.head = log[-1].revision if log else 0
+        self._steps: list[tuple[int, str, Session | None]] = []
+        """How the sessions that match become others: revision, uid, and what is there now."""
         self.expected: dict[Place, int] = {}
         """How each change shows: the membership; 0 for one that is not of a session."""
         self.before: dict[Place, Session | None] = {}
         sessions: dict[str, Session | None] = {}
-        mirror: dict[str, Session] = {}
         for change in log:
             at = place(change)
             if not change.uid:
@@ -138,19 +138,20 @@ class Replay:
                 now = after is not None and self._in_scope(after) and matches(after)
                 sessions[change.uid] = after
                 if now:
-                    assert after is not None
-                    mirror[change.uid] = after
                     self.expected[at] = CHANGED if was else ENTERED
+                    self._steps.append((change.revision, change.uid, after))
                 elif was:
-                    del mirror[change.uid]
                     self.expected[at] = LEFT
-            self.mirrors[change.revision] = dict(mirror)
+                    self._steps.append((change.revision, change.uid, None))
 
     def mirror(self, revision: int) -> dict[str, Session]:
         """The sessions that match at a revision."""
-        if revision not in self.mirrors:
-            raise Violated("W4", f"the log has no revision {revision}")
-        return self.mirrors[revision]
+        return Truth(self).at(revision)[0]
+
+    @property
+    def steps(self) -> Sequence[tuple[int, str, Session | None]]:
+        """How the sessions that match become others."""
+        return self._steps
 
     def _in_scope(self, session: Session) -> bool:
         record = self.record
@@ -165,6 +166,39 @@ class Replay:
         if user is None:
             return True
         return not record.parent_uid and record.user in {None, user}
+
+
+class Truth:
+    """The sessions that match, revision after revision.
+
+    Args:
+        replay: Of the log.
+    """
+
+    def __init__(self, replay: Replay) -> None:
+        self._replay = replay
+        self._sessions: dict[str, Session] = {}
+        self._next = 0
+
+    def at(self, revision: int) -> tuple[dict[str, Session], set[str]]:
+        """What matches at a revision, no older than the last one asked for, and what is new in it.
+
+        Raises:
+            Violated: There is no such revision.
+        """
+        if revision > self._replay.head:
+            raise Violated("W4", f"the log has no revision {revision}")
+        touched: set[str] = set()
+        steps = self._replay.steps
+        while self._next < len(steps) and steps[self._next][0] <= revision:
+            _, uid, session = steps[self._next]
+            self._next += 1
+            touched.add(uid)
+            if session is None:
+                del self._sessions[uid]
+            else:
+                self._sessions[uid] = session
+        return self._sessions, touched
 
 
 def ascending(record: Record, replay: Replay) -> None:
@@ -245,7 +279,8 @@ def snapshot(record: Record, replay: Replay) -> None:
                 raise Violated("W6", f"{session.key.session_id} comes twice")
             mirror[session.uid] = session
         if message.HasField("initial_state_end"):
-            _compare("W6", mirror, replay.mirror(message.initial_state_end))
+            there = replay.mirror(message.initial_state_end)
+            _compare("W6", mirror, there, mirror.keys() | there.keys())
             return
         if message.resume_token:
             raise Violated("W6", "a token before the marker")
@@ -257,15 +292,19 @@ def tokens(record: Record, replay: Replay) -> None:
     """W10."""
     newest = record.begin
     seen: set[Place] = set()
+    wanted = [at for at in replay.expected if at[0] > newest]
+    covered = 0
     for message in record.after_marker():
         seen.update(place(change) for change in message.changes)
         if not message.resume_token:
             continue
         if message.revision < newest:
             raise Violated("W10", f"{message.revision} after {newest}")
-        for at in replay.expected:
-            if newest < at[0] <= message.revision and at not in seen:
-                raise Violated("W10", f"the token at {message.revision} overtakes {at}")
+        while covered < len(wanted) and wanted[covered][0] <= message.revision:
+            if wanted[covered] not in seen:
+                what = f"the token at {message.revision} overtakes {wanted[covered]}"
+                raise Violated("W10", what)
+            covered += 1
         if message.changes and message.changes[-1].revision != message.revision:
             raise Violated("W10", f"a token at {message.revision} with other changes")
         newest = message.revision
@@ -285,8 +324,12 @@ def membership(record: Record, replay: Replay) -> None:
                 _apply(mirror, change)
     else:
         mirror = {uid: _bare(each) for uid, each in replay.mirror(record.start).items()}
+    truth = Truth(replay)
+    truth.at(record.begin)
+    touched = set(mirror)
     for message in record.after_marker():
         for change in message.changes:
+            touched.add(change.session.session.uid)
             wanted = replay.expected.get(place(change), -1)
             if change.cause != causes.get(place(change), change.cause):
                 raise Violated("W11", f"{place(change)} has another cause")
@@ -296,8 +339,11 @@ def membership(record: Record, replay: Replay) -> None:
             if wanted == LEFT and change.session.session.uid not in mirror:
                 raise Violated("W11", f"{place(change)}: who left was not there")
             _apply(mirror, change)
-        if message.resume_token:
-            _compare("W11", mirror, replay.mirror(message.revision))
+        if message.resume_token and message.revision >= record.begin:
+            sessions, new = truth.at(message.revision)
+            # What neither side has touched since the token before is as it was then.
+            _compare("W11", mirror, sessions, (touched | new) - {""})
+            touched.clear()
 
 
 def previous(record: Record, replay: Replay) -> None:
@@ -394,14 +440,22 @@ def _apply(mirror: dict[str, session_pb2.Session], change: change_pb2.Change) ->
 
 
 def _compare(
-    guarantee: str, mirror: dict[str, session_pb2.Session], truth: dict[str, Session]
+    guarantee: str,
+    mirror: dict[str, session_pb2.Session],
+    truth: dict[str, Session],
+    uids: Set[str],
 ) -> None:
-    for uid in truth.keys() - mirror.keys():
-        raise Violated(guarantee, f"{truth[uid].session_id} is missing from the mirror")
-    for uid in mirror.keys() - truth.keys():
-        raise Violated(guarantee, f"{mirror[uid].key.session_id} is in the mirror, and gone")
-    for uid, session in truth.items():
-        if not _same(mirror[uid], session):
+    if len(mirror) != len(truth):
+        raise Violated(guarantee, f"{len(mirror)} in the mirror, {len(truth)} in truth")
+    for uid in uids:
+        told, session = mirror.get(uid), truth.get(uid)
+        if told is None and session is None:
+            continue
+        if told is None:
+            raise Violated(guarantee, f"{uid} is missing from the mirror")
+        if session is None:
+            raise Violated(guarantee, f"{told.key.session_id} is in the mirror, and gone")
+        if not _same(told, session):
             raise Violated(guarantee, f"{session.session_id} is another one in the mirror")
 
 
