@@ -25,7 +25,7 @@ E = TypeVar("E", bound=StrEnum)
 _BILLION = 10**9
 
 
-def _members(kind: type[E], names: dict[str, int], prefix: str) -> dict[int, E]:
+def members(kind: type[E], names: dict[str, int], prefix: str) -> dict[int, E]:
     """Pair the numbers of a protobuf enum with the members of ours that bear the same names."""
     known = {member.value: member for member in kind}
     return {
@@ -35,9 +35,9 @@ def _members(kind: type[E], names: dict[str, int], prefix: str) -> dict[int, E]:
     }
 
 
-_STATUS = _members(enums.Status, dict(session_pb2.SessionStatus.items()), "SESSION_STATUS_")
-_END_CAUSE = _members(enums.EndCause, dict(session_pb2.EndCause.items()), "END_CAUSE_")
-_EXPIRE_CAUSE = _members(enums.ExpireCause, dict(session_pb2.ExpireCause.items()), "EXPIRE_CAUSE_")
+_STATUS = members(enums.Status, dict(session_pb2.SessionStatus.items()), "SESSION_STATUS_")
+_END_CAUSE = members(enums.EndCause, dict(session_pb2.EndCause.items()), "END_CAUSE_")
+_EXPIRE_CAUSE = members(enums.ExpireCause, dict(session_pb2.ExpireCause.items()), "EXPIRE_CAUSE_")
 
 
 # --- times ---------------------------------------------------------------------------------------

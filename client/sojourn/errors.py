@@ -51,6 +51,7 @@
     │   └── StreamLimitError
     ├── OutOfRangeError               OUT_OF_RANGE
     │   ├── RevisionCompactedError
+    │   │   └── WatchCompactedError           a watch cannot go on; it knows how far it came
     │   └── RevisionFutureError
     ├── UnavailableError              UNAVAILABLE
     │   ├── StoreUnavailableError
@@ -67,6 +68,7 @@
         ├── ClientClosedError             the client was closed
         ├── ConfigurationError            options that do not fit together
         ├── MissingExtraError             an optional part is not installed (also an ImportError)
+        ├── CacheLimitError               more sessions match than a cache may hold
         ├── NotLoadedError                the answer did not carry this
         └── JsonValueError                a stored text that Python cannot hold (also a ValueError)
 
@@ -79,10 +81,12 @@ code. A reason that this client does not know yet does so too, and keeps its nam
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from sojourn._error_codes import (
     AbortedError,
     AlreadyExistsError,
+    CacheLimitError,
     CancelledByServerError,
     ClientClosedError,
     ClientError,
@@ -107,6 +111,9 @@ from sojourn._error_codes import (
     UnknownStatusError,
 )
 
+if TYPE_CHECKING:
+    from sojourn.changes import WatchPosition
+
 __all__ = [
     "AbortedError",
     "AlreadyExistsError",
@@ -117,6 +124,7 @@ __all__ = [
     "AppUnknownError",
     "ArgumentTypeError",
     "AutoCreateRefusedError",
+    "CacheLimitError",
     "CancelledByServerError",
     "ClientClosedError",
     "ClientError",
@@ -178,6 +186,7 @@ __all__ = [
     "UnavailableError",
     "UnimplementedError",
     "UnknownStatusError",
+    "WatchCompactedError",
     "error_class",
 ]
 
@@ -424,6 +433,21 @@ class RevisionCompactedError(OutOfRangeError):
     """The log no longer reaches back to the token."""
 
     reason = "REVISION_COMPACTED"
+
+
+class WatchCompactedError(RevisionCompactedError):
+    """A watch cannot go on where it stopped: the log no longer reaches back.
+
+    Changes were missed. Read the state anew: `initial_state=True`, or a `resync` callback.
+    """
+
+    position: WatchPosition | None = None
+    """How far the watch had come."""
+
+    @property
+    def oldest_revision(self) -> int:
+        """The oldest revision that can be watched after; 0 when the server did not say."""
+        return int(self.metadata.get("oldest_revision", "0"))
 
 
 class RevisionFutureError(OutOfRangeError):
