@@ -65,6 +65,7 @@ WORDS: dict[str, str] = {
     # The pairs of sojourn.testing and of the tests.
     "AsyncLocalServer": "LocalServer",
     "async_together": "sync_together",
+    "async_until": "sync_until",
     # The pairs behind the two recipes.
     "async_retrying": "sync_retrying",
     "async_tracked": "sync_tracked",

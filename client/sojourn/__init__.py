@@ -17,20 +17,20 @@ Importing this opens no connection. `sojourn.testing` runs a real server inside 
 import logging
 
 from sojourn import errors
+from sojourn._async.cache import AsyncSessionCache
 from sojourn._async.client import AsyncClient
 from sojourn._async.handles import AsyncSessionHandle
 from sojourn._async.live_turn import AsyncTurnHandle
 from sojourn._async.pager import AsyncPager
 from sojourn._async.recipes import AsyncAttempt
-from sojourn._async.cache import AsyncSessionCache
 from sojourn._async.watch import AsyncWatch
 from sojourn._json import JsonMap, RawJson
+from sojourn._sync.cache import SessionCache
 from sojourn._sync.client import Client
 from sojourn._sync.handles import SessionHandle
 from sojourn._sync.live_turn import TurnHandle
 from sojourn._sync.pager import Pager
 from sojourn._sync.recipes import Attempt
-from sojourn._sync.cache import SessionCache
 from sojourn._sync.watch import Watch
 from sojourn.changes import (
     AppChange,

@@ -75,7 +75,7 @@ class AsyncStream(Generic[Response]):
         await asyncio.wait({self._reading})
         reading, self._reading = self._reading, None
         try:
-            message: Response | None = reading.result()
+            message = reading.result()
         except (asyncio.CancelledError, grpc.RpcError) as error:
             self._raise_unless_cancelled(error)
             return None
@@ -84,7 +84,8 @@ class AsyncStream(Generic[Response]):
         if message is None:
             # grpc.aio gives this, with a line in the log, for bytes that are no such message.
             raise _unreadable(self._name)
-        return message
+        found: Response = message
+        return found
 
     async def _read_one(self) -> Any:
         return await self._call.read()

@@ -186,7 +186,7 @@ class Progress:
     # --- failures --------------------------------------------------------------------------------
 
     def _is_too_long(self, elapsed: float) -> bool:
-        """Say whether to give up an opening: as any call, it has a deadline and so many attempts."""
+        """Say whether to give up opening: as any call, that has a deadline and so many attempts."""
         return self._failures >= self._first.max_attempts or elapsed >= self._deadline
 
     def after_end(

@@ -10,9 +10,9 @@ from sojourn import _checks as check
 from sojourn import _convert as convert
 from sojourn import _watch_calls as watch_calls
 from sojourn import inputs, results
+from sojourn._async.cache import AsyncSessionCache
 from sojourn._async.caller import AsyncCaller
 from sojourn._async.pager import AsyncPager
-from sojourn._async.cache import AsyncSessionCache
 from sojourn._async.watch import AsyncWatch
 from sojourn._resume import Progress
 from sojourn.changes import WatchPosition

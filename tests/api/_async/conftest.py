@@ -7,6 +7,7 @@ import pytest
 from sojourn import AsyncClient, testing
 from sojourn.testing import AsyncLocalServer
 from tests.api.scripted import Script, scripted_server
+from tests.api.scripted_watch import WatchScript, watched_server
 from tests.api.stores import settings_of, stores
 
 # Expiries are looked for every 20 ms, so that tests need not wait for them.
@@ -39,3 +40,10 @@ def script() -> Iterator[Script]:
     """A server that answers what the test tells it to."""
     with scripted_server() as script:
         yield script
+
+
+@pytest.fixture
+def feed() -> Iterator[WatchScript]:
+    """A server whose streams do what the test tells them to."""
+    with watched_server() as feed:
+        yield feed
