@@ -34,13 +34,14 @@ LIMIT = 30.0
 
 @dataclass
 class WatchScript:
-    """What the server saw, and what its streams do: one after the other, then silence."""
+    """What the server saw, and what its streams do: one after the other, then as `always` says."""
 
     target: str = ""
     requests: list[Request] = field(default_factory=list)
     metadata: list[dict[str, str | bytes]] = field(default_factory=list)
     deadlines: list[float] = field(default_factory=list)
     streams: list[Sequence[Step]] = field(default_factory=list)
+    always: Callable[[Request], Sequence[Step]] = lambda _request: (Hold(),)
     open: int = 0
     """How many streams are open."""
     changed: threading.Condition = field(default_factory=threading.Condition)
@@ -53,7 +54,7 @@ class WatchScript:
             self.deadlines.append(context.time_remaining() or 0.0)
             self.open += 1
             self.changed.notify_all()
-            return self.streams.pop(0) if self.streams else (Hold(),)
+            return self.streams.pop(0) if self.streams else self.always(request)
 
     def end(self) -> None:
         with self.changed:
