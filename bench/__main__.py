@@ -23,7 +23,7 @@ import grpc
 from rich.console import Console
 from rich.table import Table
 
-from bench import expiry, machine, peers, picture, postgres, profiling, report, rpcs, scale
+from bench import access, expiry, machine, peers, picture, postgres, profiling, report, rpcs, scale
 from bench.plan import SECTIONS, Plan
 from bench.processes import ROOT, Broken
 from bench.results import Results
@@ -104,6 +104,7 @@ def _measure(
         (("echo", *rpcs.RPCS), rpcs.measure),
         (("adk",), peers.measure_adk),
         (("etcd",), peers.measure_etcd),
+        (("access",), access.measure),
         (("expiry",), expiry.measure),
         (scale.SECTIONS, scale.measure),
         (postgres.SECTIONS, postgres.measure),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
@@ -59,6 +60,9 @@ class Caller:
         )
         self.history: HistoryServiceAsyncStub = history_service_pb2_grpc.HistoryServiceStub(channel)
         self.turns: TurnServiceAsyncStub = turn_service_pb2_grpc.TurnServiceStub(channel)
+        authorization = os.environ.get("BENCH_AUTHORIZATION")
+        self.metadata = (("authorization", authorization),) if authorization else ()
+        """Goes with the calls of the jobs that are measured with credentials."""
         self._numbers = itertools.count()
         self._born = f"{time.time_ns():x}"
 
@@ -75,7 +79,9 @@ class Caller:
                 request.sessions.add(
                     user=f"user-{len(made) % 50}", session_id=self.fresh(), labels=LABELS
                 )
-            await self.sessions.BatchCreateSessions(request, timeout=TIMEOUT)
+            await self.sessions.BatchCreateSessions(
+                request, timeout=TIMEOUT, metadata=self.metadata
+            )
             made += [
                 session_pb2.SessionRef(app=APP, user=each.user, session_id=each.session_id)
                 for each in request.sessions
@@ -129,7 +135,9 @@ class Reading(Job):
         request = history_service_pb2.AppendMessagesRequest(session=ref)
         for number in range(READ_MESSAGES):
             request.messages.add(role="user" if number % 2 else "model", content=TEXT)
-        await self.caller.history.AppendMessages(request, timeout=TIMEOUT)
+        await self.caller.history.AppendMessages(
+            request, timeout=TIMEOUT, metadata=self.caller.metadata
+        )
 
     def ref(self, who: int, index: int) -> session_pb2.SessionRef:
         """The session whose turn it is."""
@@ -144,7 +152,9 @@ class Get(Reading):
     async def call(self, who: int, index: int) -> None:
         """Get."""
         request = session_service_pb2.GetSessionRequest(session=self.ref(who, index))
-        await self.caller.sessions.GetSession(request, timeout=TIMEOUT)
+        await self.caller.sessions.GetSession(
+            request, timeout=TIMEOUT, metadata=self.caller.metadata
+        )
 
 
 class GetFull(Reading):
@@ -250,7 +260,9 @@ class Append(Writing):
             messages=[message_pb2.NewMessage(role="user", content=TEXT)],
             request_id=f"append-{self.caller.fresh()}",
         )
-        await self.caller.history.AppendMessages(request, timeout=TIMEOUT)
+        await self.caller.history.AppendMessages(
+            request, timeout=TIMEOUT, metadata=self.caller.metadata
+        )
 
 
 class OnceEach(Job):

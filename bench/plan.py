@@ -17,6 +17,7 @@ SECTIONS: Mapping[str, str] = {
     "postgres_writes": "its writes per second and per fsync",
     "postgres_get": "its GetSession over SQLite's",
     "postgres_lists": "its pages of 100 at a million sessions",
+    "access": "GetSession with a credential, over one without",
     "expiry": "100,000 sessions that expire at one instant",
 }
 

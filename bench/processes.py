@@ -155,7 +155,11 @@ def start_echo(folder: Path) -> Server:
 
 
 def start_sojourn(
-    folder: Path, name: str = "sojourn", store: str = "", module: str = "sojourn_server"
+    folder: Path,
+    name: str = "sojourn",
+    store: str = "",
+    module: str = "sojourn_server",
+    settings: Sequence[str] = (),
 ) -> Server:
     """Start the real server, durable as by default.
 
@@ -164,6 +168,7 @@ def start_sojourn(
         name: What it is called.
         store: Its store; empty: `<name>.db` in the folder.
         module: What is run; another one may change the server first.
+        settings: More flags.
     """
     port_file = folder / f"{name}.port"
     port_file.unlink(missing_ok=True)
@@ -174,6 +179,7 @@ def start_sojourn(
             *("--listen", "127.0.0.1:0", "--port-file", str(port_file)),
             *("--store", store or f"sqlite:///{(folder / name).resolve()}.db"),
             *("--sqlite-synchronous", "FULL", "--log-level", "warning"),
+            *settings,
         ],
         folder,
     )

@@ -50,6 +50,8 @@ TARGETS: Mapping[str, Target] = {
     "memory filled": Target(64),
     "memory restarted": Target(64),
     "expiry p99": Target(2),
+    "access key": Target(1.05),
+    "access jwt": Target(1.10),
     "postgres create": Target(1.5, at_least=True),
     "postgres update": Target(1.5, at_least=True),
     "postgres append": Target(1.5, at_least=True),

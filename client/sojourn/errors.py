@@ -13,7 +13,8 @@
     ├── UnauthenticatedError          UNAUTHENTICATED
     │   ├── CredentialMissingError
     │   └── CredentialInvalidError
-    ├── PermissionDeniedError         PERMISSION_DENIED (from proxies; Sojourn says NOT_FOUND)
+    ├── PermissionDeniedError         PERMISSION_DENIED
+    │   └── GrantMissingError             of what you may not even see: NotFoundError
     ├── NotFoundError                 NOT_FOUND
     │   ├── SessionNotFoundError
     │   ├── MessageNotFoundError
@@ -55,7 +56,8 @@
     │   └── RevisionFutureError
     ├── UnavailableError              UNAVAILABLE
     │   ├── StoreUnavailableError
-    │   └── ServerDrainingError           reason DRAINING
+    │   ├── ServerDrainingError           reason DRAINING
+    │   └── IssuerUnavailableError        reason ISSUER_UNAVAILABLE
     ├── UnimplementedError            UNIMPLEMENTED
     │   └── RpcNotImplementedError        reason NOT_IMPLEMENTED
     ├── InternalError                 INTERNAL
@@ -140,10 +142,12 @@ __all__ = [
     "FieldViolation",
     "FilterNotWatchableError",
     "GenerationChangedError",
+    "GrantMissingError",
     "HasChildrenError",
     "InternalError",
     "InvalidArgumentError",
     "InvalidFieldError",
+    "IssuerUnavailableError",
     "JsonValueError",
     "MalformedRequestError",
     "MessageExistsError",
@@ -247,6 +251,12 @@ class CredentialInvalidError(UnauthenticatedError):
     """The credential is wrong, expired or revoked."""
 
     reason = "CREDENTIAL_INVALID"
+
+
+class GrantMissingError(PermissionDeniedError):
+    """You may see what the request names, but not do this to all of it."""
+
+    reason = "GRANT_MISSING"
 
 
 class SessionNotFoundError(NotFoundError):
@@ -466,6 +476,12 @@ class ServerDrainingError(UnavailableError):
     """The server is shutting down; another one may answer."""
 
     reason = "DRAINING"
+
+
+class IssuerUnavailableError(UnavailableError):
+    """The server cannot check the JWT, because its issuer cannot be reached. Nothing happened."""
+
+    reason = "ISSUER_UNAVAILABLE"
 
 
 class RpcNotImplementedError(UnimplementedError):

@@ -17,18 +17,21 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 
 from sojourn_server import logs
+from sojourn_server.authentication import make_authentication
 from sojourn_server.domain.clock import SECOND, WallClock
 from sojourn_server.domain.tokens import Sealer
 from sojourn_server.jobs import expiry, housekeeping
 from sojourn_server.metrics.server import ServerMetrics
 from sojourn_server.rpc.admin_service import AdminServicer, ServerFacts
 from sojourn_server.rpc.app_service import AppServicer
+from sojourn_server.rpc.callers import Callers
 from sojourn_server.rpc.health import Health
 from sojourn_server.rpc.history_service import HistoryServicer
 from sojourn_server.rpc.methods import services as service_names
 from sojourn_server.rpc.pipeline import Pipeline
 from sojourn_server.rpc.server import make_server, warm_rules
 from sojourn_server.rpc.session_service import SessionServicer
+from sojourn_server.rpc.tls import server_credentials
 from sojourn_server.rpc.turn_service import TurnServicer
 from sojourn_server.service import Defaults, Services
 from sojourn_server.settings import Address, Settings, SettingsError, reach, split_address
@@ -69,7 +72,8 @@ async def start(settings: Settings) -> RunningServer:
         SettingsError: A file that a setting names cannot be read or written.
     """
     clock = WallClock()
-    credentials = _credentials(settings)
+    credentials = server_credentials(settings)
+    authentication = await make_authentication(settings)
     await _check_address(settings.listen)
     if settings.metrics_listen:
         await _check_address(settings.metrics_listen)
@@ -95,6 +99,7 @@ async def start(settings: Settings) -> RunningServer:
             rules=warm_rules(),
             sealer=sealer,
             request_bytes=settings.max_request_bytes,
+            callers=Callers(authentication.gate),
             log_calls=settings.log_level == "debug",
             observe=None if metrics is None else metrics.calls.observe,
         )
@@ -141,6 +146,7 @@ async def start(settings: Settings) -> RunningServer:
             schema=facts.schema_version,
             listen=str(address),
             tls=credentials is not None,
+            authentication=authentication.gate is not None,
             metrics="" if page is None else str(page.address),
         )
         note_settled = None if metrics is None else metrics.note_settled
@@ -151,6 +157,8 @@ async def start(settings: Settings) -> RunningServer:
             "purge": lambda: housekeeping.purge(store),
             "forget": lambda: housekeeping.forget(store, settings.request_keeping),
             "health": health.run,
+            "streams": pipeline.streams.run,
+            **authentication.jobs,
         }
         if metrics is not None:
             jobs["metrics"] = metrics.run
@@ -408,28 +416,6 @@ async def _check_address(listen: str) -> None:
     # A name may have an address that this machine lacks; one that is taken is a mistake.
     if failed is not None and (not usable or failed.errno == errno.EADDRINUSE):
         raise CannotListen(f"cannot listen on {listen}: {failed.strerror}.") from None
-
-
-def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
-    """TLS from files, or None without it."""
-    if settings.tls_cert is None or settings.tls_key is None:
-        return None
-    client_ca = _read("tls_client_ca", settings.tls_client_ca)
-    key, cert = _read("tls_key", settings.tls_key), _read("tls_cert", settings.tls_cert)
-    assert key is not None
-    assert cert is not None
-    return grpc.ssl_server_credentials(
-        [(key, cert)], root_certificates=client_ca, require_client_auth=client_ca is not None
-    )
-
-
-def _read(name: str, path: Path | None) -> bytes | None:
-    if path is None:
-        return None
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise SettingsError(f"{name}: {path} cannot be read ({error.strerror}).") from None
 
 
 def _write_port(path: Path, port: int) -> None:

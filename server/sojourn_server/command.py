@@ -21,6 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sojourn_server import logs
 from sojourn_server.app import CannotListen, make_store, start, version
+from sojourn_server.key_commands import key_commands
 from sojourn_server.service import feeds
 from sojourn_server.settings import (
     Kind,
@@ -168,6 +169,12 @@ def _spare_the_collector() -> None:
 @click.command()
 @click.option("--target", help="host:port of the server; by default the one that listens here.")
 @click.option("--tls-ca", type=click.Path(path_type=Path), help="Who signed the server's name.")
+@click.option(
+    "--tls-cert",
+    type=click.Path(path_type=Path),
+    help="The certificate to show, PEM; by default the server's own, where it demands one.",
+)
+@click.option("--tls-key", type=click.Path(path_type=Path), help="The key of that certificate.")
 @click.option("--tls-name", help="The name in the server's certificate.")
 @click.option("--timeout", default=2.0, show_default=True, help="How long to wait, in seconds.")
 @click.option("--service", default="", help="Ask for one service: `sojourn.write`.")
@@ -176,6 +183,8 @@ def health(
     context: click.Context,
     target: str | None,
     tls_ca: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
     tls_name: str | None,
     timeout: float,
     service: str,
@@ -186,7 +195,8 @@ def health(
     address = target or settings["listen"]
     try:
         address = target or reach(address)
-        with _channel(address, ca, tls_name) as channel:
+        own = _shown(tls_cert, tls_key, settings)
+        with _channel(address, ca, own, tls_name) as channel:
             answer = health_pb2_grpc.HealthStub(channel).Check(
                 health_pb2.HealthCheckRequest(service=service), timeout=timeout
             )
@@ -274,11 +284,35 @@ def _without_listening(values: dict[str, Any]) -> Settings:
     return Settings(**{**values, "listen": "127.0.0.1:0", "metrics_listen": None})
 
 
-def _channel(target: str, ca: Path | None, name: str | None) -> grpc.Channel:
+def _shown(
+    cert: Path | None, key: Path | None, settings: dict[str, Any]
+) -> tuple[Path, Path] | None:
+    """The certificate that a caller shows, and its key; None: none.
+
+    Raises:
+        SettingsError: One is named without the other.
+    """
+    if (cert is None) != (key is None):
+        raise SettingsError("--tls-cert and --tls-key of health go together.")
+    if cert is None and settings["tls_client_ca"] is not None:
+        # Whoever signs clients often signed the server too. Nothing is lost where they did not.
+        cert, key = settings["tls_cert"], settings["tls_key"]
+    return None if cert is None or key is None else (cert, key)
+
+
+def _channel(
+    target: str, ca: Path | None, own: tuple[Path, Path] | None, name: str | None
+) -> grpc.Channel:
     if ca is None:
         return grpc.insecure_channel(target)
+    cert, key = own or (None, None)
+    credentials = grpc.ssl_channel_credentials(
+        ca.read_bytes(),
+        None if key is None else key.read_bytes(),
+        None if cert is None else cert.read_bytes(),
+    )
     options = [("grpc.ssl_target_name_override", name)] if name else []
-    return grpc.secure_channel(target, grpc.ssl_channel_credentials(ca.read_bytes()), options)
+    return grpc.secure_channel(target, credentials, options)
 
 
 def command() -> click.Group:
@@ -287,7 +321,12 @@ def command() -> click.Group:
     version_option = click.version_option(version(), prog_name="sojourn-server")
     group = click.Group(
         "sojourn-server",
-        commands={"health": health, "migrate": migrate, "new-feeds": new_feeds},
+        commands={
+            "health": health,
+            "keys": key_commands,
+            "migrate": migrate,
+            "new-feeds": new_feeds,
+        },
         invoke_without_command=True,
         callback=click.pass_context(_serve),
         params=options,

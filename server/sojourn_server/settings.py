@@ -2,68 +2,40 @@
 
 Each field of `Settings` is one setting: `drain_timeout` is the flag `--drain-timeout`
 and the variable `SOJOURN_DRAIN_TIMEOUT`. Lengths of time are nanoseconds in Python
-and `90s`, `15m`, `1h30m` or `0` on the command line.
+and `90s`, `15m`, `1h30m` or `0` on the command line. What a table of settings is, in
+general, stands in `settings_table`.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import re
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 from sojourn_server.domain.clock import DAY, HOUR, MILLISECOND, MINUTE, SECOND, Nanos
-from sojourn_server.domain.limits import KIB, MIB, Limits
+from sojourn_server.domain.limits import Limits
 from sojourn_server.logs import FORMATS, LEVELS
+from sojourn_server.settings_table import FLAG, LENGTH, PATH, TEXT, check, reference_of, table_of
+from sojourn_server.settings_table import Kind as Kind
+from sojourn_server.settings_table import Setting as Setting
+from sojourn_server.settings_table import SettingsError as SettingsError
+from sojourn_server.settings_table import ceiling as _ceiling
+from sojourn_server.settings_table import format_length as format_length
+from sojourn_server.settings_table import parse_length as parse_length
+from sojourn_server.settings_table import setting as _setting
 
 SYNCHRONOUS: Final = ("FULL", "NORMAL", "OFF")
 LOOPS: Final = ("auto", "uvloop", "asyncio")
+JWT_ALGORITHMS: Final = (
+    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    *("ES256", "ES384", "ES512", "EdDSA"),
+)
+"""All of them asymmetric: who can check a token must not be able to make one."""
 
-_UNITS: Final[dict[str, Nanos]] = {
-    "ms": MILLISECOND,
-    "s": SECOND,
-    "m": MINUTE,
-    "h": HOUR,
-    "d": DAY,
-}
-_LENGTH: Final = re.compile(r"(?:[0-9]+(?:ms|s|m|h|d))+")
-_PART: Final = re.compile(r"([0-9]+)(ms|s|m|h|d)")
-_LENGTH_MOST: Final[Nanos] = 3_650 * DAY
 _SQLITE: Final = "sqlite:///"
 _POSTGRES: Final = ("postgresql://", "postgres://")
-
-
-class SettingsError(ValueError):
-    """A setting, or two together, cannot be; the text is a sentence for the operator."""
-
-
-class Kind(NamedTuple):
-    """What a setting's value may be, and how a person writes it."""
-
-    name: str
-    """`text`, `path`, `flag`, `choice`, `length` or `number`."""
-    choices: tuple[str, ...] = ()
-    least: int = 0
-    most: int = 0
-
-
-TEXT: Final = Kind("text")
-PATH: Final = Kind("path")
-FLAG: Final = Kind("flag")
-LENGTH: Final = Kind("length", most=_LENGTH_MOST)
-
-
-def _setting(default: object, kind: Kind, sentence: str, *, secret: bool = False) -> Any:
-    metadata = {"kind": kind, "sentence": sentence}
-    return field(default=default, metadata=metadata, repr=not secret)
-
-
-def _ceiling(most: int, sentence: str) -> Any:
-    """A limit that may only be lowered."""
-    return _setting(most, Kind("number", least=1, most=most), sentence)
-
-
 _CEILINGS: Final = Limits()
 
 
@@ -79,7 +51,7 @@ class Settings:
         "127.0.0.1:7070",
         TEXT,
         "Where to listen, as host:port; port 0 takes a free one. A host other than the "
-        "loopback needs TLS or --insecure.",
+        "loopback needs TLS and a way to authenticate callers, or --insecure.",
     )
     store: str = _setting(
         "sqlite:///sojourn.db",
@@ -104,7 +76,9 @@ class Settings:
         "host other than the loopback needs --insecure, also with TLS.",
     )
     insecure: bool = _setting(
-        False, FLAG, "Allow an address that others can reach, without TLS or credentials."
+        False,
+        FLAG,
+        "Allow an address that others can reach, although TLS or authentication is off.",
     )
     tls_cert: Path | None = _setting(
         None, PATH, "The server's certificate chain, PEM. Switches TLS on, with tls_key."
@@ -112,6 +86,53 @@ class Settings:
     tls_key: Path | None = _setting(None, PATH, "The private key of tls_cert, PEM.")
     tls_client_ca: Path | None = _setting(
         None, PATH, "Demand client certificates that these authorities signed, PEM."
+    )
+    keys_file: Path | None = _setting(
+        None,
+        PATH,
+        "API keys, as hashes: made by sojourn-server keys. Switches authentication on. "
+        "Read again when it changes.",
+    )
+    grants_file: Path | None = _setting(
+        None,
+        PATH,
+        "Who may do what, TOML: grants for principals and groups. Read again when it changes.",
+    )
+    jwt_issuer: str | None = _setting(
+        None,
+        TEXT,
+        "Who issues the JWTs that are accepted as credentials: their iss, to the letter. "
+        "Goes with jwt_audience and jwt_jwks.",
+    )
+    jwt_audience: str | None = _setting(
+        None, TEXT, "Whom accepted JWTs are made for: their aud, or one of them, to the letter."
+    )
+    jwt_jwks: str | None = _setting(
+        None,
+        TEXT,
+        "The keys of the JWTs' issuer, a JWKS document: an https:// URL, an http:// URL on the "
+        "loopback, or a file, which is read again when it changes.",
+    )
+    jwt_algorithms: str = _setting(
+        "RS256,ES256,EdDSA",
+        TEXT,
+        "How accepted JWTs may be signed, of " + ", ".join(JWT_ALGORITHMS) + ".",
+    )
+    jwt_groups_claim: str = _setting(
+        "groups",
+        TEXT,
+        "The claim of a JWT that names its bearer's groups, a string or a list of them; "
+        "empty: none does.",
+    )
+    jwt_leeway: Nanos = _setting(
+        30 * SECOND,
+        Kind("length", most=5 * MINUTE),
+        "How far the clocks of the JWTs' issuer and of this machine may be apart.",
+    )
+    jwt_refresh: Nanos = _setting(
+        5 * MINUTE,
+        Kind("length", least=10 * SECOND, most=DAY),
+        "How often the URL of jwt_jwks is read again.",
     )
     default_idle_timeout: Nanos = _setting(
         HOUR, LENGTH, "How long a session may be idle whose creator named no time; 0: for ever."
@@ -198,7 +219,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for setting in table():
-            _check(setting, getattr(self, setting.name))
+            check(setting, getattr(self, setting.name))
         split_address(self.listen)
         if self.store_file is None and not self.store.startswith(_POSTGRES):
             self.sqlite_path  # noqa: B018 - refuses a store that is none
@@ -206,10 +227,14 @@ class Settings:
             raise SettingsError("tls_cert and tls_key must be set together.")
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise SettingsError("tls_client_ca needs tls_cert and tls_key.")
-        if not (self.tls_cert or self.insecure or is_loopback(self.listen)):
+        self._check_jwt()
+        if self.grants_file is not None and not self.authenticates:
+            raise SettingsError("grants_file needs keys_file, jwt_issuer or tls_client_ca.")
+        safe = self.tls_cert is not None and self.authenticates
+        if not (safe or self.insecure or is_loopback(self.listen)):
             raise SettingsError(
-                f"{self.listen} can be reached from elsewhere: set --tls-cert and --tls-key, "
-                "or say --insecure."
+                f"{self.listen} can be reached from elsewhere: set tls_cert and tls_key, and one "
+                "of keys_file, jwt_issuer and tls_client_ca, or say --insecure."
             )
         if self.metrics_listen:
             split_address(self.metrics_listen, "metrics_listen")
@@ -218,6 +243,13 @@ class Settings:
                     f"{self.metrics_listen} can be reached from elsewhere, and metrics are served "
                     "without TLS or credentials: say --insecure."
                 )
+
+    @property
+    def authenticates(self) -> bool:
+        """Whether every call needs a credential."""
+        return any(
+            each is not None for each in (self.keys_file, self.jwt_issuer, self.tls_client_ca)
+        )
 
     @property
     def sqlite_path(self) -> Path:
@@ -258,6 +290,22 @@ class Settings:
             raise SettingsError(f"store_file: {self.store_file} cannot be read ({why}).") from None
 
     @property
+    def jwt_algorithm_set(self) -> frozenset[str]:
+        """What `jwt_algorithms` names."""
+        return frozenset(each.strip() for each in self.jwt_algorithms.split(","))
+
+    def _check_jwt(self) -> None:
+        together = (self.jwt_issuer, self.jwt_audience, self.jwt_jwks)
+        if any(each is not None for each in together) and not all(together):
+            raise SettingsError("jwt_issuer, jwt_audience and jwt_jwks must be set together.")
+        if not self.jwt_algorithm_set <= set(JWT_ALGORITHMS):
+            raise SettingsError(
+                f"jwt_algorithms must be some of {', '.join(JWT_ALGORITHMS)}, with commas."
+            )
+        if self.jwt_jwks is not None and "://" in self.jwt_jwks:
+            _check_url("jwt_jwks", self.jwt_jwks)
+
+    @property
     def limits(self) -> Limits:
         """The ceilings on content, as set."""
         return Limits(
@@ -271,81 +319,9 @@ class Settings:
         )
 
 
-class Setting(NamedTuple):
-    """One line of the table."""
-
-    name: str
-    """The field: `drain_timeout`."""
-    kind: Kind
-    default: Any
-    sentence: str
-
-    @property
-    def flag(self) -> str:
-        """`--drain-timeout`."""
-        return "--" + self.name.replace("_", "-")
-
-    @property
-    def variable(self) -> str:
-        """`SOJOURN_DRAIN_TIMEOUT`."""
-        return f"SOJOURN_{self.name.upper()}"
-
-    @property
-    def default_text(self) -> str:
-        """The default, as a person writes it; empty: none."""
-        if self.default is None:
-            return ""
-        if self.kind.name == "length":
-            return format_length(self.default)
-        if self.kind.name == "flag":
-            return "true" if self.default else "false"
-        return str(self.default)
-
-
 def table() -> list[Setting]:
     """All settings, in the order of their documentation."""
-    return [_line(each) for each in fields(Settings)]
-
-
-def _line(each: Field[Any]) -> Setting:
-    return Setting(each.name, each.metadata["kind"], each.default, each.metadata["sentence"])
-
-
-def _check(setting: Setting, value: Any) -> None:
-    kind = setting.kind
-    match kind.name:
-        case "choice" if value not in kind.choices:
-            allowed = ", ".join(kind.choices)
-            raise SettingsError(f"{setting.name} must be one of {allowed}, not {value}.")
-        case "length" if not kind.least <= value <= kind.most:
-            least, most = format_length(kind.least), format_length(kind.most)
-            raise SettingsError(f"{setting.name} must be {least} to {most}.")
-        case "number" if not kind.least <= value <= kind.most:
-            raise SettingsError(f"{setting.name} must be {kind.least} to {kind.most}.")
-
-
-def parse_length(text: str) -> Nanos:
-    """The length of time that a person wrote: `90s`, `1h30m`, `250ms`, `0`.
-
-    Raises:
-        SettingsError: It is none.
-    """
-    text = text.strip()
-    if text == "0":
-        return 0
-    if not _LENGTH.fullmatch(text):
-        raise SettingsError(f"a length of time is written like 90s, 15m, 1h30m or 0, not {text}.")
-    return sum(int(count) * _UNITS[unit] for count, unit in _PART.findall(text))
-
-
-def format_length(nanos: Nanos) -> str:
-    """The length of time as a person writes it; what is below a millisecond is dropped."""
-    parts: list[str] = []
-    for unit in ("d", "h", "m", "s", "ms"):
-        count, nanos = divmod(nanos, _UNITS[unit])
-        if count:
-            parts.append(f"{count}{unit}")
-    return "".join(parts) or "0"
+    return table_of(Settings)
 
 
 class Address(NamedTuple):
@@ -379,7 +355,10 @@ def split_address(listen: str, name: str = "listen") -> Address:
 
 def is_loopback(listen: str) -> bool:
     """Whether only this machine can reach an address."""
-    host = split_address(listen).host
+    return _is_loopback_host(split_address(listen).host)
+
+
+def _is_loopback_host(host: str) -> bool:
     if host == "localhost":
         return True
     try:
@@ -387,6 +366,25 @@ def is_loopback(listen: str) -> bool:
     except ValueError:
         # A name; what it resolves to may change.
         return False
+
+
+def _check_url(name: str, url: str) -> None:
+    """Hold a URL to what can be fetched safely.
+
+    Raises:
+        SettingsError: It has another scheme, a password, or plain HTTP beyond the loopback.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host, parts = None, urlsplit("")
+    strange = any(each <= " " or each > "~" for each in url)
+    if not host or strange or parts.scheme not in {"http", "https"} or "@" in parts.netloc:
+        # Not what it is instead: it may hold a password.
+        raise SettingsError(f"{name} must be a file or an https:// URL without a password.")
+    if parts.scheme == "http" and not _is_loopback_host(host):
+        raise SettingsError(f"{name} must begin with https:// where it leaves this machine.")
 
 
 def reach(listen: str) -> str:
@@ -403,43 +401,4 @@ def reach(listen: str) -> str:
 
 def reference() -> str:
     """docs/reference/settings.md, made from the table."""
-    lines = [
-        "# Settings",
-        "",
-        "Every setting is a flag of `sojourn-server` and a variable; a flag wins. This page is",
-        "generated from the table in `server/sojourn_server/settings.py`.",
-        "",
-        "A flag that is `true` is switched off by its `--no-` form: `--no-unknown-apps`.",
-        "Lengths of time are written like `250ms`, `90s`, `15m`, `1h30m`, `7d` or `0`.",
-        "",
-        "| flag | variable | default | what it does |",
-        "|---|---|---|---|",
-    ]
-    for setting in table():
-        default = f"`{setting.default_text}`" if setting.default_text else ""
-        lines.append(
-            f"| `{setting.flag}` | `{setting.variable}` | {default} | {_sentence(setting)} |"
-        )
-    return "\n".join([*lines, ""])
-
-
-def _sentence(setting: Setting) -> str:
-    kind = setting.kind
-    match kind.name:
-        case "choice":
-            return f"{setting.sentence} One of {', '.join(f'`{each}`' for each in kind.choices)}."
-        case "number":
-            return f"{setting.sentence} {kind.least} to {_number(kind.most)}."
-        case "length" if kind.least or kind.most < _LENGTH_MOST:
-            least, most = format_length(kind.least), format_length(kind.most)
-            return f"{setting.sentence} `{least}` to `{most}`."
-        case _:
-            return setting.sentence
-
-
-def _number(value: int) -> str:
-    if value % MIB == 0:
-        return f"{value // MIB} MiB"
-    if value % KIB == 0:
-        return f"{value // KIB} KiB"
-    return f"{value:,}"
+    return reference_of(table())

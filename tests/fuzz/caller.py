@@ -10,9 +10,8 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from sojourn.v1 import error_reason_pb2
-from sojourn_server.rpc.errors import TABLE
+from sojourn_server.rpc.errors import CORRELATION, TABLE
 from sojourn_server.rpc.methods import Method
-from sojourn_server.rpc.pipeline import CORRELATION
 
 PATIENCE: Final = 20.0
 """A call that takes longer hangs."""

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sojourn.v1 import history_service_pb2, session_service_pb2, turn_service_pb2
+from sojourn_server.rpc.callers import ACTOR
 from sojourn_server.rpc.methods import Method, methods
-from sojourn_server.rpc.pipeline import ACTOR
 from tests.faults import counts
 from tests.fuzz.caller import Caller, Outcome
 from tests.fuzz.furnish import APP, BY_NAME, Furniture, furnish, ref

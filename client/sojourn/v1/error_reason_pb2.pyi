@@ -61,6 +61,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAUTHENTICATED. The credential is wrong, expired or revoked.
     Example: a revoked API key → {}.
     """
+    ERROR_REASON_GRANT_MISSING: _ErrorReason.ValueType  # 12
+    """PERMISSION_DENIED. You may see what the request names, but not do this to all
+    of it; or nothing at all was granted to you. What others may see and you may
+    not is not there: see the reasons of NOT_FOUND.
+    Example: UpdateSession with the role `read` → {"permission": "write"}.
+    """
     ERROR_REASON_SESSION_NOT_FOUND: _ErrorReason.ValueType  # 20
     """NOT_FOUND. There is no such session, or it is not yours.
     Example: GetSession of an unknown id → {"session_id": "x"}.
@@ -199,6 +205,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     another server may answer.
     Example: any call after SIGTERM → {}.
     """
+    ERROR_REASON_ISSUER_UNAVAILABLE: _ErrorReason.ValueType  # 92
+    """UNAVAILABLE. The server has no key to check the JWT with, because its issuer
+    cannot be reached. Nothing of the call happened: repeat it after the pause in
+    RetryInfo. Example: a call just after a start → {}.
+    """
     ERROR_REASON_NOT_IMPLEMENTED: _ErrorReason.ValueType  # 100
     """UNIMPLEMENTED. The contract has it, this release does not.
     Example: ForkSession → {"method": "ForkSession"}.
@@ -253,6 +264,12 @@ Example: no `authorization` header → {}.
 ERROR_REASON_CREDENTIAL_INVALID: ErrorReason.ValueType  # 11
 """UNAUTHENTICATED. The credential is wrong, expired or revoked.
 Example: a revoked API key → {}.
+"""
+ERROR_REASON_GRANT_MISSING: ErrorReason.ValueType  # 12
+"""PERMISSION_DENIED. You may see what the request names, but not do this to all
+of it; or nothing at all was granted to you. What others may see and you may
+not is not there: see the reasons of NOT_FOUND.
+Example: UpdateSession with the role `read` → {"permission": "write"}.
 """
 ERROR_REASON_SESSION_NOT_FOUND: ErrorReason.ValueType  # 20
 """NOT_FOUND. There is no such session, or it is not yours.
@@ -391,6 +408,11 @@ ERROR_REASON_DRAINING: ErrorReason.ValueType  # 91
 """UNAVAILABLE. The server is shutting down, and nothing of the call happened;
 another server may answer.
 Example: any call after SIGTERM → {}.
+"""
+ERROR_REASON_ISSUER_UNAVAILABLE: ErrorReason.ValueType  # 92
+"""UNAVAILABLE. The server has no key to check the JWT with, because its issuer
+cannot be reached. Nothing of the call happened: repeat it after the pause in
+RetryInfo. Example: a call just after a start → {}.
 """
 ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 100
 """UNIMPLEMENTED. The contract has it, this release does not.

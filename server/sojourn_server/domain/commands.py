@@ -10,6 +10,7 @@ import enum
 
 import msgspec
 
+from sojourn_server.domain.access import EVERY_USER, Users
 from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.model import Document
 
@@ -23,6 +24,8 @@ class SessionRef(msgspec.Struct, frozen=True, kw_only=True):
     """Empty: by uid alone, and `user` is not looked at."""
     uid: str = ""
     """Empty: by key alone."""
+    users: Users = EVERY_USER
+    """Whose sessions the caller may mean; others' are not there."""
 
 
 class Precondition(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +105,8 @@ class NewSession(msgspec.Struct, frozen=True, kw_only=True):
     """None: the policy's default. 0: for ever."""
     max_lifetime: Nanos | None = None
     """None: the policy's default. 0: no limit."""
+    parents: Users = EVERY_USER
+    """Whose session the parent may be; others' are not there."""
 
 
 class IfExists(enum.IntEnum):

@@ -108,7 +108,7 @@ class Sealer:
         Raises:
             Refusal: The kind's own reason, for anything `seal` did not make.
         """
-        name, reason = _KINDS[kind]
+        name, _ = _KINDS[kind]
         try:
             raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
             prefix, mac, data = raw[:2], raw[2:_HEAD], raw[_HEAD:]
@@ -122,7 +122,12 @@ class Sealer:
                 raise ValueError("spelling")
             return msgspec.msgpack.decode(data, type=kind)
         except (ValueError, KeyError, IndexError, binascii.Error, msgspec.MsgspecError):
-            raise Refusal(reason, f"not a valid {name.decode()} token") from None
+            raise self.invalid(kind) from None
+
+    def invalid(self, kind: type) -> Refusal:
+        """The refusal of a token: changed, made for something else, or none at all."""
+        name, reason = _KINDS[kind]
+        return Refusal(reason, f"not a valid {name.decode()} token")
 
     def fingerprint(self, data: bytes) -> bytes:
         """A keyed hash, 16 bytes: tells two payloads apart, tells nothing of them."""

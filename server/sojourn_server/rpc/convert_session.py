@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from sojourn.v1 import session_pb2, session_service_pb2
+from sojourn_server.domain.access import Users
 from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.commands import (
     NO_PATCHES,
@@ -51,9 +52,11 @@ OUTCOMES: Final[Sequence[TurnOutcome]] = (TurnOutcome.OK, TurnOutcome.OK, TurnOu
 # --- requests --------------------------------------------------------------------------------
 
 
-def decode_ref(ref: session_pb2.SessionRef) -> SessionRef:
-    """Which session is meant."""
-    return SessionRef(app=ref.app, user=ref.user, session_id=ref.session_id, uid=ref.uid)
+def decode_ref(ref: session_pb2.SessionRef, users: Users) -> SessionRef:
+    """Which session is meant, by a caller who may know of the sessions of these users."""
+    return SessionRef(
+        app=ref.app, user=ref.user, session_id=ref.session_id, uid=ref.uid, users=users
+    )
 
 
 def decode_precondition(condition: session_pb2.Precondition) -> Precondition:
@@ -105,12 +108,13 @@ def decode_metrics(delta: session_pb2.MetricsDelta) -> MetricsDelta:
     )
 
 
-def decode_new_session(path: str, new: session_service_pb2.NewSession) -> NewSession:
+def decode_new_session(path: str, new: session_service_pb2.NewSession, users: Users) -> NewSession:
     """A session to create.
 
     Args:
         path: Where it stands in the request: `session`, `sessions[3]`.
         new: The message.
+        users: Whose session the parent may be.
 
     Raises:
         Refusal: `INVALID_FIELD`: a duration that is none.
@@ -133,6 +137,7 @@ def decode_new_session(path: str, new: session_service_pb2.NewSession) -> NewSes
             if new.HasField("max_lifetime")
             else None
         ),
+        parents=users,
     )
 
 

@@ -8,7 +8,7 @@ text, and the correlation id in the trailers leads to the server's own log.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, NoReturn
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
@@ -21,12 +21,16 @@ from google.rpc.error_details_pb2 import (
     RetryInfo,
 )
 from google.rpc.status_pb2 import Status
+from grpc_status import rpc_status
 
 from sojourn_server.domain.clock import SECOND, Nanos
 from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.store.base import StoreDown, StoreFull
 
 DOMAIN: Final = "sojourn"
+CORRELATION: Final = "x-sojourn-correlation-id"
+"""Trailer of every refusal, and of every answer while calls are logged: finds the call's
+lines in the server's log. An answer without a line needs none, and is cheaper without."""
 STATUS_BYTES: Final = 4_096
 """The most that a serialised status may be: beyond 8 KiB of trailers gRPC rejects at random."""
 VIOLATIONS_MOST: Final = 20
@@ -60,6 +64,7 @@ TABLE: Final[Mapping[Reason, Rendering]] = {
     Reason.FILTER_NOT_WATCHABLE: Rendering(_Code.INVALID_ARGUMENT),
     Reason.CREDENTIAL_MISSING: Rendering(_Code.UNAUTHENTICATED),
     Reason.CREDENTIAL_INVALID: Rendering(_Code.UNAUTHENTICATED),
+    Reason.GRANT_MISSING: Rendering(_Code.PERMISSION_DENIED),
     Reason.SESSION_NOT_FOUND: Rendering(_Code.NOT_FOUND, "session", "session_id"),
     Reason.MESSAGE_NOT_FOUND: Rendering(_Code.NOT_FOUND, "message", "message_id"),
     Reason.APP_NOT_FOUND: Rendering(_Code.NOT_FOUND, "app", "app"),
@@ -94,6 +99,7 @@ TABLE: Final[Mapping[Reason, Rendering]] = {
     Reason.REVISION_FUTURE: Rendering(_Code.OUT_OF_RANGE),
     Reason.STORE_UNAVAILABLE: Rendering(_Code.UNAVAILABLE),
     Reason.DRAINING: Rendering(_Code.UNAVAILABLE),
+    Reason.ISSUER_UNAVAILABLE: Rendering(_Code.UNAVAILABLE),
     Reason.NOT_IMPLEMENTED: Rendering(_Code.UNIMPLEMENTED),
     Reason.INTERNAL: Rendering(_Code.INTERNAL),
 }
@@ -152,6 +158,17 @@ def status_of(refusal: Refusal) -> Status:
         del status.details[-1]
         violations = violations[:-1]
     return status
+
+
+async def abort(
+    context: grpc.aio.ServicerContext[Any, Any], refusal: Refusal, correlation_id: str = ""
+) -> NoReturn:
+    """End a call with a refusal; grpc raises its own exception."""
+    status = rpc_status.to_status(status_of(refusal))
+    trailers: tuple[tuple[str, str | bytes], ...] = (*status.trailing_metadata,)
+    if correlation_id:
+        trailers = (*trailers, (CORRELATION, correlation_id))
+    await context.abort(status.code, status.details, trailers)
 
 
 def _error_info(refusal: Refusal) -> ErrorInfo:

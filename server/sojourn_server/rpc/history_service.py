@@ -27,7 +27,7 @@ class HistoryServicer:
         """AppendMessages."""
         answer = await self._history.append(
             call,
-            convert.decode_ref(request.session),
+            convert.decode_ref(request.session, call.users),
             convert.decode_precondition(request.precondition),
             [
                 decode_message(f"messages[{index}]", message)
@@ -60,7 +60,7 @@ class HistoryServicer:
         page = await self._history.list(
             call,
             MessageQuery(
-                ref=convert.decode_ref(request.session),
+                ref=convert.decode_ref(request.session, call.users),
                 after_sequence=request.after_sequence,
                 before_sequence=present("before_sequence", request.before_sequence),
                 event_time_not_before=(
@@ -88,7 +88,7 @@ class HistoryServicer:
         by_id = request.HasField("message_id")
         read = await self._history.get(
             call,
-            convert.decode_ref(request.session),
+            convert.decode_ref(request.session, call.users),
             request.message_id if by_id else None,
             None if by_id else request.sequence,
         )
@@ -102,7 +102,7 @@ class HistoryServicer:
         """PopMessages."""
         answer = await self._history.pop(
             call,
-            convert.decode_ref(request.session),
+            convert.decode_ref(request.session, call.users),
             convert.decode_precondition(request.precondition),
             request.count,
         )
@@ -119,7 +119,7 @@ class HistoryServicer:
         """TruncateMessages."""
         answer = await self._history.truncate(
             call,
-            convert.decode_ref(request.session),
+            convert.decode_ref(request.session, call.users),
             convert.decode_precondition(request.precondition),
             request.keep_through_sequence,
         )

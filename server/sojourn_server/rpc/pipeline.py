@@ -1,6 +1,6 @@
 """What every call goes through, from bytes to bytes.
 
-Admission, decoding, the protos' rules, the caller's name, the payload's fingerprint,
+Who calls, decoding, the protos' rules, what the caller may do, the payload's fingerprint,
 the use case, the answer; and on any failure one status with its details. It is one
 function around each handler and no chain of interceptors: each link of grpc.aio's
 chain costs a coroutine per call, and the chain never sees a request that cannot be
@@ -14,38 +14,40 @@ import itertools
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, Protocol
 
 import grpc
 from google.protobuf.message import DecodeError, Message
-from grpc_status import rpc_status
 
 from sojourn_server import logs
+from sojourn_server.domain.access import Permission, Users
 from sojourn_server.domain.clock import SECOND
-from sojourn_server.domain.errors import Reason, Refusal, draining, invalid_field
+from sojourn_server.domain.errors import Reason, Refusal, draining
 from sojourn_server.domain.tokens import Sealer
+from sojourn_server.rpc.callers import Callers, Context
 from sojourn_server.rpc.errors import (
+    CORRELATION,
     TABLE,
+    abort,
     not_implemented,
     refusal_of,
-    status_of,
 )
 from sojourn_server.rpc.methods import Method
+from sojourn_server.rpc.permissions import TABLE as PERMISSIONS
+from sojourn_server.rpc.permissions import Rule, authorise, denied
+from sojourn_server.rpc.streams import Streams
 from sojourn_server.rpc.validation import Rules
 from sojourn_server.service.answers import Call
 
-CORRELATION: Final = "x-sojourn-correlation-id"
-"""Trailer of every refusal, and of every answer while calls are logged: finds the call's
-lines in the server's log. An answer without a line needs none, and is cheaper without."""
-ACTOR: Final = "x-sojourn-actor-bin"
-"""Metadata, UTF-8: in whose name the caller acts, while authentication is off."""
-ACTOR_CHARACTERS: Final = 256
 NEW_WORK: Final = frozenset({"CreateSession", "BatchCreateSessions", "BeginTurn"})
 """What a drain refuses first, while turns that are live may finish."""
 
-Context = grpc.aio.ServicerContext[Any, Any]
 Use = Callable[[Any, Call], Awaitable[Message]]
 """A servicer's method: it decodes, calls a use case and encodes."""
+Send = Callable[[bytes], Awaitable[None]]
+"""Hands one encoded message of a stream to grpc, and waits while its reader is slow."""
+StreamUse = Callable[[Any, Call, Send], Awaitable[None]]
+"""A servicer's method whose answer is a stream; it returns when the stream is over."""
 
 SILENCE: Final = 0.05
 """How long no call must have come for callers to count as silent, in seconds."""
@@ -82,6 +84,7 @@ class Pipeline:
         rules: The protos' rules.
         sealer: Its keyed hash tells payloads apart.
         request_bytes: The most that one request may be.
+        callers: Finds out who calls; None: authentication is off.
         log_calls: Whether every call gets a line at level debug.
         observe: Makes the observer of a method; None: nobody observes.
     """
@@ -92,23 +95,32 @@ class Pipeline:
         rules: Rules,
         sealer: Sealer,
         request_bytes: int,
+        callers: Callers | None = None,
         log_calls: bool = False,
         observe: Callable[[Method], Observer] | None = None,
     ) -> None:
         self._rules = rules
         self._sealer = sealer
         self._request_bytes = request_bytes
+        self._callers = callers or Callers(None)
         self._log_calls = log_calls
         self._observe = observe
         self._running: set[asyncio.Task[Any]] = set()
         self._evicted: set[asyncio.Task[Any]] = set()
         self._idle = asyncio.Event()
+        self.streams = Streams()
+        """Calls whose answer is a stream; `running` and `idle` leave them out."""
         self.finishing = False
         """Whether new work is refused while live turns may finish. Set once, by the drain."""
         self.draining = False
         """Whether all new calls are refused. Set once, by the drain."""
         self._held: asyncio.Event | None = None
         self._arrival = 0.0
+
+    @property
+    def callers(self) -> Callers:
+        """Who finds out who calls."""
+        return self._callers
 
     @property
     def running(self) -> int:
@@ -148,18 +160,27 @@ class Pipeline:
             self._evicted.add(task)
             task.cancel()
 
-    def handler(self, method: Method, use: Use | None) -> grpc.RpcMethodHandler[Any, Any]:
+    def handler(
+        self, method: Method, use: Use | StreamUse | None
+    ) -> grpc.RpcMethodHandler[Any, Any]:
         """What grpc calls for a method.
 
         Args:
-            method: The method; one with streams must be not built.
+            method: The method.
             use: Answers it; None: this release has none.
         """
+        rule = PERMISSIONS[f"{method.service}/{method.name}"]
         if use is None:
             return self._missing(method)
-        return grpc.unary_unary_rpc_method_handler(self._unary(method, use))
+        if method.responses_stream:
+            stream: Any = use
+            return grpc.unary_stream_rpc_method_handler(self._stream(method, rule, stream))
+        unary: Any = use
+        return grpc.unary_unary_rpc_method_handler(self._unary(method, rule, unary))
 
-    def _unary(self, method: Method, use: Use) -> Callable[[bytes, Context], Awaitable[bytes]]:
+    def _unary(
+        self, method: Method, rule: Rule, use: Use
+    ) -> Callable[[bytes, Context], Awaitable[bytes]]:
         parse: Callable[[bytes], Any] = method.request.FromString
         name, has_request_id = method.name, method.has_request_id
         new_work = name in NEW_WORK
@@ -179,10 +200,15 @@ class Pipeline:
                 try:
                     if self._held is not None:
                         await self._held.wait()
-                    request: Any = self._admit(raw, parse, new_work)
+                    self._refuse_late(new_work)
+                    caller = self._callers.known(context) or await self._callers.ask(context)
+                    request: Any = self._decode(raw, parse)
+                    users = authorise(caller.principal, rule, request)
                     request_id = request.request_id if has_request_id else ""
                     call = Call(
-                        actor=_actor(context),
+                        principal=caller.principal.name,
+                        actor=caller.actor,
+                        users=users,
                         method=name,
                         request_id=request_id,
                         payload_hash=self._fingerprint(name, request) if request_id else b"",
@@ -200,7 +226,7 @@ class Pipeline:
                     outcome = "OK"
                     return answer
                 outcome = refusal.reason.value
-                await _abort(context, refusal, correlation_id)
+                await abort(context, refusal, correlation_id)
             finally:
                 self._leave(task)
                 if observer is not None:
@@ -210,10 +236,84 @@ class Pipeline:
 
         return serve
 
-    def _admit(self, raw: bytes, parse: Callable[[bytes], Message], new_work: bool) -> Any:
-        """The request of its bytes, held to the rules."""
+    def _stream(
+        self, method: Method, rule: Rule, use: StreamUse
+    ) -> Callable[[bytes, Context], Awaitable[None]]:
+        """Serves a method whose answer is a stream.
+
+        It is a coroutine that writes, and no generator: grpc closes none when its call is
+        cancelled. While it is open, the caller's credential is asked for again.
+        """
+        parse: Callable[[bytes], Any] = method.request.FromString
+        name = method.name
+        observer = None if self._observe is None else self._observe(method)
+
+        async def serve(raw: bytes, context: Context) -> None:
+            correlation_id = _correlation_id()
+            logs.correlation.set(correlation_id)
+            begin = time.monotonic()
+            task = asyncio.current_task()
+            assert task is not None
+            outcome = "CANCELLED"
+            if observer is not None:
+                observer.begun()
+            try:
+                try:
+                    self._refuse_late(new_work=True)
+                    caller = await self._callers.ask(context)
+                    request: Any = self._decode(raw, parse)
+                    users = authorise(caller.principal, rule, request)
+                    self.streams.enter(task, self._recheck(context, rule, request, users))
+                    call = Call(
+                        principal=caller.principal.name,
+                        actor=caller.actor,
+                        users=users,
+                        method=name,
+                        deadline=_deadline(context, begin),
+                    )
+                    await use(request, call, context.write)
+                except asyncio.CancelledError as error:
+                    refusal = self._refusal_of_cancel(name, task, error)
+                except Exception as error:  # noqa: BLE001 - nothing else may reach grpc
+                    refusal = self._refusal(name, error)
+                else:
+                    outcome = "OK"
+                    return
+                outcome = refusal.reason.value
+                await abort(context, refusal, correlation_id)
+            finally:
+                self.streams.leave(task)
+                if observer is not None:
+                    observer.ended(outcome, time.monotonic() - begin)
+                if self._log_calls:
+                    _log_call(name, outcome, begin)
+
+        return serve
+
+    def _recheck(
+        self, context: Context, rule: Rule, request: Any, users: Users
+    ) -> Callable[[], Awaitable[None]]:
+        """Asks, for a stream that is open, all that was asked when it was opened."""
+
+        async def ask() -> None:
+            caller = await self._callers.ask(context)
+            now = authorise(caller.principal, rule, request)
+            if users.everyone and not now.everyone:
+                raise denied(Permission.READ)
+
+        return ask
+
+    def _refuse_late(self, new_work: bool) -> None:
+        """Refuse what comes while the server stops.
+
+        Raises:
+            Refusal: `DRAINING`.
+        """
         if self.draining or (self.finishing and new_work):
             raise draining()
+
+    def _decode(self, raw: bytes, parse: Callable[[bytes], Message]) -> Any:
+        """The request of its bytes, held to the rules."""
         if len(raw) > self._request_bytes:
             raise Refusal(
                 Reason.REQUEST_TOO_LARGE,
@@ -249,6 +349,9 @@ class Pipeline:
         Raises:
             CancelledError: grpc cancelled it: the caller is gone, and nobody listens.
         """
+        cut = self.streams.why_cut(task)
+        if cut is not None:
+            return cut
         if task in self._evicted:
             # Not DRAINING, which promises that nothing has happened.
             return Refusal(
@@ -274,11 +377,17 @@ class Pipeline:
         observer = None if self._observe is None else self._observe(method)
 
         async def refuse(_: bytes | AsyncIterator[bytes], context: Context) -> None:
-            refusal = draining() if self.draining else not_implemented(method.name)
+            try:
+                self._refuse_late(new_work=False)
+                # What this release lacks is said to callers who are somebody.
+                await self._callers.ask(context)
+                refusal = not_implemented(method.name)
+            except Exception as error:  # noqa: BLE001 - nothing else may reach grpc
+                refusal = self._refusal(method.name, error)
             if observer is not None:
                 observer.begun()
                 observer.ended(refusal.reason.value, 0.0)
-            await _abort(context, refusal, _correlation_id())
+            await abort(context, refusal, _correlation_id())
 
         if method.requests_stream:
             return grpc.stream_unary_rpc_method_handler(refuse)
@@ -309,30 +418,6 @@ def _correlation_id() -> str:
     return f"{_START}{next(_COUNT):08x}"
 
 
-def _actor(context: Context) -> str:
-    """In whose name the caller says it acts.
-
-    Raises:
-        Refusal: `INVALID_FIELD`: not UTF-8, not printable, or too long.
-    """
-    for key, value in context.invocation_metadata() or ():
-        if key == ACTOR:
-            return _checked_actor(value)
-    return ""
-
-
-def _checked_actor(value: str | bytes) -> str:
-    try:
-        actor = value.decode() if isinstance(value, bytes) else value
-    except UnicodeDecodeError:
-        raise invalid_field(ACTOR, "must be UTF-8") from None
-    if len(actor) > ACTOR_CHARACTERS:
-        raise invalid_field(ACTOR, f"must be at most {ACTOR_CHARACTERS} characters")
-    if not actor.isprintable():
-        raise invalid_field(ACTOR, "must be printable")
-    return actor
-
-
 def _deadline(context: Any, begin: float) -> float | None:
     """When the caller gives up, by the monotonic clock; None: never.
 
@@ -340,16 +425,6 @@ def _deadline(context: Any, begin: float) -> float | None:
     """
     remaining: float | None = context.time_remaining()
     return None if remaining is None else begin + remaining
-
-
-async def _abort(context: Context, refusal: Refusal, correlation_id: str) -> NoReturn:
-    """End a call with a refusal; grpc raises its own exception."""
-    status = rpc_status.to_status(status_of(refusal))
-    await context.abort(
-        status.code,
-        status.details,
-        (*status.trailing_metadata, (CORRELATION, correlation_id)),
-    )
 
 
 def _log_call(method: str, outcome: str, begin: float) -> None:

@@ -7,14 +7,13 @@ from typing import Any, Final
 
 import grpc
 from google.protobuf.message import Message
-from grpc_channelz.v1 import channelz
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_health.v1 import health_pb2_grpc
 
 from sojourn_server.domain.limits import MIB
+from sojourn_server.rpc import diagnostics
 from sojourn_server.rpc.health import Health
-from sojourn_server.rpc.methods import Method, methods, services
-from sojourn_server.rpc.pipeline import Pipeline, Router, Use
+from sojourn_server.rpc.methods import Method, methods
+from sojourn_server.rpc.pipeline import Pipeline, Router, StreamUse, Use
 from sojourn_server.rpc.validation import Rules
 
 TRANSPORT_BYTES: Final = 8 * MIB
@@ -64,8 +63,8 @@ def handlers(
     }
 
 
-def _use(method: Method, servicer: object) -> Use | None:
-    use: Use | None = getattr(servicer, method.attribute) if method.built else None
+def _use(method: Method, servicer: object) -> Use | StreamUse | None:
+    use: Use | StreamUse | None = getattr(servicer, method.attribute) if method.built else None
     return use
 
 
@@ -86,15 +85,13 @@ def make_server(
         with_reflection: Tell callers the contract.
         with_channelz: Tell callers about connections and calls.
     """
+    paths = handlers(pipeline, servicers) | diagnostics.handlers(
+        pipeline.callers, with_reflection=with_reflection, with_channelz=with_channelz
+    )
     server = grpc.aio.server(
-        handlers=[Router(handlers(pipeline, servicers))],
+        handlers=[Router(paths)],
         options=[*OPTIONS, ("grpc.enable_channelz", int(with_channelz))],
         compression=grpc.Compression.NoCompression,
     )
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
-    if with_reflection:
-        names = [*services(), health_pb2.DESCRIPTOR.services_by_name["Health"].full_name]
-        reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)
-    if with_channelz:
-        channelz.add_channelz_servicer(server)
     return server

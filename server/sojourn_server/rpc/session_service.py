@@ -32,7 +32,7 @@ class SessionServicer:
         self, request: pb.CreateSessionRequest, call: Call
     ) -> pb.CreateSessionResponse:
         """CreateSession."""
-        new = convert.decode_new_session("session", request.session)
+        new = convert.decode_new_session("session", request.session, call.users)
         if_exists = convert.IF_EXISTS[request.if_exists]
         answer = await self._sessions.create(call, request.app, new, if_exists)
         outcome = answer.outcome
@@ -45,7 +45,7 @@ class SessionServicer:
     ) -> pb.BatchCreateSessionsResponse:
         """BatchCreateSessions."""
         new = [
-            convert.decode_new_session(f"sessions[{index}]", each)
+            convert.decode_new_session(f"sessions[{index}]", each, call.users)
             for index, each in enumerate(request.sessions)
         ]
         answer = await self._sessions.create_many(call, request.app, new)
@@ -61,7 +61,7 @@ class SessionServicer:
     async def get_session(self, request: pb.GetSessionRequest, call: Call) -> pb.GetSessionResponse:
         """GetSession."""
         view = convert.VIEWS[request.view]
-        ref = convert.decode_ref(request.session)
+        ref = convert.decode_ref(request.session, call.users)
         read = await self._sessions.get(call, ref, view, request.last_messages)
         response = pb.GetSessionResponse(revision=read.revision)
         if view is View.BASIC:
@@ -80,7 +80,7 @@ class SessionServicer:
             if ref.app != request.app:
                 raise _other_app(index)
         view = convert.VIEWS[request.view]
-        refs = [convert.decode_ref(ref) for ref in request.sessions]
+        refs = [convert.decode_ref(ref, call.users) for ref in request.sessions]
         read = await self._sessions.get_many(call, request.app, refs, view)
         response = pb.BatchGetSessionsResponse(covered=read.covered, revision=read.revision)
         for snapshot in read.found:
@@ -107,6 +107,7 @@ class SessionServicer:
                 page_token=request.page_token,
                 view=view,
                 total=request.total_size,
+                users=call.users,
             ),
         )
         response = pb.ListSessionsResponse(
@@ -144,7 +145,7 @@ class SessionServicer:
         )
         answer = await self._sessions.update(
             call,
-            convert.decode_ref(request.session),
+            convert.decode_ref(request.session, call.users),
             convert.decode_precondition(request.precondition),
             changes,
         )
@@ -159,7 +160,7 @@ class SessionServicer:
     ) -> pb.TouchSessionResponse:
         """TouchSession."""
         lease = length("lease", request.lease) if request.HasField("lease") else None
-        ref = convert.decode_ref(request.session)
+        ref = convert.decode_ref(request.session, call.users)
         answer = await self._sessions.touch(call, ref, lease)
         response = pb.TouchSessionResponse(revision=answer.revision)
         convert.fill_session(response.session, answer.outcome.session, answer.now)
@@ -169,7 +170,7 @@ class SessionServicer:
         """EndSession."""
         answer = await self._sessions.end(
             call,
-            convert.decode_ref(request.session),
+            convert.decode_ref(request.session, call.users),
             convert.decode_precondition(request.precondition),
             convert.END_STATUSES[request.status],
             request.reason,
@@ -193,7 +194,7 @@ class SessionServicer:
             raise not_implemented("ResetSession.backup_session_id")
         answer = await self._sessions.reset(
             call,
-            convert.decode_ref(request.session),
+            convert.decode_ref(request.session, call.users),
             convert.decode_precondition(request.precondition),
             convert.RESET_SCOPES[request.scope],
             request.if_idle,
@@ -216,7 +217,7 @@ class SessionServicer:
         """DeleteSession."""
         answer = await self._sessions.delete(
             call,
-            convert.decode_ref(request.session),
+            convert.decode_ref(request.session, call.users),
             convert.decode_precondition(request.precondition),
             request.force,
         )

@@ -37,7 +37,7 @@ class TurnServicer:
         )
         answer = await self._turns.begin(
             call,
-            convert.decode_ref(request.session),
+            convert.decode_ref(request.session, call.users),
             convert.decode_precondition(request.precondition),
             request.holder,
             lease,

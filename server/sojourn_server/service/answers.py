@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from sojourn_server.domain.access import EVERY_USER, Users
 from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.commands import SessionRef
 from sojourn_server.domain.model import (
@@ -32,6 +33,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """Who was authenticated; empty while authentication is off."""
     actor: str = ""
     """Whose name goes into the log: the principal, or what the caller says."""
+    users: Users = EVERY_USER
+    """The users of the request's app to whose sessions the caller may do this."""
     method: str
     """The RPC: `CreateSession`."""
     request_id: str = ""

@@ -67,8 +67,8 @@ async def settle_parents(work: Work, app: str, sessions: Sequence[NewSession]) -
     Raises:
         Precede: Something is due.
     """
-    uids = dict.fromkeys(new.parent_uid for new in sessions if new.parent_uid)
-    found = [await work.tx.session_by_uid(app, uid) for uid in uids]
+    parents = {new.parent_uid: new for new in sessions if new.parent_uid}
+    found = [await _parent(work, app, new) for new in parents.values()]
     work.require_settled(*(row for row in found if row is not None))
 
 
@@ -139,8 +139,14 @@ async def find_or_insert(work: Work, ref: SessionRef) -> tuple[SessionRow, bool]
     return await work.current(ref), False
 
 
+async def _parent(work: Work, app: str, new: NewSession) -> SessionRow | None:
+    """The parent of a new session, if it is there and the caller may name it."""
+    row = await work.tx.session_by_uid(app, new.parent_uid)
+    return row if row is not None and new.parents.covers(row.session.user) else None
+
+
 async def _require_parent(work: Work, app: str, new: NewSession) -> None:
-    parent = await work.tx.session_by_uid(app, new.parent_uid)
+    parent = await _parent(work, app, new)
     if parent is not None:
         work.require_settled(parent)
     if parent is None or not parent.session.is_active:

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from sojourn_server.domain import filter as filters
+from sojourn_server.domain.access import EVERY_USER, Users
 from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.commands import View
 from sojourn_server.domain.filter import SessionFilter
@@ -43,6 +44,8 @@ class ListQuery(msgspec.Struct, frozen=True, kw_only=True):
     page_token: str = ""
     view: View = View.BASIC
     total: bool = False
+    users: Users = EVERY_USER
+    """Whose sessions the caller may read: decides what view FULL shows of the app."""
 
 
 class _Scan(msgspec.Struct):
@@ -185,7 +188,7 @@ async def _gather(
                 if len(scan.found) == size:
                     scan.more = True
                     return scan
-                shot = await snapshot(tx, row.session, query.view)
+                shot = await snapshot(tx, row.session, query.view, query.users)
                 scan.size += session_size(shot, query.view)
                 if scan.size > ANSWER_BYTES and scan.found:
                     scan.more = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sojourn_server.domain.errors import Reason, Refusal, invalid_field
+from sojourn_server.domain.errors import invalid_field
 from sojourn_server.domain.tokens import PagePosition, Sealer
 
 
@@ -37,5 +37,5 @@ def open_page(sealer: Sealer, token: str, request: bytes) -> PagePosition | None
         return None
     position = sealer.open(token, PagePosition)
     if position.request != request:
-        raise Refusal(Reason.PAGE_TOKEN_INVALID, "the page token was made for another request")
+        raise sealer.invalid(PagePosition)
     return position

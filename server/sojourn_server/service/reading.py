@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from sojourn_server.domain.access import EVERY_USER, Users
 from sojourn_server.domain.commands import SessionRef, View
 from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.domain.limits import ANSWER_BYTES
@@ -48,7 +49,7 @@ async def get(units: Units, ref: SessionRef, view: View, last_messages: int) -> 
     """
 
     async def query(tx: ReadTx, row: SessionRow) -> SessionRead:
-        shot = await snapshot(tx, row.session, view)
+        shot = await snapshot(tx, row.session, view, ref.users)
         messages: list[MessageSnapshot] = []
         if last_messages:
             newest = await tx.messages(row, MessageRange(descending=True, limit=last_messages))
@@ -120,7 +121,7 @@ async def get_many(units: Units, app: str, refs: Sequence[SessionRef], view: Vie
             else:
                 if is_overdue(session, tx.now):
                     overdue.append(session)
-                shot = await snapshot(tx, session, view)
+                shot = await snapshot(tx, session, view, ref.users)
                 size += session_size(shot, view)
                 if size > ANSWER_BYTES and covered:
                     break
@@ -146,9 +147,11 @@ async def get_many(units: Units, app: str, refs: Sequence[SessionRef], view: Vie
     return answer
 
 
-async def snapshot(tx: ReadTx, session: Session, view: View) -> SessionSnapshot:
-    """A session as a view shows it."""
-    content = await state.read_content(tx, session) if view is View.FULL else None
+async def snapshot(
+    tx: ReadTx, session: Session, view: View, users: Users = EVERY_USER
+) -> SessionSnapshot:
+    """A session as a view shows it to a caller who may read the sessions of these users."""
+    content = await state.read_content(tx, session, users) if view is View.FULL else None
     return SessionSnapshot(session=session, content=content)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from sojourn_server.domain import documents, lifecycle
+from sojourn_server.domain.access import Users
 from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.commands import (
     Changes,
@@ -203,7 +204,7 @@ class Sessions:
             row = await work.current(ref)
             work.check_conditions(row.session, precondition)
             if not force and (children := await tree.first_children(work.tx, row.session)):
-                raise _has_children(children)
+                raise _has_children(children, ref.users)
             sessions, messages = await tree.delete_tree(work, row, end_first=False)
             work.left_over |= earlier.left_over or not earlier.scrubbed
             return DeleteOutcome(
@@ -230,8 +231,9 @@ def _leased(session: Session, now: Nanos, lease: Nanos | None) -> Session:
     return msgspec.structs.replace(session, owner=renewed)
 
 
-def _has_children(rows: Sequence[SessionRow]) -> Refusal:
-    named = ", ".join(row.session.session_id for row in rows[:10])
+def _has_children(rows: Sequence[SessionRow], users: Users) -> Refusal:
+    visible = [row.session.session_id for row in rows if users.covers(row.session.user)]
+    named = ", ".join(visible[:10])
     count = f"{len(rows)}" if len(rows) < UNIT_ROWS else f"{UNIT_ROWS} or more"
     return Refusal(
         Reason.HAS_CHILDREN,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from sojourn_server.domain import documents
+from sojourn_server.domain.access import THE_APP, Users
 from sojourn_server.domain.commands import StatePatch, StatePatches
 from sojourn_server.domain.model import (
     Change,
@@ -27,8 +28,11 @@ async def read_scope(tx: ReadTx, app: str, user: str | None) -> ScopeDocument:
     return ScopeDocument(values=values, version=state.version)
 
 
-async def read_content(tx: ReadTx, session: Session) -> SessionContent:
-    """All content of a session but its messages, with the state of all three scopes."""
+async def read_content(tx: ReadTx, session: Session, users: Users) -> SessionContent:
+    """All content of a session but its messages, with the state of all three scopes.
+
+    The app's state is empty for callers whose grants do not cover the app's own.
+    """
     metadata, state, note, error, reason = await tx.contents(
         (
             session.metadata,
@@ -42,7 +46,11 @@ async def read_content(tx: ReadTx, session: Session) -> SessionContent:
         metadata=documents.decode(metadata),
         session_state=ScopeDocument(values=documents.decode(state), version=session.state_version),
         user_state=await read_scope(tx, session.app, session.user),
-        app_state=await read_scope(tx, session.app, None),
+        app_state=(
+            await read_scope(tx, session.app, None)
+            if users.covers(THE_APP)
+            else ScopeDocument(values={}, version=0)
+        ),
         end_note=decode_note(note),
         turn_error=error.decode(),
         reset_reason=reason.decode(),

@@ -138,7 +138,7 @@ class Turns:
         claim = open_turn(self._units.sealer, app, turn_token)
 
         async def decide(work: Work) -> TouchOutcome:
-            row = await work.current(SessionRef(app=app, uid=claim.uid))
+            row = await work.current(SessionRef(app=app, uid=claim.uid, users=call.users))
             session = row.session
             require_active(session)
             require_turn(session, claim)
@@ -160,7 +160,7 @@ class Turns:
         claim = open_turn(self._units.sealer, app, turn_token)
 
         async def decide(work: Work) -> EndTurnOutcome:
-            row = await work.current(SessionRef(app=app, uid=claim.uid))
+            row = await work.current(SessionRef(app=app, uid=claim.uid, users=call.users))
             session = row.session
             require_active(session)
             require_turn(session, claim)

@@ -220,9 +220,8 @@ async def find(tx: ReadTx, ref: SessionRef) -> SessionRow:
         row = await tx.session_by_key(ref.app, ref.user, ref.session_id)
     else:
         row = await tx.session_by_uid(ref.app, ref.uid)
-    if row is None:
-        named = {"session_id": ref.session_id} if ref.session_id else {"uid": ref.uid}
-        raise Refusal(Reason.SESSION_NOT_FOUND, "there is no such session", named)
+    if row is None or not ref.users.covers(row.session.user):
+        raise absent(ref)
     if ref.uid and row.session.uid != ref.uid:
         raise Refusal(
             Reason.UID_MISMATCH,
@@ -230,6 +229,12 @@ async def find(tx: ReadTx, ref: SessionRef) -> SessionRow:
             {"uid": row.session.uid},
         )
     return row
+
+
+def absent(ref: SessionRef) -> Refusal:
+    """The refusal of a session that is not there, or not the caller's: they look alike."""
+    named = {"session_id": ref.session_id} if ref.session_id else {"uid": ref.uid}
+    return Refusal(Reason.SESSION_NOT_FOUND, "there is no such session", named)
 
 
 def require_active(session: Session) -> None:
@@ -255,7 +260,8 @@ def open_turn(sealer: Sealer, app: str, token: str) -> TurnClaim:
     """
     claim = sealer.open(token, TurnClaim)
     if claim.app != app:
-        raise Refusal(Reason.TURN_TOKEN_INVALID, "the turn token is of another app")
+        # The very words of a token that is none: which it is, is nobody's business.
+        raise sealer.invalid(TurnClaim)
     return claim
 
 

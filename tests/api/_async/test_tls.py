@@ -5,11 +5,16 @@ from pathlib import Path
 import pytest
 
 from sojourn import TLS, ApiKey, RetryOptions, errors, testing
-from tests.api.certificates import make_pair, needs_openssl
-
-pytestmark = needs_openssl
+from tests.api.certificates import make_pair
 
 ONCE = RetryOptions(max_attempts=1)
+GRANTS = """
+[[grant]]
+principal = "cert:sojourn.example"
+app = "a"
+user = "*"
+roles = ["write"]
+"""
 
 
 async def test_a_server_with_tls_answers_those_who_trust_it(tmp_path: Path) -> None:
@@ -29,8 +34,10 @@ async def test_a_server_with_tls_answers_those_who_trust_it(tmp_path: Path) -> N
 
 async def test_a_server_that_wants_client_certificates_answers_only_those(tmp_path: Path) -> None:
     pair, own = make_pair(tmp_path, "server"), make_pair(tmp_path, "client")
+    grants = tmp_path / "grants.toml"
+    grants.write_text(GRANTS, encoding="utf-8")
     settings = {"tls_cert": pair.cert, "tls_key": pair.key, "tls_client_ca": own.cert}
-    async with testing.serve(**settings) as server:
+    async with testing.serve(grants_file=grants, **settings) as server:
         known = TLS.from_files(pair.cert, own.cert, own.key)
         async with server.client(app="a", tls=known) as client:
             await client.sessions.create("s")

@@ -16,6 +16,7 @@ from sojourn.v1 import session_service_pb2 as sessions_pb2
 from sojourn.v1 import turn_service_pb2 as turns_pb2
 from sojourn_server.domain import commands, model
 from sojourn_server.domain import filter as filters
+from sojourn_server.domain.access import EVERY_USER
 from sojourn_server.domain.clock import SECOND
 from sojourn_server.domain.commands import (
     NO_PATCHES,
@@ -234,7 +235,7 @@ def test_a_reference_comes_back_as_it_was_sent(app: str, user: str, session_id: 
     ref = SessionRef(app=app, user=user, session_id=session_id, uid=uid)
     target = session_pb2.SessionRef()
     convert.fill_ref(target, ref)
-    assert convert.decode_ref(target) == ref
+    assert convert.decode_ref(target, EVERY_USER) == ref
 
 
 def test_a_precondition_that_is_empty_is_none():
@@ -269,9 +270,11 @@ def test_a_patch_expects_version_zero_only_when_it_says_so():
 
 
 def test_a_new_session_tells_absent_times_from_zero():
-    absent = convert.decode_new_session("session", sessions_pb2.NewSession())
+    absent = convert.decode_new_session("session", sessions_pb2.NewSession(), EVERY_USER)
     zero = convert.decode_new_session(
-        "session", sessions_pb2.NewSession(idle_timeout=Duration(), max_lifetime=Duration())
+        "session",
+        sessions_pb2.NewSession(idle_timeout=Duration(), max_lifetime=Duration()),
+        EVERY_USER,
     )
     assert (absent.idle_timeout, absent.max_lifetime) == (None, None)
     assert (zero.idle_timeout, zero.max_lifetime) == (0, 0)
@@ -292,7 +295,7 @@ def test_a_new_session_with_everything_is_decoded_whole():
     assert {field.name for field, _ in message.ListFields()} == set(
         sessions_pb2.NewSession.DESCRIPTOR.fields_by_name
     )
-    assert convert.decode_new_session("session", message) == commands.NewSession(
+    assert convert.decode_new_session("session", message, EVERY_USER) == commands.NewSession(
         user="u",
         session_id="s",
         labels={"a": "b"},
@@ -307,7 +310,9 @@ def test_a_new_session_with_everything_is_decoded_whole():
 
 def test_an_owner_may_be_a_turn():
     message = sessions_pb2.NewSession(ephemeral=sessions_pb2.Ephemeral(turn_token="t"))
-    assert convert.decode_new_session("session", message).owner == NewOwner(turn_token="t")
+    assert convert.decode_new_session("session", message, EVERY_USER).owner == NewOwner(
+        turn_token="t"
+    )
 
 
 # --- filters ---------------------------------------------------------------------------------

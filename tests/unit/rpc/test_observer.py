@@ -140,6 +140,7 @@ def test_every_outcome_has_a_code_as_the_ecosystem_writes_it() -> None:
     assert set(CODES.values()) == {
         "OK",
         "Canceled",
+        "PermissionDenied",
         "InvalidArgument",
         "NotFound",
         "AlreadyExists",

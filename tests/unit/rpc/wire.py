@@ -12,8 +12,9 @@ from grpc_status import rpc_status
 
 from sojourn.v1 import session_service_pb2 as pb
 from sojourn_server.domain.tokens import Sealer
+from sojourn_server.rpc.errors import CORRELATION
 from sojourn_server.rpc.methods import methods
-from sojourn_server.rpc.pipeline import CORRELATION, Pipeline, Router
+from sojourn_server.rpc.pipeline import Pipeline, Router
 from sojourn_server.rpc.server import OPTIONS, warm_rules
 from sojourn_server.service.answers import Call
 

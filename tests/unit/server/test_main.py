@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from sojourn_server.app import version
 from sojourn_server.command import command
-from sojourn_server.domain.clock import MINUTE
+from sojourn_server.domain.clock import MINUTE, SECOND
 from sojourn_server.settings import Settings, table
 
 
@@ -35,6 +35,15 @@ OTHER: dict[str, tuple[str, Any]] = {
     "tls_cert": ("/c", Path("/c")),
     "tls_key": ("/k", Path("/k")),
     "tls_client_ca": ("/a", Path("/a")),
+    "keys_file": ("/a", Path("/a")),
+    "grants_file": ("/a", Path("/a")),
+    "jwt_issuer": ("https://issuer.example", "https://issuer.example"),
+    "jwt_audience": ("sojourn", "sojourn"),
+    "jwt_jwks": ("/a", "/a"),
+    "jwt_algorithms": ("ES256", "ES256"),
+    "jwt_groups_claim": ("teams", "teams"),
+    "jwt_leeway": ("5s", 5 * SECOND),
+    "jwt_refresh": ("5m", 5 * MINUTE),
     "default_idle_timeout": ("5m", 5 * MINUTE),
     "default_max_lifetime": ("5m", 5 * MINUTE),
     "unknown_apps": ("false", False),

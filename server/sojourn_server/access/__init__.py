@@ -1,0 +1,1 @@
+"""Credentials: who calls, by API key, JWT or certificate, and what they were granted."""
