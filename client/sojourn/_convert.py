@@ -45,7 +45,7 @@ _EXPIRE_CAUSE = members(enums.ExpireCause, dict(session_pb2.ExpireCause.items())
 
 def from_timestamp(stamp: Timestamp) -> datetime:
     """Return the instant, cut to microseconds, in UTC."""
-    return models.EPOCH + timedelta(seconds=stamp.seconds, microseconds=stamp.nanos // 1000)
+    return models.EPOCH + timedelta(0, stamp.seconds, stamp.nanos // 1000)
 
 
 def ns_of(stamp: Timestamp) -> int:
@@ -61,7 +61,7 @@ def to_timestamp(nanoseconds: int) -> Timestamp:
 
 def from_duration(duration: Duration) -> timedelta:
     """Return the length, cut to microseconds."""
-    return timedelta(seconds=duration.seconds, microseconds=int(duration.nanos / 1000))
+    return timedelta(0, duration.seconds, int(duration.nanos / 1000))
 
 
 def to_duration(length: timedelta) -> Duration:

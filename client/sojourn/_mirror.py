@@ -7,7 +7,7 @@ that whoever looks never sees half of either.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sojourn._describe import selectors
 from sojourn.changes import (
@@ -111,8 +111,7 @@ class Mirror:
                 self._next = _Table()
                 self._held.clear()
             elif step.ends_at is not None:
-                touched |= self._switch()
-                self.revision = step.ends_at
+                touched |= self._switch(step.ends_at)
             elif self._next is not None:
                 self._put(self._next, step)
             else:
@@ -132,12 +131,16 @@ class Mirror:
             )
         return changed
 
-    def _switch(self) -> set[str]:
-        old, self._table = self._table, self._next or _Table()
-        self._next = None
+    def _switch(self, revision: int) -> set[str]:
+        old, new = self._table.by_uid, (self._next or _Table()).by_uid
+        for session in new.values():
+            if not session.revision:
+                # Read at no known revision, but true at this one; nobody else has seen it yet.
+                object.__setattr__(session, "revision", revision)
+        self._table, self._next = self._next or _Table(), None
+        self.revision = revision
         self.ready = True
-        uids = old.by_uid.keys() | self._table.by_uid.keys()
-        return {uid for uid in uids if old.by_uid.get(uid) != self._table.by_uid.get(uid)}
+        return {uid for uid in old.keys() | new.keys() if _differ(old.get(uid), new.get(uid))}
 
     # --- reads -----------------------------------------------------------------------------------
 
@@ -153,6 +156,13 @@ class Mirror:
     def all(self) -> list[Session]:
         """Return all sessions, in the order in which they came."""
         return list(self._table.by_uid.values())
+
+
+def _differ(old: Session | None, new: Session | None) -> bool:
+    """Say whether a session is another one than before, whenever it was read."""
+    if old is None or new is None:
+        return True
+    return old != replace(new, revision=old.revision, time_left=old.time_left)
 
 
 def selects(labels: Labels | None) -> Callable[[Session], bool]:

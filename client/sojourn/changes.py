@@ -138,7 +138,8 @@ class InitialSession:
     """A session that matches, as part of the initial state."""
 
     session: Session
-    """The session; changes that follow before the end are on top of it."""
+    """The session; changes that follow before the end are on top of it. Its `revision` is 0: it
+    is true, with these changes, at the state's end."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,23 @@ def test_what_did_not_change_in_a_new_state_is_not_told() -> None:
     assert feed(mirror, InitialStateEnd(9)) == {"b"}
 
 
+def test_sessions_of_a_state_are_true_at_its_end() -> None:
+    mirror = Mirror(10)
+    part = InitialSession(convert.session(session("a", 1), 0))
+    feed(mirror, InitialStateBegin(), part, changed(5, "b", ENTERED), InitialStateEnd(7))
+    assert {one.uid: one.revision for one in mirror.all()} == {"a": 7, "b": 5}
+    assert (
+        feed(
+            mirror,
+            InitialStateBegin(),
+            InitialSession(convert.session(session("a", 1), 0)),
+            InitialSession(convert.session(session("b", 5), 0)),
+            InitialStateEnd(9),
+        )
+        == set()
+    )
+
+
 def test_half_a_unit_of_the_old_state_does_not_get_into_the_new_one() -> None:
     mirror = full("a")
     feed(mirror, changed(2, "b", ENTERED), complete=None)
