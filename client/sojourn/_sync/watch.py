@@ -135,7 +135,7 @@ class Watch:
 
     def _open(self) -> None:
         """Make sure that what is committed from now on comes."""
-        if not self._progress.has_start:
+        if not (self._progress.has_start or self._heard):
             # The server answers at once with where now is. Before, nothing was promised.
             self._fill()
 
