@@ -1,0 +1,111 @@
+"""Watches and caches of real servers that are cut off, drained and restarted under a load."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import sojourn
+from sojourn import AsyncClient, Bookmark, NewMessage, SessionChange, testing
+from tests.api.cutting import cutter
+
+WRITERS = 4
+WRITES = 60
+
+
+async def write(client: AsyncClient, name: str) -> int:
+    """Make a session and write to it; return the last revision."""
+    revision = (await client.sessions.create(name)).revision
+    for number in range(WRITES):
+        done = await client.messages.append(name, NewMessage("user", str(number)))
+        revision = done.revision
+    return revision
+
+
+async def write_all(client: AsyncClient) -> int:
+    return max(await asyncio.gather(*(write(client, f"s-{number}") for number in range(WRITERS))))
+
+
+async def follow(
+    client: AsyncClient, seen: list[tuple[int, int]], until: asyncio.Future[int]
+) -> None:
+    """Note every change that comes, up to a revision that is known later."""
+    async with client.sessions.watch(bookmark_interval=0.1) as watch:
+        async for event in watch:
+            if isinstance(event, SessionChange):
+                seen.append((event.revision, event.index))
+            last = event.revision if isinstance(event, SessionChange | Bookmark) else 0
+            if until.done() and last >= until.result():
+                return
+
+
+@asynccontextmanager
+async def followed(client: AsyncClient) -> AsyncIterator[list[tuple[int, int]]]:
+    """Watch while a block runs, and until all that it wrote has come."""
+    seen: list[tuple[int, int]] = []
+    until: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    watcher = asyncio.create_task(follow(client, seen, until))
+    yield seen
+    page = await client.sessions.list(status=None).page(1)
+    until.set_result(page.revision)
+    async with asyncio.timeout(60):
+        await watcher
+
+
+@pytest.mark.guarantee("W2")
+async def test_nothing_is_lost_or_repeated_though_connections_are_cut_all_the_time() -> None:
+    async with (
+        testing.serve(sqlite_synchronous="OFF") as server,
+        server.client(app="a") as writer,
+        cutter(server.target) as between,
+        sojourn.connect(between.target, app="a") as client,
+        client.sessions.cache(bookmark_interval=0.1) as cache,
+    ):
+        await writer.sessions.create("first")
+        chance = random.Random(7)  # the same cuts each time, as far as time allows
+        async with followed(client) as seen:
+            await asyncio.sleep(0.05)
+            writing = asyncio.create_task(write_all(writer))
+            while not writing.done():
+                await asyncio.sleep(chance.uniform(0.01, 0.08))
+                between.cut()
+            last = await writing
+        assert between.cuts > 3
+        assert seen == sorted(set(seen))
+        assert [revision for revision, _ in seen] == list(range(seen[0][0], last + 1))
+        await cache.wait_until(last)
+        listed = await writer.sessions.list().to_list()
+        assert [replace(one, time_left=None, revision=0) for one in cache.list()] == [
+            replace(one, time_left=None, revision=0) for one in listed
+        ]
+
+
+@pytest.mark.guarantee("W15")
+async def test_nothing_is_lost_or_repeated_though_the_server_restarts(tmp_path: Path) -> None:
+    settings = {"store": f"sqlite:///{tmp_path / 's.db'}", "sqlite_synchronous": "OFF"}
+    async with testing.serve(**settings) as server:
+        target = server.target
+        client = sojourn.connect(target, app="a", deadline=60)
+        await client.sessions.create("first")
+        cache = await client.sessions.cache(bookmark_interval=0.1).__aenter__()
+        watching = followed(client)
+        seen = await watching.__aenter__()
+        await asyncio.sleep(0.05)
+        writing = asyncio.create_task(write_all(client))
+        await asyncio.sleep(0.1)
+    for _ in range(2):
+        async with testing.serve(listen=target, **settings):
+            await asyncio.sleep(0.2)
+    async with testing.serve(listen=target, **settings):
+        last = await writing
+        await watching.__aexit__(None, None, None)
+        await cache.wait_until(last)
+        assert len(cache) == WRITERS + 1
+        await cache.close()
+        await client.close()
+    assert seen == sorted(set(seen))
+    assert [revision for revision, _ in seen] == list(range(seen[0][0], last + 1))
