@@ -57,7 +57,7 @@ async def cutter(target: str) -> AsyncIterator[Cutter]:
     """Run one in front of a server."""
     made = Cutter(target)
     server = await asyncio.start_server(made.accept, "127.0.0.1", 0)
-    made.target = "127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+    made.target = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield made
     finally:

@@ -80,7 +80,7 @@ async def test_a_token_serves_the_selection_that_it_was_made_for(client: AsyncCl
     await client.sessions.create("s")
     page = await client.sessions.list(status=None).page(1)
     for wrong in ({"user": "ann"}, {"status": Status.ACTIVE}, {"labels": {"tier": "gold"}}):
-        watch = client.sessions.watch(after=page.resume_token, **wrong)  # type: ignore[arg-type]
+        watch = client.sessions.watch(after=page.resume_token, **wrong)
         with pytest.raises(errors.ResumeTokenInvalidError):
             await watch.__anext__()
 

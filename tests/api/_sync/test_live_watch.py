@@ -81,7 +81,7 @@ def test_a_token_serves_the_selection_that_it_was_made_for(client: Client) -> No
     client.sessions.create("s")
     page = client.sessions.list(status=None).page(1)
     for wrong in ({"user": "ann"}, {"status": Status.ACTIVE}, {"labels": {"tier": "gold"}}):
-        watch = client.sessions.watch(after=page.resume_token, **wrong)  # type: ignore[arg-type]
+        watch = client.sessions.watch(after=page.resume_token, **wrong)
         with pytest.raises(errors.ResumeTokenInvalidError):
             watch.__next__()
 
