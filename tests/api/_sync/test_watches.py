@@ -1,4 +1,4 @@
-# Generated from tests/api/_async/test_live_watch.py by `make gen`. Edit the source, never this file.
+# Generated from tests/api/_async/test_watches.py by `make gen`. Edit the source, never this file.
 """Watches and caches of a real server."""
 
 from dataclasses import replace
