@@ -58,6 +58,7 @@ BLOCKS = {
     "operate": 8,
     "postgresql": 16,
     "upgrade": 2,
+    "watch": 11,
 }
 
 """How many blocks of each page are run: a page that loses them shall not pass unseen."""
