@@ -11,7 +11,7 @@ FILE ?=
 .DEFAULT_GOAL := all
 CHECKS := check-ruff check-format check-types check-imports check-buf check-stubs check-sync \
 	check-comments check-lengths check-docker check-api-docs check-docs \
-	check-cli-docs
+	check-cli-docs check-audit
 .PHONY: all help setup gen check $(CHECKS) test pytest demo bench faults image smoke-image lock clean
 
 all: test ## check and test everything
@@ -101,6 +101,9 @@ check-lengths: setup
 
 check-docker: setup
 	$(BIN)/hadolint Dockerfile
+
+check-audit: setup
+	$(BIN)/python -m tools.audit
 
 # --- tests -------------------------------------------------------------------------------------
 

@@ -40,6 +40,7 @@ WORDS: dict[str, str] = {
     "AsyncAttempt": "Attempt",
     "AsyncCaller": "Caller",
     "AsyncClient": "Client",
+    "AsyncCredential": "Credential",
     "AsyncMessages": "Messages",
     "AsyncPager": "Pager",
     "AsyncServices": "Services",
@@ -53,6 +54,7 @@ WORDS: dict[str, str] = {
     # The pairs of sojourn._acompat and sojourn._astreams.
     "AsyncChannel": "SyncChannel",
     "AsyncFunction": "SyncFunction",
+    "AsyncLock": "SyncLock",
     "AsyncMethod": "SyncMethod",
     "AsyncMonitor": "SyncMonitor",
     "AsyncStream": "SyncStream",
@@ -60,8 +62,10 @@ WORDS: dict[str, str] = {
     "AsyncTicker": "SyncTicker",
     "AsyncWorker": "SyncWorker",
     "async_acquire": "sync_acquire",
+    "async_ask": "sync_ask",
     "async_finish": "sync_finish",
     "async_sleep": "sync_sleep",
+    "async_within": "sync_within",
     # The pairs of sojourn.testing and of the tests.
     "AsyncLocalServer": "LocalServer",
     "async_together": "sync_together",

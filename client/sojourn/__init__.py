@@ -85,7 +85,7 @@ from sojourn.models import (
     State,
     Turn,
 )
-from sojourn.options import TLS, ApiKey, KeepaliveOptions, RetryOptions
+from sojourn.options import TLS, ApiKey, BearerToken, KeepaliveOptions, RetryOptions
 from sojourn.recipes import retrying, tracked
 from sojourn.results import (
     AppendResult,
@@ -122,6 +122,7 @@ __all__ = [
     "AsyncTurnHandle",
     "AsyncWatch",
     "Attempt",
+    "BearerToken",
     "BeginTurnResult",
     "Bookmark",
     "CacheUpdate",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -19,7 +20,13 @@ import grpc.aio
 
 from sojourn._config import is_this_machine
 from sojourn._status import Status
-from sojourn.errors import ClientClosedError, ConfigurationError, InternalError
+from sojourn._tls_files import FollowedTLS
+from sojourn.errors import (
+    ClientClosedError,
+    ConfigurationError,
+    InternalError,
+    UnavailableError,
+)
 from sojourn.options import TLS, KeepaliveOptions
 from sojourn.v1.admin_service_pb2_grpc import AdminServiceStub
 from sojourn.v1.app_service_pb2_grpc import AppServiceStub
@@ -43,9 +50,16 @@ Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
 
 # What the server accepts in one request, and more than it sends in one answer.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+# Connections that were made with older certificates end with their calls. Whatever still runs when
+# so many have come after it is broken off; each lasts ten seconds at least.
+REPLACED_CONNECTIONS = 8
+REPLACED = "the connection was replaced during the call"
 
 sync_sleep = time.sleep
 async_sleep = asyncio.sleep
+
+AsyncLock = asyncio.Lock
+SyncLock = threading.Lock
 
 RpcError = grpc.RpcError
 """What a call raises; `read_status` tells what it says."""
@@ -114,13 +128,17 @@ class SyncStubs:
 
 
 class AsyncChannel:
-    """One connection, opened at first use; it belongs to the event loop of that use."""
+    """One connection, opened at first use; it belongs to the event loop of that use.
+
+    Another takes its place when the files of its TLS are exchanged.
+    """
 
     def __init__(self, target: str, tls: TLS | None, keepalive: KeepaliveOptions) -> None:
         self._target = target
-        self._tls = tls
+        self._tls = None if tls is None else FollowedTLS(tls)
         self._keepalive = keepalive
-        self._channel: grpc.aio.Channel | None = None
+        self._channels: list[grpc.aio.Channel] = []
+        self._closing: asyncio.Task[None] | None = None
         self._stubs: AsyncStubs | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
@@ -141,14 +159,19 @@ class AsyncChannel:
         if self._loop not in {None, loop}:
             raise ConfigurationError("the client belongs to another event loop: make one in each")
         self._loop = loop
-        if self._stubs is None:
-            options = _options(self._target, self._keepalive, self._tls)
-            self._channel = (
+        renewed = self._tls is not None and self._tls.is_renewed(time.monotonic())
+        if self._stubs is None or renewed:
+            if len(self._channels) > REPLACED_CONNECTIONS:
+                self._closing = loop.create_task(self._channels.pop(0).close())
+            tls = None if self._tls is None else self._tls.tls
+            options = _options(self._target, self._keepalive, tls)
+            channel = (
                 grpc.aio.insecure_channel(self._target, options)
-                if self._tls is None
-                else grpc.aio.secure_channel(self._target, _credentials(self._tls), options)
+                if tls is None
+                else grpc.aio.secure_channel(self._target, _credentials(tls), options)
             )
-            self._stubs = AsyncStubs(self._channel)
+            self._channels.append(channel)
+            self._stubs = AsyncStubs(channel)
         return self._stubs
 
     async def invoke(
@@ -165,13 +188,17 @@ class AsyncChannel:
                 request, timeout=timeout, metadata=tuple(metadata)
             )
         except grpc.aio.UsageError as error:
-            raise ClientClosedError("the client is closed") from error
+            if self._closed:
+                raise ClientClosedError("the client is closed") from error
+            raise UnavailableError(REPLACED) from error
         except asyncio.CancelledError as error:
             # Closing the channel cancels its calls. Only then is it not the caller's own.
             task = asyncio.current_task()
-            if self._closed and task is not None and not task.cancelling():
+            if task is None or task.cancelling():
+                raise
+            if self._closed:
                 raise ClientClosedError("the client was closed during the call") from error
-            raise
+            raise UnavailableError(REPLACED) from error
         if answer is None:
             # grpc.aio gives this, with a line in the log, for bytes that are no such message.
             name = type(request).__name__.removesuffix("Request")
@@ -186,18 +213,23 @@ class AsyncChannel:
     async def close(self) -> None:
         """Close the connection; calls that are under way end with `ClientClosedError`."""
         self._closed = True
-        if self._channel is not None:
-            await self._channel.close()
+        for channel in self._channels:
+            await channel.close()
+        if self._closing is not None:
+            await self._closing
 
 
 class SyncChannel:
-    """One connection, opened at first use. Safe to use from several threads."""
+    """One connection, opened at first use. Safe to use from several threads.
+
+    Another takes its place when the files of its TLS are exchanged.
+    """
 
     def __init__(self, target: str, tls: TLS | None, keepalive: KeepaliveOptions) -> None:
         self._target = target
-        self._tls = tls
+        self._tls = None if tls is None else FollowedTLS(tls)
         self._keepalive = keepalive
-        self._channel: grpc.Channel | None = None
+        self._channels: list[grpc.Channel] = []
         self._stubs: SyncStubs | None = None
         self._closed = False
         self._opening = threading.Lock()
@@ -208,14 +240,19 @@ class SyncChannel:
         with self._opening:
             if self._closed:
                 raise ClientClosedError("the client is closed")
-            if self._stubs is None:
-                options = _options(self._target, self._keepalive, self._tls)
-                self._channel = (
+            renewed = self._tls is not None and self._tls.is_renewed(time.monotonic())
+            if self._stubs is None or renewed:
+                if len(self._channels) > REPLACED_CONNECTIONS:
+                    self._channels.pop(0).close()
+                tls = None if self._tls is None else self._tls.tls
+                options = _options(self._target, self._keepalive, tls)
+                channel = (
                     grpc.insecure_channel(self._target, options)
-                    if self._tls is None
-                    else grpc.secure_channel(self._target, _credentials(self._tls), options)
+                    if tls is None
+                    else grpc.secure_channel(self._target, _credentials(tls), options)
                 )
-                self._stubs = SyncStubs(self._channel)
+                self._channels.append(channel)
+                self._stubs = SyncStubs(channel)
             return self._stubs
 
     def invoke(
@@ -234,6 +271,8 @@ class SyncChannel:
             # that are under way when the channel is closed.
             if self._closed:
                 raise ClientClosedError("the client was closed") from error
+            if isinstance(error, ValueError):
+                raise UnavailableError(REPLACED) from error
             raise
 
     @property
@@ -245,8 +284,8 @@ class SyncChannel:
         """Close the connection; calls that are under way end with `ClientClosedError`."""
         with self._opening:
             self._closed = True
-            if self._channel is not None:
-                self._channel.close()
+            for channel in self._channels:
+                channel.close()
 
 
 # --- work on the side ----------------------------------------------------------------------------
@@ -343,6 +382,35 @@ async def async_acquire(
         if not task.cancelled():
             await async_finish(undo(why))
         raise
+
+
+def async_within(seconds: float) -> asyncio.Timeout:
+    """Give a block this long; then raise `TimeoutError`."""
+    return asyncio.timeout(max(0.0, seconds))
+
+
+def sync_within(seconds: float) -> contextlib.AbstractContextManager[None]:  # noqa: ARG001
+    """Give a block the time that it takes: a thread cannot be stopped."""
+    return contextlib.nullcontext()
+
+
+async def async_ask(function: Callable[[], object]) -> object:
+    """Call a function of the user's; one that is not async runs in a thread, for it may block."""
+    if inspect.iscoroutinefunction(function):
+        answer: object = function()
+    else:
+        answer = await asyncio.to_thread(function)
+    return await answer if inspect.isawaitable(answer) else answer
+
+
+def sync_ask(function: Callable[[], object]) -> object:
+    """Call a function of the user's; raise `ConfigurationError` for one that is async."""
+    answer = function()
+    if inspect.iscoroutine(answer):
+        answer.close()
+    if inspect.isawaitable(answer):
+        raise ConfigurationError("an async function gives tokens to async clients only")
+    return answer
 
 
 def sync_acquire(work: T, release: object) -> T:  # noqa: ARG001 - nothing can come between

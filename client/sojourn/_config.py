@@ -7,13 +7,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TypeAlias
 
 from sojourn import _checks as check
 from sojourn.errors import ConfigurationError
-from sojourn.options import TLS, ApiKey, RetryOptions
+from sojourn.options import TLS, Credentials, RetryOptions
 
 ACTOR_KEY = "x-sojourn-actor-bin"
 AUTHORIZATION_KEY = "authorization"
+
+Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
 
 _SCHEME = re.compile(r"(?:dns|passthrough):(?:///|//[^/]*/)?|ipv[46]:")
 
@@ -30,7 +33,6 @@ class Config:
     """For every session that is created."""
     actor: str = ""
     """Who acts, in the audit log, while the server does not authenticate."""
-    credentials: ApiKey | None = None
     retry: RetryOptions = field(default_factory=RetryOptions)
 
     def __post_init__(self) -> None:
@@ -41,17 +43,17 @@ class Config:
         object.__setattr__(self, "default_labels", check.labels(self.default_labels))
         object.__setattr__(self, "actor", check.name("actor", self.actor))
 
-    def metadata(self) -> tuple[tuple[str, str | bytes], ...]:
-        """Return what is sent beside every request."""
-        pairs: list[tuple[str, str | bytes]] = []
-        if self.actor:
-            pairs.append((ACTOR_KEY, self.actor.encode()))
-        if self.credentials is not None:
-            pairs.append((AUTHORIZATION_KEY, f"Bearer {self.credentials.key}"))
-        return tuple(pairs)
+    def metadata(self) -> Metadata:
+        """Return what is sent beside every request, but for the credential."""
+        return ((ACTOR_KEY, self.actor.encode()),) if self.actor else ()
 
 
-def refuse_open_secrets(target: str, tls: TLS | None, credentials: ApiKey | None) -> None:
+def authorization(secret: str) -> Metadata:
+    """Return what says who calls."""
+    return ((AUTHORIZATION_KEY, f"Bearer {secret}"),)
+
+
+def refuse_open_secrets(target: str, tls: TLS | None, credentials: Credentials | None) -> None:
     """Raise `ConfigurationError` if credentials would cross a network unencrypted."""
     if credentials is not None and tls is None and not is_this_machine(target):
         raise ConfigurationError(

@@ -189,6 +189,10 @@ class ConfigurationError(ClientError):
     """Options of the client that do not fit together, or that are not safe."""
 
 
+class CredentialUnavailableError(ClientError):
+    """No credential could be had, from a function or a file; `__cause__` says why."""
+
+
 class MissingExtraError(ClientError, ImportError):
     """An optional part of the distribution is not installed; the message says which."""
 

@@ -69,6 +69,7 @@
     └── ClientError                   nothing was sent
         ├── ClientClosedError             the client was closed
         ├── ConfigurationError            options that do not fit together
+        ├── CredentialUnavailableError    a token's function failed
         ├── MissingExtraError             an optional part is not installed (also an ImportError)
         ├── CacheLimitError               more sessions match than a cache may hold
         ├── NotLoadedError                the answer did not carry this
@@ -93,6 +94,7 @@ from sojourn._error_codes import (
     ClientClosedError,
     ClientError,
     ConfigurationError,
+    CredentialUnavailableError,
     DataLossError,
     DeadlineExceededError,
     FailedPreconditionError,
@@ -134,6 +136,7 @@ __all__ = [
     "ContentTooLargeError",
     "CredentialInvalidError",
     "CredentialMissingError",
+    "CredentialUnavailableError",
     "DataLossError",
     "DeadlineExceededError",
     "EtagMismatchError",
@@ -242,13 +245,13 @@ class FilterNotWatchableError(InvalidArgumentError):
 
 
 class CredentialMissingError(UnauthenticatedError):
-    """No credential came with the call."""
+    """No credential came with the call: pass `credentials`, or a client certificate in `tls`."""
 
     reason = "CREDENTIAL_MISSING"
 
 
 class CredentialInvalidError(UnauthenticatedError):
-    """The credential is wrong, expired or revoked."""
+    """The credential is wrong, expired or revoked; one that can be renewed was, and sent again."""
 
     reason = "CREDENTIAL_INVALID"
 

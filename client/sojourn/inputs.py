@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, TypedDict
 
 from sojourn.enums import EndCause, LabelOperator, OnConflict, SessionOrder, Status
 from sojourn.models import Session, SessionKey, SessionRef
-from sojourn.options import TLS, ApiKey, KeepaliveOptions, RetryOptions
+from sojourn.options import TLS, Credentials, KeepaliveOptions, RetryOptions
 
 Duration: TypeAlias = timedelta | float
 """A timedelta, or a number of seconds."""
@@ -229,7 +229,7 @@ class ClientFields(TypedDict, total=False):
 
     app: str
     tls: TLS | None
-    credentials: ApiKey | None
+    credentials: Credentials | None
     retry: RetryOptions | None
     keepalive: KeepaliveOptions | None
     deadline: Duration

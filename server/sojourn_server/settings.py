@@ -81,11 +81,17 @@ class Settings:
         "Allow an address that others can reach, although TLS or authentication is off.",
     )
     tls_cert: Path | None = _setting(
-        None, PATH, "The server's certificate chain, PEM. Switches TLS on, with tls_key."
+        None,
+        PATH,
+        "The server's certificate chain, PEM. Switches TLS on, with tls_key. "
+        "Read again when it changes.",
     )
     tls_key: Path | None = _setting(None, PATH, "The private key of tls_cert, PEM.")
     tls_client_ca: Path | None = _setting(
-        None, PATH, "Demand client certificates that these authorities signed, PEM."
+        None,
+        PATH,
+        "Demand client certificates that these authorities signed, PEM. Switches "
+        "authentication on. Read again when it changes.",
     )
     keys_file: Path | None = _setting(
         None,

@@ -46,11 +46,18 @@ class Script:
     hold: threading.Event | None = None
     behind: str = ""
     """A real server that gets every call first; its answer counts where the script has none."""
+    judge: Callable[[Seen], Failure | None] | None = None
+    """Fails some calls by what they bring, before any answer of the script."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def next_answer(self) -> Failure | Message | None:
         with self.lock:
             return self.answers.pop(0) if self.answers else self.always
+
+    def let_go(self) -> None:
+        """Answer the calls that are held, and hold no more."""
+        if self.hold is not None:
+            self.hold.set()
 
     @property
     def methods(self) -> list[str]:
@@ -103,10 +110,11 @@ class _Handler(grpc.GenericRpcHandler):
         def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
             metadata = dict(context.invocation_metadata())
             left = context.time_remaining() or 0.0
-            script.seen.append(Seen(path.rpartition("/")[2], request, metadata, left))
+            seen = Seen(path.rpartition("/")[2], request, metadata, left)
+            script.seen.append(seen)
             if script.hold is not None:
                 script.hold.wait(10)
-            planned = script.next_answer()
+            planned = (script.judge and script.judge(seen)) or script.next_answer()
             real = _ask(script.behind, path, request) if script.behind else b""
             if isinstance(planned, Failure):
                 context.set_trailing_metadata(tuple(planned.trailers))
@@ -127,6 +135,5 @@ def scripted_server() -> Iterator[Script]:
     try:
         yield script
     finally:
-        if script.hold is not None:
-            script.hold.set()
+        script.let_go()
         server.stop(None).wait()

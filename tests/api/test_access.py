@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 import sojourn
 import sojourn.testing
-from sojourn import ApiKey, SessionRef, View, errors
+from sojourn import ApiKey, NewMessage, SessionRef, View, errors
 from sojourn_server.access import gate as gates
 from sojourn_server.access import keys
 from sojourn_server.access.keys import KeyFile
@@ -206,3 +206,54 @@ async def test_request_ids_of_two_callers_never_meet(place: Place):
         with pytest.raises(errors.SessionExistsError):
             await owner.sessions.create("s", request_id="r-1")
         assert (await agent.sessions.create("s", request_id="r-1")).uid == first.uid
+
+
+async def test_a_stream_of_grpc_s_own_ends_with_its_credential(place: Place):
+    metadata = (("authorization", f"Bearer {place.keys['owner']}"),)
+    asked = reflection_pb2.ServerReflectionRequest(list_services="")
+    async with grpc.aio.insecure_channel(place.target) as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        stream = stub.ServerReflectionInfo(metadata=metadata)
+        await stream.write(asked)
+        assert await stream.read()
+        del place.entries["owner"]
+        place.write()
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            async with asyncio.timeout(10):
+                while True:
+                    await asyncio.sleep(0.02)
+                    await stream.write(asked)
+                    await stream.read()
+    assert refused.value.code().name == "UNAUTHENTICATED"
+
+
+async def test_what_was_answered_once_is_not_told_again_to_who_may_no_longer_see_it(place: Place):
+    """Keys of one name share their request_ids, and may differ in their grants."""
+    place.keys["less"], place.entries["less"] = keys.make(
+        "agent", (Grant(Role.WRITE, "support", "ann"),), None, keys.utc_now()
+    )
+    place.write()
+    async with place.client("agent") as agent, place.client("less") as less:
+        session = await agent.sessions.create("s", user="bob")
+        ref = SessionRef("support", uid=session.uid)
+        await agent.messages.append(ref, NewMessage("user", "his"))
+        popped = await agent.messages.pop(ref, 1, request_id="r-1")
+        again = await agent.messages.pop(ref, 1, request_id="r-1")
+        assert [each.content for each in again.messages] == ["his"]
+        assert again.messages == popped.messages
+        await _taken(less)
+        with pytest.raises(errors.SessionNotFoundError) as refused:
+            await less.messages.pop(ref, 1, request_id="r-1")
+        assert refused.value.metadata == {"uid": session.uid}
+
+
+async def _taken(client: sojourn.AsyncClient) -> None:
+    """Wait until the server has taken notice of a client's key."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                await client.sessions.get("none", user="ann")
+            except errors.SessionNotFoundError:
+                return
+            except errors.CredentialInvalidError:
+                await asyncio.sleep(0.02)

@@ -21,7 +21,8 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("TARGET", "APP", "API_KEY", "TLS_CA", "ACTOR", "OUTPUT", "DEADLINE"):
+    credentials = ("API_KEY", "API_KEY_FILE", "TOKEN_FILE")
+    for name in ("TARGET", "APP", *credentials, "TLS_CA", "ACTOR", "OUTPUT", "DEADLINE"):
         monkeypatch.delenv(f"SOJOURN_{name}", raising=False)
 
 

@@ -137,6 +137,16 @@ def test_probes_ask_for_names_that_health_knows() -> None:
     assert {"name": "grpc", "containerPort": port} in server["ports"]
 
 
+def test_servers_ask_who_calls() -> None:
+    server = containers()["sojourn"]
+    path = variables(server)["SOJOURN_KEYS_FILE"]
+    mounted = {each["mountPath"]: each["name"] for each in server["volumeMounts"]}
+    folder, _, name = path.rpartition("/")
+    (volume,) = [each for each in pod()["volumes"] if each["name"] == mounted[folder]]
+    assert volume["secret"]["secretName"] == "sojourn-keys"
+    assert f"--from-file={name}" in KUBERNETES.read_text(encoding="utf-8")
+
+
 def test_nobody_is_root_nor_writes_the_root() -> None:
     whole = pod()["securityContext"]
     assert whole["runAsNonRoot"]
@@ -155,9 +165,10 @@ def test_kubernetes_waits_for_a_drain() -> None:
 
 def test_connection_strings_come_from_secrets_and_only_the_migration_has_the_owner_s() -> None:
     secrets = {each["name"]: each["secret"]["secretName"] for each in pod()["volumes"]}
+    assert secrets.pop("keys") == "sojourn-keys"
     assert secrets == {"store": "sojourn-store", "owner": "sojourn-store-owner"}
     for name, volume in (("migrate", "owner"), ("sojourn", "store")):
-        (mount,) = containers()[name]["volumeMounts"]
+        (mount,) = [each for each in containers()[name]["volumeMounts"] if each["name"] in secrets]
         assert mount["name"] == volume
         told = variables(containers()[name])["SOJOURN_STORE_FILE"]
         assert told == f"{mount['mountPath']}/url"

@@ -55,15 +55,22 @@ BLOCKS = {
     "tutorial": 30,
     "back-up": 8,
     "embed": 8,
+    "jwt": 6,
     "operate": 8,
     "postgresql": 16,
+    "tls": 10,
     "upgrade": 2,
     "watch": 11,
 }
 
 """How many blocks of each page are run: a page that loses them shall not pass unseen."""
 
-NEEDS = {"operate": ("openssl",), "back-up": ("sqlite3",), "upgrade": ("sqlite3",)}
+NEEDS = {
+    "operate": ("openssl",),
+    "tls": ("openssl",),
+    "back-up": ("sqlite3",),
+    "upgrade": ("sqlite3",),
+}
 """Commands that a page uses and that are not everywhere."""
 
 
@@ -104,7 +111,9 @@ def test_a_page_names_settings_that_there_are(page: Path) -> None:
         re.findall(r"SOJOURN_\w+", gen_cli_docs.PAGE.read_text(encoding="utf-8"))
     )
     # What click makes of the options of `sojourn-server health`.
-    assert set(re.findall(r"SOJOURN_\w+", text)) <= ours | {"SOJOURN_HEALTH_TLS_NAME"}
+    assert set(re.findall(r"SOJOURN_\w+", text)) <= ours | {
+        f"SOJOURN_HEALTH_TLS_{part}" for part in ("NAME", "CERT", "KEY")
+    }
     flags = {setting.flag for setting in table()} | {"--target", "--tls-ca", "--tls-name"}
     flags |= {"--service", "--version", "--check"}
     for command in re.findall(r"sojourn-server((?:\\\n|[^\n`|>&])*)", text):

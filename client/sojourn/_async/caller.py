@@ -18,10 +18,11 @@ from sojourn._acompat import (
     async_sleep,
     read_status,
 )
-from sojourn._config import Config
+from sojourn._async.bearer import AsyncCredential
+from sojourn._config import Config, Metadata, authorization
 from sojourn._retry import pause_before_retry
 from sojourn._status import forbids_retry, to_error
-from sojourn.errors import RequestTooLargeError
+from sojourn.errors import RequestTooLargeError, SojournError, UnauthenticatedError
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -30,9 +31,12 @@ Response = TypeVar("Response", bound=Message)
 class AsyncCaller:
     """Sends requests on one channel, with one client's defaults."""
 
-    def __init__(self, channel: AsyncChannel, config: Config) -> None:
+    def __init__(
+        self, channel: AsyncChannel, config: Config, credential: AsyncCredential | None
+    ) -> None:
         self.channel = channel
         self.config = config
+        self.credential = credential
         self._metadata = config.metadata()
 
     @property
@@ -48,6 +52,26 @@ class AsyncCaller:
     def app(self, named: str | None) -> str:
         """Return the app that a call names, else the client's own."""
         return self.config.app if named is None else named
+
+    async def secret(self, end: float) -> str:
+        """Return what says who calls, as it is now; empty: nothing does.
+
+        `end` is when the call's deadline is, monotonic. Raises what `AsyncCredential.value` does.
+        """
+        return "" if self.credential is None else await self.credential.value(end)
+
+    def metadata(self, secret: str) -> Metadata:
+        """Return what is sent beside a request."""
+        return (*self._metadata, *authorization(secret)) if secret else self._metadata
+
+    async def is_worth_another(self, error: SojournError, secret: str, end: float) -> bool:
+        """Say whether the server has refused the credential, and there is another one now.
+
+        Nothing has happened then, so whatever the call is, it may be sent again.
+        """
+        if self.credential is None or not isinstance(error, UnauthenticatedError):
+            return False
+        return await self.credential.is_replaced(secret, end)
 
     async def call(
         self,
@@ -71,18 +95,23 @@ class AsyncCaller:
             )
         end = time.monotonic() + (deadline or self.config.deadline).total_seconds()
         attempt = 0
+        exchanged = False
         while True:
             attempt += 1
+            secret = await self.secret(end)
             try:
                 return await self.channel.invoke(
                     method,
                     request,
                     timeout=max(0.0, end - time.monotonic()),
-                    metadata=self._metadata,
+                    metadata=self.metadata(secret),
                 )
             except RpcError as failure:
                 status = read_status(failure)
                 error = to_error(status, method=name, request_id=request_id)
+                if not exchanged and await self.is_worth_another(error, secret, end):
+                    exchanged = True
+                    continue
                 pause = pause_before_retry(
                     error,
                     attempt=attempt,

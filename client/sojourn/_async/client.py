@@ -11,6 +11,7 @@ from typing import Self, Unpack
 from sojourn import _checks as check
 from sojourn import inputs
 from sojourn._acompat import AsyncChannel, AsyncStubs, async_acquire
+from sojourn._async.bearer import AsyncCredential
 from sojourn._async.caller import AsyncCaller
 from sojourn._async.handles import AsyncSessionHandle
 from sojourn._async.messages import AsyncMessages
@@ -22,7 +23,7 @@ from sojourn._config import Config, refuse_open_secrets
 from sojourn.enums import IfExists
 from sojourn.errors import ConfigurationError
 from sojourn.models import Session
-from sojourn.options import TLS, ApiKey, KeepaliveOptions, RetryOptions
+from sojourn.options import TLS, Credentials, KeepaliveOptions, RetryOptions
 
 
 class AsyncClient:
@@ -38,8 +39,9 @@ class AsyncClient:
     Args:
         target: The server: `host:port`, or any gRPC target.
         app: The app of all calls that name none, 1 to 128 characters.
-        tls: Encrypt the connection. None: plain text.
-        credentials: Say who calls. Refused without TLS to any machine but this one.
+        tls: Encrypt the connection, and show a client certificate. None: plain text.
+        credentials: Say who calls: an `ApiKey` or a `BearerToken`. Refused without TLS to any
+            machine but this one. None: nothing, or the certificate in `tls`.
         retry: How calls are repeated, where that is safe.
         keepalive: How a dead connection is noticed.
         deadline: How long a call may take, repeats counted: a timedelta, or seconds.
@@ -68,7 +70,7 @@ class AsyncClient:
         *,
         app: str = "",
         tls: TLS | None = None,
-        credentials: ApiKey | None = None,
+        credentials: Credentials | None = None,
         retry: RetryOptions | None = None,
         keepalive: KeepaliveOptions | None = None,
         deadline: inputs.Duration = 30.0,
@@ -80,20 +82,20 @@ class AsyncClient:
         refuse_open_secrets(target, tls, credentials)
         self._target = target
         self._channel = AsyncChannel(target, tls, keepalive or KeepaliveOptions())
+        self._credential = None if credentials is None else AsyncCredential(credentials)
         self._use(
             Config(
                 app=app,
                 deadline=check.duration("deadline", deadline),
                 default_labels=default_labels or {},
                 actor=actor,
-                credentials=credentials,
                 retry=retry or RetryOptions(),
             )
         )
 
     def _use(self, config: Config) -> None:
         self._config = config
-        self._services = AsyncServices(AsyncCaller(self._channel, config))
+        self._services = AsyncServices(AsyncCaller(self._channel, config, self._credential))
         self.sessions = self._services.sessions
         self.messages = self._services.messages
         self.turns = self._services.turns
@@ -145,6 +147,7 @@ class AsyncClient:
         other = object.__new__(type(self))
         other._target = self._target
         other._channel = self._channel
+        other._credential = self._credential
         other._use(
             replace(
                 old,

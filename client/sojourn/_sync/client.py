@@ -13,6 +13,7 @@ from sojourn import _checks as check
 from sojourn import inputs
 from sojourn._acompat import SyncChannel, SyncStubs, sync_acquire
 from sojourn._config import Config, refuse_open_secrets
+from sojourn._sync.bearer import Credential
 from sojourn._sync.caller import Caller
 from sojourn._sync.handles import SessionHandle
 from sojourn._sync.messages import Messages
@@ -23,7 +24,7 @@ from sojourn._sync.turns import Turns
 from sojourn.enums import IfExists
 from sojourn.errors import ConfigurationError
 from sojourn.models import Session
-from sojourn.options import TLS, ApiKey, KeepaliveOptions, RetryOptions
+from sojourn.options import TLS, Credentials, KeepaliveOptions, RetryOptions
 
 
 class Client:
@@ -39,8 +40,9 @@ class Client:
     Args:
         target: The server: `host:port`, or any gRPC target.
         app: The app of all calls that name none, 1 to 128 characters.
-        tls: Encrypt the connection. None: plain text.
-        credentials: Say who calls. Refused without TLS to any machine but this one.
+        tls: Encrypt the connection, and show a client certificate. None: plain text.
+        credentials: Say who calls: an `ApiKey` or a `BearerToken`. Refused without TLS to any
+            machine but this one. None: nothing, or the certificate in `tls`.
         retry: How calls are repeated, where that is safe.
         keepalive: How a dead connection is noticed.
         deadline: How long a call may take, repeats counted: a timedelta, or seconds.
@@ -69,7 +71,7 @@ class Client:
         *,
         app: str = "",
         tls: TLS | None = None,
-        credentials: ApiKey | None = None,
+        credentials: Credentials | None = None,
         retry: RetryOptions | None = None,
         keepalive: KeepaliveOptions | None = None,
         deadline: inputs.Duration = 30.0,
@@ -81,20 +83,20 @@ class Client:
         refuse_open_secrets(target, tls, credentials)
         self._target = target
         self._channel = SyncChannel(target, tls, keepalive or KeepaliveOptions())
+        self._credential = None if credentials is None else Credential(credentials)
         self._use(
             Config(
                 app=app,
                 deadline=check.duration("deadline", deadline),
                 default_labels=default_labels or {},
                 actor=actor,
-                credentials=credentials,
                 retry=retry or RetryOptions(),
             )
         )
 
     def _use(self, config: Config) -> None:
         self._config = config
-        self._services = Services(Caller(self._channel, config))
+        self._services = Services(Caller(self._channel, config, self._credential))
         self.sessions = self._services.sessions
         self.messages = self._services.messages
         self.turns = self._services.turns
@@ -146,6 +148,7 @@ class Client:
         other = object.__new__(type(self))
         other._target = self._target
         other._channel = self._channel
+        other._credential = self._credential
         other._use(
             replace(
                 old,

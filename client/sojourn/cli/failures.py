@@ -35,6 +35,9 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130, "interrupted by Ctrl-C"
 
 
+WHO_CALLS = "say who calls with --api-key-file, --token-file, or --tls-cert and --tls-key"
+
+
 class Failure(click.ClickException):
     """Ends the command with one sentence and an exit status."""
 
@@ -76,6 +79,8 @@ def sentence_of(error: SojournError, settings: Settings) -> str:
         message = f"no server answers at {settings.target}"
     elif isinstance(error, errors.DeadlineExceededError) and not error.correlation_id:
         message = f"no answer from {settings.target} within {settings.deadline:g} seconds"
+    elif isinstance(error, errors.CredentialMissingError):
+        message += f"; {WHO_CALLS}"
     return f"{name}: {message}" if name else message
 
 

@@ -24,6 +24,8 @@ class Settings:
     target: str = "localhost:7070"
     app: str = ""
     api_key: str = ""
+    api_key_file: Path | None = None
+    token_file: Path | None = None
     tls: bool = False
     tls_ca: Path | None = None
     tls_cert: Path | None = None
@@ -49,7 +51,7 @@ class Settings:
             "target": self.target,
             "app": self.app,
             "tls": sojourn.TLS.from_files(*files, server_name=self.tls_name) if secure else None,
-            "credentials": sojourn.ApiKey(self.api_key) if self.api_key else None,
+            "credentials": self._credentials(),
             "deadline": timedelta(seconds=self.deadline),
             # Somebody is waiting: a server that is away is said to be so within a second.
             "retry": sojourn.RetryOptions(max_attempts=4),
@@ -59,12 +61,26 @@ class Settings:
             # Making a client opens no connection, but finds out what does not fit together.
             sojourn.Client(**found).close()
         except sojourn.errors.ConfigurationError:
-            if not self.api_key or secure:
+            if found["credentials"] is None or secure:
                 raise
+            kind = "A token" if self.token_file else "An API key"
             raise click.UsageError(
-                f"An API key is not sent unencrypted to {self.target}: add --tls or --tls-ca FILE."
+                f"{kind} is not sent unencrypted to {self.target}: add --tls or --tls-ca FILE."
             ) from None
         return found
+
+    def _credentials(self) -> sojourn.ApiKey | sojourn.BearerToken | None:
+        """Return what says who calls."""
+        if sum(map(bool, (self.api_key, self.api_key_file, self.token_file))) > 1:
+            raise click.UsageError(
+                "Say once who calls: --api-key, --api-key-file and --token-file, or their "
+                "variables, exclude each other."
+            )
+        if self.api_key_file:
+            return sojourn.ApiKey.from_file(self.api_key_file)
+        if self.token_file:
+            return sojourn.BearerToken.from_file(self.token_file)
+        return sojourn.ApiKey(self.api_key) if self.api_key else None
 
     def connect(self) -> sojourn.Client:
         """Return a client; nothing is sent yet."""
@@ -112,6 +128,20 @@ def global_options(*, hidden: bool = False) -> list[click.Parameter]:
             environment="SOJOURN_API_KEY",
             metavar="KEY",
             help="Who calls. The variable is safer: others can see a command's options.",
+        ),
+        option(
+            "--api-key-file",
+            environment="SOJOURN_API_KEY_FILE",
+            type=file,
+            metavar="FILE",
+            help="Who calls: the API key in this file.",
+        ),
+        option(
+            "--token-file",
+            environment="SOJOURN_TOKEN_FILE",
+            type=file,
+            metavar="FILE",
+            help="Who calls: the token in this file, such as a JWT.",
         ),
         option("--tls", is_flag=True, flag_value=True, help="Encrypt, trusting the usual roots."),
         option(

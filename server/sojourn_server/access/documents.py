@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import socket
 import ssl
+import stat
 import threading
+import time
 from pathlib import Path
 from typing import Final, NoReturn, Protocol
 from urllib.parse import urlsplit
@@ -60,12 +63,14 @@ class FileSource:
         """The file's bytes.
 
         Raises:
-            BadDocument: It cannot be read, or is too large.
+            BadDocument: It cannot be read, is too large, or everybody could have written it.
         """
         try:
             # First, so that a file that is exchanged meanwhile is read again.
             self._stamp = None
             self._stamp = self._look()
+            if os.name == "posix" and self._path.stat().st_mode & stat.S_IWOTH:
+                raise BadDocument("everybody may change the file")
             with self._path.open("rb") as file:
                 document = file.read(DOCUMENT_BYTES + 1)
         except OSError as error:
@@ -93,15 +98,16 @@ class UrlSource:
 
     Args:
         url: `https://…`, or `http://…` on the loopback: see `check_place`.
-        seconds: How long a fetch may take in all.
+        seconds: How long a fetch may take in all, once the host's name is known.
     """
 
     def __init__(self, url: str, *, seconds: float = FETCH_SECONDS) -> None:
         parts = urlsplit(url)
         assert parts.hostname is not None
         self._host = parts.hostname
-        self._port = parts.port
         self._secure = parts.scheme == "https"
+        default = http.client.HTTPS_PORT if self._secure else http.client.HTTP_PORT
+        self._port = parts.port or default
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._seconds = seconds
         self._lock = threading.Lock()
@@ -162,7 +168,7 @@ class UrlSource:
         """A connection that the watchdog can cut from its first byte on."""
         kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
         connection = kind(self._host, self._port, timeout=self._seconds)
-        raw = socket.create_connection((self._host, connection.port), self._seconds)
+        raw = self._dial()
         if not self._secure:
             connection.sock = self._watch(raw)
             return connection
@@ -181,6 +187,20 @@ class UrlSource:
             wrapped.close()
             raise
         return connection
+
+    def _dial(self) -> socket.socket:
+        """A connection to the first of the host's addresses that answers in time."""
+        until = time.monotonic() + self._seconds
+        failed: OSError = TimeoutError()
+        for *_, address in socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM):
+            rest = until - time.monotonic()
+            if rest <= 0:
+                break
+            try:
+                return socket.create_connection((str(address[0]), self._port), rest)
+            except OSError as error:
+                failed = error
+        raise failed
 
     def _watch(self, fresh: socket.socket) -> socket.socket:
         with self._lock:

@@ -126,8 +126,9 @@ class Gate:
         identity, own = self._keys.value.check(token, self._clock())
         if self._grants is None:
             return own
-        # Keys of one name may differ in what they were granted.
-        return self._principal(identity, own, token[: token.rindex("_")])
+        # Keys of one name may differ in what they were granted. Of the key no more is kept
+        # than its id: memory holds no credentials.
+        return self._principal(identity, own, token[: token.index("_", len(PREFIX))])
 
     def _of_certificate(self, peer: Peer) -> Principal:
         pem = None if self._certificates is None else peer.certificate()
@@ -144,15 +145,18 @@ class Gate:
     ) -> Principal:
         """Somebody with all they were granted."""
         place = (key or identity.name, identity.groups)
-        found = self._principals.get(place)
+        # The files are read in another thread. What is made of what they said before must not
+        # land among what is made of what they say now: it would stay there.
+        principals = self._principals
+        found = principals.get(place)
         if found is None:
             grants = [] if self._grants is None else self._grants.value.grants(identity)
             if own is not None:
                 grants += own.grants
             found = Principal(identity.name, grants, identity.subject)
-            if len(self._principals) >= _REMEMBERED:
-                self._principals.clear()
-            self._principals[place] = found
+            if len(principals) >= _REMEMBERED:
+                principals.clear()
+            principals[place] = found
         return found
 
 

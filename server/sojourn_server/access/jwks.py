@@ -24,6 +24,8 @@ REST_SECONDS: Final = 10.0
 """The least between two readings that tokens cause, and the rest after one that failed."""
 LOOK_SECONDS: Final = 1.0
 """How often a file is looked at."""
+CLOSE_SECONDS: Final = 1.0
+"""How long a reading that was cut off may take to notice."""
 RSA_BITS: Final = 2048
 """The least of an RSA key."""
 
@@ -36,6 +38,10 @@ _CURVES: Final[Mapping[tuple[str, str], str]] = {
 }
 _PRIVATE: Final = "private"
 """Why a key is left out whose secret half stands in the document for all to read."""
+_WEAK: Final = "weak"
+_MALFORMED: Final = "malformed"
+_WRONG: Final = frozenset({_PRIVATE, _WEAK, _MALFORMED})
+"""Why a key is left out that whoever made the document should look at."""
 
 _log = logs.Log("access")
 
@@ -95,7 +101,8 @@ class Jwks:
         algorithms: What keys may be used for.
         refresh: How often they are read again unasked, in seconds; None: when the source
             has changed.
-        rest: The least between two readings that unknown keys cause, in seconds.
+        rest: The least between two readings that unknown keys cause, and the rest after one
+            that failed, in seconds; None: `REST_SECONDS`.
     """
 
     def __init__(
@@ -104,12 +111,12 @@ class Jwks:
         algorithms: Collection[str],
         *,
         refresh: float | None,
-        rest: float = REST_SECONDS,
+        rest: float | None = None,
     ) -> None:
         self._source = source
         self._algorithms = frozenset(algorithms)
         self._refresh = refresh
-        self._rest = rest
+        self._rest = REST_SECONDS if rest is None else rest
         self._reading: asyncio.Task[None] | None = None
         self._begun = float("-inf")
         self.current: KeySet | None = None
@@ -143,6 +150,8 @@ class Jwks:
                     await self.read()
         finally:
             self._source.close()
+            if self._reading is not None:
+                await asyncio.wait({self._reading}, timeout=CLOSE_SECONDS)
 
     def _pause(self) -> float:
         """How long the keys may stay as they are, in seconds."""
@@ -155,14 +164,20 @@ class Jwks:
         try:
             fresh = await asyncio.to_thread(self._load)
         except BadDocument as error:
-            self.failing = str(error)
-            _log.warning("keys not read; the last good ones stay", why=self.failing)
+            why = str(error)
+            if why != self.failing:
+                _log.warning("keys not read; the last good ones stay", why=why)
+            self.failing = why
             return
+        if self.failing:
+            _log.info("keys can be read again")
         before, self.current, self.failing = self.current, fresh, ""
         if before is None or before.thumbprints != fresh.thumbprints:
             _log.info("keys read", keys=len(fresh.keys))
             if fresh.left_out:
-                _log.warning("keys left out", why=dict(fresh.left_out))
+                # Keys for other uses are in many sets, and nothing to look at.
+                say = _log.warning if fresh.left_out.keys() & _WRONG else _log.info
+                say("keys left out", why=dict(fresh.left_out))
 
     def _load(self) -> KeySet:
         return parse(self._source.read(), self._algorithms)
@@ -225,7 +240,7 @@ def _key(entry: Any, algorithms: Collection[str]) -> Key:
         _Unusable: It is none for signatures of these algorithms, or a weak one.
     """
     if not isinstance(entry, dict):
-        raise _Unusable("malformed")
+        raise _Unusable(_MALFORMED)
     fitting = _algorithms_of(entry) & frozenset(algorithms)
     if not fitting:
         raise _Unusable("algorithm")
@@ -235,13 +250,13 @@ def _key(entry: Any, algorithms: Collection[str]) -> Key:
         raise _Unusable(_PRIVATE)
     kid = entry.get("kid")
     if kid is not None and not isinstance(kid, str):
-        raise _Unusable("malformed")
+        raise _Unusable(_MALFORMED)
     try:
         fits = {name: jwt.PyJWK(entry, name) for name in sorted(fitting)}
     except (jwt.PyJWTError, UnsupportedAlgorithm, ValueError, TypeError):
-        raise _Unusable("malformed") from None
+        raise _Unusable(_MALFORMED) from None
     if any(_is_weak(each.key) for each in fits.values()):
-        raise _Unusable("weak")
+        raise _Unusable(_WEAK)
     canonical = json.dumps(entry, sort_keys=True).encode()
     return Key(kid, hashlib.sha256(canonical).hexdigest(), fits)
 

@@ -10,12 +10,15 @@ from grpc_channelz.v1 import channelz, channelz_pb2_grpc
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from sojourn_server.domain.errors import Refusal
+from sojourn_server import logs
+from sojourn_server.domain.errors import Reason
 from sojourn_server.rpc.callers import Callers, Context
-from sojourn_server.rpc.errors import abort
+from sojourn_server.rpc.errors import abort, refusal_of
 from sojourn_server.rpc.methods import services
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+_log = logs.Log("rpc")
 
 
 class _Registry:
@@ -63,14 +66,23 @@ def _admins_only(handler: Any, callers: Callers) -> Handler:
     async def admit(context: Context) -> None:
         try:
             await callers.require_admin(context)
-        except Refusal as refusal:
+        except Exception as error:  # noqa: BLE001 - no text of an exception may reach grpc
+            refusal = refusal_of(error)
+            if refusal.reason is Reason.INTERNAL:
+                _log.error("call failed", **logs.fault(error))
             await abort(context, refusal)
 
     if handler.stream_stream is not None:
 
+        async def admitted(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+            # Each of them: such a stream may stay open for longer than its credential is good.
+            async for request in requests:
+                await admit(context)
+                yield request
+
         async def stream(requests: Any, context: Context) -> AsyncIterator[Any]:
             await admit(context)
-            async for answer in handler.stream_stream(requests, context):
+            async for answer in handler.stream_stream(admitted(requests, context), context):
                 yield answer
 
         return _replaced(handler, stream_stream=stream)

@@ -10,7 +10,6 @@ decoded. So grpc hands over plain bytes, and what a bad request is, is said here
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -53,9 +52,6 @@ SILENCE: Final = 0.05
 """How long no call must have come for callers to count as silent, in seconds."""
 HOLD_MOST: Final = 0.5
 """How long refusals are kept back for callers that do not fall silent, in seconds."""
-
-_START: Final = os.urandom(6).hex()
-_COUNT: Final = itertools.count()
 
 _log = logs.Log("rpc")
 
@@ -414,8 +410,8 @@ class Router(grpc.GenericRpcHandler):
 
 
 def _correlation_id() -> str:
-    """An id of one call: random per process, then counted, which costs no system call."""
-    return f"{_START}{next(_COUNT):08x}"
+    """An id of one call. Random: a count would tell every caller how busy the others are."""
+    return os.urandom(10).hex()
 
 
 def _deadline(context: Any, begin: float) -> float | None:

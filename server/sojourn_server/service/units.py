@@ -10,14 +10,15 @@ from typing import Final, TypeVar
 import msgspec
 
 from sojourn_server.domain.clock import Nanos
+from sojourn_server.domain.commands import SessionRef
 from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.domain.limits import UNIT_ROWS, Limits
-from sojourn_server.domain.model import ContentId
+from sojourn_server.domain.model import ContentId, Session
 from sojourn_server.domain.tokens import Sealer
 from sojourn_server.service.answers import Answer, Call
 from sojourn_server.service.tree import settle
 from sojourn_server.service.turn_line import TurnLine
-from sojourn_server.service.work import Defaults, Work
+from sojourn_server.service.work import Defaults, Work, absent
 from sojourn_server.store.base import (
     Applied,
     Priority,
@@ -193,7 +194,8 @@ def _repeated(tx: Tx, call: Call, record: RequestRecord, kind: type[T]) -> T:
     """The outcome of a request that succeeded before.
 
     Raises:
-        Refusal: `REQUEST_ID_REUSED`: it was another request.
+        Refusal: `REQUEST_ID_REUSED`: it was another request. `SESSION_NOT_FOUND`: the
+            session, named by its uid or a token alone, is the caller's no more.
     """
     if record.payload_hash != call.payload_hash:
         raise Refusal(
@@ -201,5 +203,10 @@ def _repeated(tx: Tx, call: Call, record: RequestRecord, kind: type[T]) -> T:
             "the request_id was used with another payload",
             {"request_id": call.request_id},
         )
+    outcome = msgspec.msgpack.decode(record.outcome, type=kind)
+    session: Session | None = getattr(outcome, "session", None)
+    if session is not None and not call.users.covers(session.user):
+        # Grants may have been taken back since, and keys of one name may differ in theirs.
+        raise absent(SessionRef(app=session.app, uid=session.uid))
     tx.answer_at(record.revision)
-    return msgspec.msgpack.decode(record.outcome, type=kind)
+    return outcome

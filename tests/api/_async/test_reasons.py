@@ -57,7 +57,7 @@ async def test_a_raw_json_text_is_kept_letter_by_letter(client: AsyncClient, tex
 async def test_bytes_that_are_no_request_are_malformed(client: AsyncClient) -> None:
     assert client.stubs.sessions is not None
     channel: Any = client._channel
-    method = channel._channel.unary_unary("/sojourn.v1.SessionService/GetSession")
+    method = channel._channels[-1].unary_unary("/sojourn.v1.SessionService/GetSession")
     with pytest.raises(RpcError) as caught:
         await channel.invoke(method, b"\xff\xff\xff", timeout=5, metadata=())
     error = to_error(read_status(caught.value), method="GetSession")

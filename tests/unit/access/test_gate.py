@@ -226,3 +226,32 @@ def test_a_gate_without_parts_lets_nobody_in():
     for header in ("Bearer sj_1_2", "Bearer a.b.c"):
         with pytest.raises(BadCredential):
             nothing.known(header, PLAIN)
+
+
+def test_what_changes_while_a_caller_is_looked_up_counts_from_then_on(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+):
+    key = "Bearer " + place.key("ci", Grant(Role.READ, "support"))
+    looked_up = grants.Rules.grants
+
+    def meanwhile(rules: grants.Rules, identity: Identity) -> list[Grant]:
+        """The thread that reads files runs in the middle of a call's own look."""
+        found = looked_up(rules, identity)
+        monkeypatch.undo()
+        (place.folder / "grants").write_text("")
+        place.gate.refresh()
+        return found
+
+    monkeypatch.setattr(grants.Rules, "grants", meanwhile)
+    assert place.enters(key).users("extra", READ).everyone
+    assert place.enters(key).users("extra", READ).nobody
+
+
+def test_the_gate_remembers_no_key(place: Place):
+    # A secret may hold underlines; a few dozen make it sure that some do.
+    keys_made = [place.key("ci", Grant(Role.READ, "support")) for _ in range(40)]
+    for key in keys_made:
+        place.enters(f"Bearer {key}")
+    remembered = repr(vars(place.gate)["_principals"].keys())
+    for key in keys_made:
+        assert key.split("_", 2)[2][:4] not in remembered

@@ -1,13 +1,15 @@
 """Options that are safe, and their secrets."""
 
+import copy
+import pickle
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 import sojourn
-from sojourn import TLS, ApiKey, KeepaliveOptions, testing
-from sojourn._config import Config, is_this_machine
+from sojourn import TLS, ApiKey, BearerToken, KeepaliveOptions, testing
+from sojourn._config import Config, authorization, is_this_machine
 from sojourn.errors import ConfigurationError, InvalidFieldError
 
 
@@ -40,35 +42,91 @@ def test_only_loopback_addresses_are_this_machine(target: str, here: bool) -> No
     assert is_this_machine(target) is here
 
 
-def test_credentials_are_not_sent_unencrypted_to_another_machine() -> None:
+@pytest.mark.parametrize("credentials", [ApiKey("k"), BearerToken("t"), BearerToken(lambda: "t")])
+def test_credentials_are_not_sent_unencrypted_to_another_machine(
+    credentials: ApiKey | BearerToken,
+) -> None:
     with pytest.raises(ConfigurationError, match="unencrypted"):
-        sojourn.connect_sync("sojourn.example.com:443", credentials=ApiKey("k"))
+        sojourn.connect_sync("sojourn.example.com:443", credentials=credentials)
     with pytest.raises(ConfigurationError, match="unencrypted"):
-        sojourn.connect("sojourn.example.com:443", credentials=ApiKey("k"))
-    sojourn.connect("sojourn.example.com:443", credentials=ApiKey("k"), tls=TLS())
-    sojourn.connect("localhost:7070", credentials=ApiKey("k"))
+        sojourn.connect("sojourn.example.com:443", credentials=credentials)
+    sojourn.connect("sojourn.example.com:443", credentials=credentials, tls=TLS())
+    sojourn.connect("localhost:7070", credentials=credentials)
 
 
-def test_secrets_are_in_no_repr() -> None:
-    assert "secret" not in repr(ApiKey("secret"))
-    assert "secret" not in repr(TLS(certificate_chain=b"chain", private_key=b"secret"))
-    assert "secret" not in repr(Config(credentials=ApiKey("secret")))
-    assert "secret" not in repr(sojourn.connect("localhost:1", credentials=ApiKey("secret")))
+def a_token() -> str:
+    """What a function may give."""
+    return "hunter2"
+
+
+def secrets(folder: Path) -> list[TLS | ApiKey | BearerToken]:
+    """One of everything that holds a secret, in an order of its own."""
+    path = folder / "word"
+    path.write_text("hunter2\n", encoding="ascii")
+    return [
+        ApiKey("hunter2"),
+        ApiKey.from_file(path),
+        BearerToken("hunter2"),
+        BearerToken.from_file(path),
+        BearerToken(a_token),
+        TLS(certificate_chain=b"chain", private_key=b"hunter2"),
+    ]
+
+
+def test_secrets_are_in_no_repr_and_no_log(tmp_path: Path) -> None:
+    for option in secrets(tmp_path):
+        assert "hunter2" not in f"{option} {option!r} {[option]}", type(option)
+        if not isinstance(option, TLS):
+            client = sojourn.connect_sync("localhost:1", credentials=option)
+            assert "hunter2" not in f"{client!r} {vars(client)}"
+            assert "hunter2" not in str(vars(client._credential))
+    assert repr(ApiKey.from_file(tmp_path / "word")) == f"ApiKey(file='{tmp_path / 'word'}')"
+    assert repr(BearerToken(a_token)) == "BearerToken(a_token)"
+
+
+def test_secrets_are_not_pickled_and_a_copy_is_the_same(tmp_path: Path) -> None:
+    for option in secrets(tmp_path):
+        with pytest.raises(TypeError, match="not pickled"):
+            pickle.dumps(option)
+        assert copy.deepcopy(option) is copy.copy(option) is option
 
 
 def test_metadata_says_who_acts_and_who_calls() -> None:
-    config = Config(actor="Änne", credentials=ApiKey("k-1"))
-    assert config.metadata() == (
-        ("x-sojourn-actor-bin", "Änne".encode()),
-        ("authorization", "Bearer k-1"),
-    )
+    assert Config(actor="Änne").metadata() == (("x-sojourn-actor-bin", "Änne".encode()),)
     assert Config().metadata() == ()
+    assert authorization("k-1") == (("authorization", "Bearer k-1"),)
 
 
 @pytest.mark.parametrize("key", ["", "with blank", "ümlaut", "line\n"])
-def test_an_api_key_is_one_printable_word(key: str) -> None:
-    with pytest.raises(ConfigurationError):
-        ApiKey(key)
+def test_a_key_or_token_is_one_printable_word(key: str, tmp_path: Path) -> None:
+    path = tmp_path / "word"
+    path.write_text(key or "\n", encoding="utf-8")
+    for make in (ApiKey, BearerToken):
+        with pytest.raises(ConfigurationError) as caught:
+            make(key)
+        assert not key or key not in str(caught.value)
+    if key != "line\n":
+        for read in (ApiKey.from_file, BearerToken.from_file):
+            with pytest.raises(ConfigurationError, match=r"word holds none"):
+                read(path)
+
+
+def test_a_word_is_read_from_a_file_with_or_without_the_end_of_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "word"
+    for text in ("k-1", "k-1\n", "\r\n k-1\r\n"):
+        path.write_text(text, encoding="ascii", newline="")
+        assert ApiKey.from_file(str(path)).key == BearerToken.from_file(path).token == "k-1"
+
+
+def test_a_file_without_a_word_is_a_wrong_configuration(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"cannot read .*missing: No such file"):
+        ApiKey.from_file(tmp_path / "missing")
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigurationError, match="binary is no text"):
+        BearerToken.from_file(binary)
+    with pytest.raises(ConfigurationError, match="not from both"):
+        BearerToken(lambda: "t", file=binary)
 
 
 def test_certificate_and_key_go_together() -> None:

@@ -24,6 +24,7 @@ SURFACE = [
     "AsyncTurnHandle",
     "AsyncWatch",
     "Attempt",
+    "BearerToken",
     "BeginTurnResult",
     "Bookmark",
     "CacheUpdate",

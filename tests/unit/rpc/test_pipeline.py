@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from typing import Any
 
@@ -67,6 +68,16 @@ async def test_no_two_calls_share_a_correlation_id():
     found = {trailers[CORRELATION] for _, trailers in answers}
     assert len(found) == 50
     assert min(map(len, found)) >= 16
+
+
+async def test_a_correlation_id_does_not_tell_how_many_calls_there_were():
+    async with serving(created, log_calls=True) as wire:
+        found = [(await wire.create())[1][CORRELATION] for _ in range(20)]
+    # Neither half of one is that of the next, nor near it.
+    halves = {half for each in found for half in (each[:10], each[10:])}
+    assert len(halves) == 40
+    gaps = [abs(int(a, 16) - int(b, 16)) for a, b in itertools.pairwise(found)]
+    assert min(gaps) > 2**32
 
 
 async def test_answers_are_not_compressed():

@@ -165,13 +165,17 @@ async def test_a_stream_ends_when_its_credential_does(tmp_path: Path):
         assert server.closed.is_set()
 
 
-@pytest.mark.parametrize("left", ["nothing", "one user"])
+@pytest.mark.parametrize("left", ["nothing", "another app", "one user"])
 async def test_a_stream_ends_when_its_grants_cover_it_no_longer(tmp_path: Path, left: str):
     ring = Keyring(tmp_path)
     async with streaming(ring.gate) as server:
         stream = server.open(key=ring.key)
         await stream.read()
-        grants = () if left == "nothing" else (Grant(Role.READ, "a", "ann"),)
+        grants = {
+            "nothing": (),
+            "another app": (Grant(Role.READ, "b"),),
+            "one user": (Grant(Role.READ, "a", "ann"),),
+        }[left]
         entry = keys.Key(
             id=ring.entry.id,
             name=ring.entry.name,
@@ -182,7 +186,7 @@ async def test_a_stream_ends_when_its_grants_cover_it_no_longer(tmp_path: Path, 
         ring.write(entry)
         ring.gate.refresh()
         await server.pipeline.streams.recheck()
-        expected = "APP_NOT_FOUND" if left == "nothing" else "GRANT_MISSING"
+        expected = "APP_NOT_FOUND" if left == "another app" else "GRANT_MISSING"
         assert (await ending(stream)).reason == expected
 
 

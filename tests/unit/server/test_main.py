@@ -43,7 +43,7 @@ OTHER: dict[str, tuple[str, Any]] = {
     "jwt_algorithms": ("ES256", "ES256"),
     "jwt_groups_claim": ("teams", "teams"),
     "jwt_leeway": ("5s", 5 * SECOND),
-    "jwt_refresh": ("5m", 5 * MINUTE),
+    "jwt_refresh": ("1h", 60 * MINUTE),
     "default_idle_timeout": ("5m", 5 * MINUTE),
     "default_max_lifetime": ("5m", 5 * MINUTE),
     "unknown_apps": ("false", False),
