@@ -17,13 +17,14 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from sojourn._acompat import (
+    REPLACED,
     AsyncChannel,
     AsyncFunction,
     Metadata,
     SyncChannel,
     SyncFunction,
 )
-from sojourn.errors import ClientClosedError, InternalError
+from sojourn.errors import ClientClosedError, InternalError, UnavailableError
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -60,7 +61,9 @@ class AsyncStream(Generic[Response]):
         try:
             self._call = method(request, metadata=tuple(metadata))
         except grpc.aio.UsageError as error:
-            raise ClientClosedError("the client is closed") from error
+            if channel.closed:
+                raise ClientClosedError("the client is closed") from error
+            raise UnavailableError(REPLACED) from error
 
     async def read(self) -> Response | None:
         """Return the next message; None: the stream has ended, or was cancelled.
@@ -131,7 +134,9 @@ class SyncStream(Generic[Response]):
             self._call = method(request, metadata=tuple(metadata))
         except ValueError as error:
             # grpc says "Cannot invoke RPC on closed channel" with it.
-            raise ClientClosedError("the client is closed") from error
+            if channel.closed:
+                raise ClientClosedError("the client is closed") from error
+            raise UnavailableError(REPLACED) from error
 
     def read(self) -> Response | None:
         """Return the next message; None: the stream has ended, or was cancelled.

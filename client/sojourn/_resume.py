@@ -24,6 +24,7 @@ from sojourn.changes import (
     WatchPosition,
 )
 from sojourn.errors import (
+    CredentialUnavailableError,
     FeedChangedError,
     RevisionCompactedError,
     RevisionFutureError,
@@ -201,7 +202,9 @@ class Progress:
             self._failures = 0
         self._failures += 1
         lost = isinstance(error, LOST)
-        if forbidden or not (lost or _may_go_on(error)):
+        # Whoever makes credentials may be away for a while, but not from the beginning.
+        no_credential = isinstance(error, CredentialUnavailableError) and self._answered
+        if forbidden or not (lost or no_credential or _may_go_on(error)):
             raise error
         anew = None
         if lost and not self._state_wanted:

@@ -13,7 +13,6 @@ from sojourn._acompat import (
     AsyncChannel,
     AsyncMethod,
     AsyncStubs,
-    Metadata,
     RpcError,
     async_sleep,
     read_status,
@@ -43,11 +42,6 @@ class AsyncCaller:
     def stubs(self) -> AsyncStubs:
         """The raw stubs of the channel."""
         return self.channel.stubs
-
-    @property
-    def metadata(self) -> Metadata:
-        """What is sent beside every request."""
-        return self._metadata
 
     def app(self, named: str | None) -> str:
         """Return the app that a call names, else the client's own."""

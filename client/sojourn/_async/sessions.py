@@ -365,8 +365,8 @@ class AsyncSessions:
         ends the watch.
 
         While it is read, it raises `ResumeTokenInvalidError`, `FilterNotWatchableError`,
-        `AppNotFoundError`, also when the app is deleted, and `UnauthenticatedError`; and, if it
-        never reached a server, what any call would raise.
+        `AppNotFoundError`, also when the app is deleted, and `UnauthenticatedError`, unless there
+        is another credential by then; and, if it never reached a server, what any call would.
         """
         request = watch_calls.watch_sessions(
             self._caller.app(fields.get("app")),

@@ -14,7 +14,7 @@ from sojourn._async.caller import AsyncCaller
 from sojourn._resume import Progress, Verdict
 from sojourn._status import forbids_retry, to_error
 from sojourn.changes import Change, WatchEvent, WatchPosition
-from sojourn.errors import SojournError, UnavailableError
+from sojourn.errors import ClientClosedError, InternalError, SojournError, UnavailableError
 from sojourn.v1 import session_service_pb2
 
 logger = logging.getLogger("sojourn")
@@ -50,6 +50,9 @@ class AsyncWatch:
         self._monitor = AsyncMonitor()
         self._closed = False
         self._begun = 0.0
+        self._patience = caller.config.deadline.total_seconds()
+        self._secret = ""
+        self._exchanged = False
         self._opened = 0.0
         self._heard = 0.0
 
@@ -147,12 +150,15 @@ class AsyncWatch:
                 status = read_status(failure)
                 error = to_error(status, method=METHOD)
                 await self._after_end(error, failure, forbidden=forbids_retry(status))
-            except SojournError:
+            except (ClientClosedError, InternalError):
                 await self.close()
                 raise
+            except SojournError as error:
+                await self._after_end(error, error)
             else:
                 if message is not None:
                     self._heard = time.monotonic()
+                    self._exchanged = False
                     self._events = self._progress.take(message)
                     return
                 await self._after_end(UnavailableError(ENDED, method=METHOD), None)
@@ -160,14 +166,15 @@ class AsyncWatch:
     async def _read(self) -> session_service_pb2.WatchSessionsResponse | None:
         stream = self._stream
         if stream is None:
+            self._opened = time.monotonic()
+            self._begun = self._begun or self._opened
+            self._secret = await self._caller.secret(self._opened + self._patience)
             stream = AsyncStream(
                 self._caller.channel,
                 self._caller.stubs.sessions.WatchSessions,
                 self._progress.opening(),
-                self._caller.metadata,
+                self._caller.metadata(self._secret),
             )
-            self._opened = time.monotonic()
-            self._begun = self._begun or self._opened
             with self._monitor:
                 self._stream = stream
                 too_late = self._closed
@@ -177,7 +184,7 @@ class AsyncWatch:
         return await stream.read()
 
     async def _after_end(
-        self, error: SojournError, failure: RpcError | None, *, forbidden: bool = False
+        self, error: SojournError, failure: Exception | None, *, forbidden: bool = False
     ) -> None:
         """Wait before the next stream; or close, and raise why there is none."""
         with self._monitor:
@@ -185,6 +192,12 @@ class AsyncWatch:
                 return
             self._stream = None
         now = time.monotonic()
+        if not self._exchanged and await self._caller.is_worth_another(
+            error, self._secret, now + self._patience
+        ):
+            # The credential had run out, and there is another one.
+            self._exchanged = True
+            return
         try:
             verdict = self._progress.after_end(
                 error, lasted=now - self._opened, elapsed=now - self._begun, forbidden=forbidden
@@ -192,6 +205,8 @@ class AsyncWatch:
             self._tell(verdict, error)
         except SojournError as final:
             await self.close()
+            if final is failure:
+                raise
             raise final from (failure if final is error else error)
         except BaseException:
             # What the callback raised.

@@ -11,7 +11,6 @@ from google.protobuf.message import Message
 
 from sojourn._acompat import (
     MAX_MESSAGE_BYTES,
-    Metadata,
     RpcError,
     SyncChannel,
     SyncMethod,
@@ -42,11 +41,6 @@ class Caller:
     def stubs(self) -> SyncStubs:
         """The raw stubs of the channel."""
         return self.channel.stubs
-
-    @property
-    def metadata(self) -> Metadata:
-        """What is sent beside every request."""
-        return self._metadata
 
     def app(self, named: str | None) -> str:
         """Return the app that a call names, else the client's own."""

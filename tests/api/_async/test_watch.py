@@ -11,6 +11,7 @@ from sojourn import (
     AppChange,
     AsyncClient,
     AsyncWatch,
+    BearerToken,
     Bookmark,
     Change,
     ChangeCause,
@@ -412,6 +413,27 @@ async def test_what_it_cannot_get_over_ends_it(
         assert raised.value.method == "WatchSessions"
         assert [one async for one in watch] == []
     assert len(feed.requests) == 1
+
+
+async def test_a_credential_that_ran_out_is_exchanged_once(feed: WatchScript) -> None:
+    tokens = iter(["first", "second", "third", "fourth"])
+
+    def renew() -> str:
+        return next(tokens)
+
+    feed.streams = [[batch(change(4)), REVOKED], [batch(change(5)), REVOKED]]
+    feed.always = lambda _request: [REVOKED]
+    credentials = BearerToken(renew)
+    async with (
+        sojourn.connect(feed.target, app="support", credentials=credentials) as client,
+        client.sessions.watch(after=token(3)) as watch,
+    ):
+        assert places(await take(watch, 2)) == [(4, 0), (5, 0)]
+        with pytest.raises(errors.CredentialInvalidError):
+            await take(watch, 1)
+    shown = [one["authorization"] for one in feed.metadata]
+    assert shown[:2] == ["Bearer first", "Bearer second"]
+    assert len(shown) <= 3
 
 
 async def test_an_answer_that_is_none_ends_it(watcher: AsyncClient, feed: WatchScript) -> None:

@@ -10,6 +10,7 @@ import pytest
 import sojourn
 from sojourn import (
     AppChange,
+    BearerToken,
     Bookmark,
     Change,
     ChangeCause,
@@ -393,6 +394,27 @@ def test_what_it_cannot_get_over_ends_it(
         assert raised.value.method == "WatchSessions"
         assert [one for one in watch] == []
     assert len(feed.requests) == 1
+
+
+def test_a_credential_that_ran_out_is_exchanged_once(feed: WatchScript) -> None:
+    tokens = iter(["first", "second", "third", "fourth"])
+
+    def renew() -> str:
+        return next(tokens)
+
+    feed.streams = [[batch(change(4)), REVOKED], [batch(change(5)), REVOKED]]
+    feed.always = lambda _request: [REVOKED]
+    credentials = BearerToken(renew)
+    with (
+        sojourn.connect_sync(feed.target, app="support", credentials=credentials) as client,
+        client.sessions.watch(after=token(3)) as watch,
+    ):
+        assert places(take(watch, 2)) == [(4, 0), (5, 0)]
+        with pytest.raises(errors.CredentialInvalidError):
+            take(watch, 1)
+    shown = [one["authorization"] for one in feed.metadata]
+    assert shown[:2] == ["Bearer first", "Bearer second"]
+    assert len(shown) <= 3
 
 
 def test_an_answer_that_is_none_ends_it(watcher: Client, feed: WatchScript) -> None:

@@ -325,6 +325,13 @@ def test_a_compacted_watch_says_how_far_it_came() -> None:
     assert raised.value.__cause__ is compacted
 
 
+def test_a_credential_that_is_missing_for_a_while_is_waited_for() -> None:
+    missing = errors.CredentialUnavailableError("no credential could be had")
+    assert begun().after_end(missing, lasted=0, elapsed=0).anew is None
+    with pytest.raises(errors.CredentialUnavailableError):
+        progress().after_end(missing, lasted=0, elapsed=0)
+
+
 def test_a_server_that_asks_not_to_be_called_again_is_not() -> None:
     with pytest.raises(errors.UnavailableError):
         begun().after_end(CUT, lasted=0, elapsed=0, forbidden=True)
