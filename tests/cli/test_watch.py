@@ -66,7 +66,7 @@ def watched(shell: Shell, *arguments: str) -> list[Any]:
 def test_a_watch_goes_on_where_the_run_before_it_stopped(shell: Shell, tmp_path: Path) -> None:
     file = tmp_path / "position"
     shell.run("sessions", "create", "s-1", "--label", "tier=gold")
-    with running(shell, "sessions", "watch", "--initial-state", f"--token-file={file}") as first:
+    with running(shell, "sessions", "watch", "--initial-state", f"--position-file={file}") as first:
         begin, part, end = first.line(), first.line(), first.line()
         assert (begin, part["type"]) == (
             {"type": "initial_state_begin", "why": None},
@@ -92,7 +92,7 @@ def test_a_watch_goes_on_where_the_run_before_it_stopped(shell: Shell, tmp_path:
         shell.run("sessions", "create", name)
     # The state was shown before; now it goes on behind the last change, one after the other.
     for name in ("s-2", "s-3"):
-        [change] = watched(shell, "--initial-state", f"--token-file={file}", "--limit=1")
+        [change] = watched(shell, "--initial-state", f"--position-file={file}", "--limit=1")
         assert (change["cause"], change["session"]["session_id"]) == ("CREATED", name)
 
 
@@ -164,20 +164,20 @@ def test_what_a_watch_cannot_get_over_is_said(shell: Shell, tmp_path: Path) -> N
     assert "no server answers at 127.0.0.1:1" in said
     file = tmp_path / "position"
     file.write_text("nothing of ours")
-    said = shell.refusal("sessions", "watch", f"--token-file={file}", status=2)
+    said = shell.refusal("sessions", "watch", f"--position-file={file}", status=2)
     assert "holds no position of a watch" in said
-    said = shell.refusal("sessions", "watch", f"--token-file={file}", "--after=t", status=2)
+    said = shell.refusal("sessions", "watch", f"--position-file={file}", "--after=t", status=2)
     assert "exclude each other" in said
     said = shell.refusal("sessions", "watch", "--initial-state", "--after=t", status=2)
     assert "exclude each other" in said
-    said = shell.refusal("sessions", "watch", f"--token-file={tmp_path}", status=2)
+    said = shell.refusal("sessions", "watch", f"--position-file={tmp_path}", status=2)
     assert "is a directory" in said
 
 
 def test_a_position_that_cannot_be_kept_is_said(shell: Shell, tmp_path: Path) -> None:
     shell.run("sessions", "create", "s-1")
     file = tmp_path / "gone" / "position"
-    done = shell.run("sessions", "watch", f"--token-file={file}", status=1)
+    done = shell.run("sessions", "watch", f"--position-file={file}", status=1)
     assert "cannot write" in done.stderr
 
 

@@ -21,7 +21,7 @@ from sojourn.cli.settings import Command, settings_of
 @click.command(cls=Command)
 @given.selection_options("any")
 @click.option(
-    "--token-file",
+    "--position-file",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Keep in FILE how far it came, and go on there the next time.",
@@ -51,7 +51,7 @@ from sojourn.cli.settings import Command, settings_of
 def watch(
     context: click.Context,
     /,
-    token_file: Path | None,
+    position_file: Path | None,
     after: str,
     initial_state: bool,
     previous: bool,
@@ -66,15 +66,15 @@ def watch(
     """Show every change of the app's sessions, each once, in the order of the log.
 
     It goes on by itself when the server restarts or the connection is cut, and ends with status 0
-    on Ctrl-C, SIGTERM, and when nobody reads its output any more. With --token-file each change
+    on Ctrl-C, SIGTERM, and when nobody reads its output any more. With --position-file each change
     comes once over all runs; only what was printed when a run was killed by force may come again.
     """
     settings = settings_of(context)
-    if after and token_file is not None:
-        raise click.UsageError("--after and --token-file exclude each other.")
+    if after and position_file is not None:
+        raise click.UsageError("--after and --position-file exclude each other.")
     if after and initial_state:
         raise click.UsageError("--after and --initial-state exclude each other.")
-    file = None if token_file is None else PositionFile(token_file)
+    file = None if position_file is None else PositionFile(position_file)
     start = (file.read() if file is not None else None) or sojourn.WatchPosition(after)
     with until_told() as ending, ExitStack() as stack:
         client = stack.enter_context(settings.connect())
