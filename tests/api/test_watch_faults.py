@@ -2,15 +2,18 @@
 
 import asyncio
 import random
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import sojourn
-from sojourn import AsyncClient, Bookmark, NewMessage, SessionChange, testing
+from sojourn import AsyncClient, Bookmark, NewMessage, SessionChange, errors, testing
+from sojourn_server.command import command
 from tests.api.cutting import cutter
 
 WRITERS = 4
@@ -111,3 +114,93 @@ async def test_nothing_is_lost_or_repeated_though_the_server_restarts(tmp_path: 
     assert len(seen) >= WRITERS * WRITES
     assert seen == sorted(set(seen))
     assert [revision for revision, _ in seen] == list(range(seen[0][0], last + 1))
+
+
+# --- where there is nothing to go on from --------------------------------------------------------
+
+REVISIONS = 1_050
+"""More than the fewest that a log keeps."""
+
+
+async def away(
+    target: str, settings: dict[str, str | int]
+) -> tuple[str, sojourn.AsyncSessionCache]:
+    """Make a token and a cache of a server, which then stops."""
+    async with testing.serve(listen=target, **settings):
+        client = sojourn.connect(target, app="a", deadline=60)
+        await client.sessions.create("first")
+        await client.sessions.create("second")
+        page = await client.sessions.list(status=None).page(1)
+        cache = await client.sessions.cache(bookmark_interval=0.1).__aenter__()
+        assert {one.session_id for one in cache.list()} == {"first", "second"}
+        return page.resume_token, cache
+
+
+@pytest.fixture
+def target() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return f"127.0.0.1:{taken.getsockname()[1]}"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> dict[str, str | int]:
+    return {"store": f"sqlite:///{tmp_path / 's.db'}", "sqlite_synchronous": "OFF"}
+
+
+async def resynced(cache: sojourn.AsyncSessionCache, revision: int) -> None:
+    """Wait for the new state; the old one stays to be seen until then."""
+    async with asyncio.timeout(30):
+        while "first" in {one.session_id for one in cache.list()}:
+            assert len(cache) == 2
+            await asyncio.sleep(0.01)
+    await cache.wait_until(revision)
+    assert {one.session_id for one in cache.list()} == {"second", "third"}
+
+
+@pytest.mark.guarantee("W8")
+async def test_a_log_that_was_shortened_meanwhile(
+    target: str, settings: dict[str, str | int]
+) -> None:
+    token, cache = await away(target, settings)
+    async with testing.serve(**settings) as elsewhere, elsewhere.client(app="a") as writer:
+        await writer.sessions.end("first")
+        last = await writer.sessions.create("third")
+        delta = sojourn.MetricsDelta(requests=1)
+        for _ in range(REVISIONS // 50):
+            await asyncio.gather(
+                *(writer.sessions.update("third", metrics=delta) for _ in range(50))
+            )
+    async with testing.serve(listen=target, max_changes=1_000, **settings):
+        client = sojourn.connect(target, app="a")
+        with pytest.raises(errors.WatchCompactedError) as raised:
+            async with asyncio.timeout(30):
+                while True:
+                    # The log is shortened soon after the start.
+                    async with client.sessions.watch(after=token) as watch:
+                        await watch.__anext__()
+        assert raised.value.oldest_revision > 2
+        await resynced(cache, last.revision)
+        told: list[sojourn.SojournError] = []
+        async with client.sessions.watch(after=token, resync=told.append) as watch:
+            assert isinstance(await watch.__anext__(), sojourn.InitialStateBegin)
+        assert [one.reason for one in told] == ["REVISION_COMPACTED"]
+        await client.close()
+        await cache.close()
+
+
+@pytest.mark.guarantee("W9")
+async def test_a_log_that_is_another_one(target: str, settings: dict[str, str | int]) -> None:
+    token, cache = await away(target, settings)
+    async with testing.serve(**settings) as elsewhere, elsewhere.client(app="a") as writer:
+        await writer.sessions.end("first")
+        last = await writer.sessions.create("third")
+    renewed = CliRunner().invoke(command(), [f"--store={settings['store']}", "new-feeds"])
+    assert renewed.exit_code == 0, renewed.output
+    async with testing.serve(listen=target, **settings):
+        client = sojourn.connect(target, app="a")
+        with pytest.raises(errors.FeedChangedError):
+            async with client.sessions.watch(after=token) as watch:
+                await watch.__anext__()
+        await resynced(cache, last.revision)
+        await client.close()
+        await cache.close()

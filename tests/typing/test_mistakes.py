@@ -43,7 +43,7 @@ async def mistakes(client: AsyncClient, other: Client, session: Session) -> None
     client.sessions.cache(resync=print)  # call-arg
 
 def more_mistakes(change: sojourn.SessionChange, event: sojourn.WatchEvent) -> None:
-    change.session = None  # assignment
+    change.session = change.session  # misc
     event.session  # union-attr
 
 @sojourn.tracked
