@@ -124,7 +124,7 @@ REVISIONS = 1_050
 
 async def away(
     target: str, settings: dict[str, str | int]
-) -> tuple[str, sojourn.AsyncSessionCache]:
+) -> tuple[AsyncClient, str, sojourn.AsyncSessionCache]:
     """Make a token and a cache of a server, which then stops."""
     async with testing.serve(listen=target, **settings):
         client = sojourn.connect(target, app="a", deadline=60)
@@ -133,7 +133,7 @@ async def away(
         page = await client.sessions.list(status=None).page(1)
         cache = await client.sessions.cache(bookmark_interval=0.1).__aenter__()
         assert {one.session_id for one in cache.list()} == {"first", "second"}
-        return page.resume_token, cache
+        return client, page.resume_token, cache
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ async def resynced(cache: sojourn.AsyncSessionCache, revision: int) -> None:
 async def test_a_log_that_was_shortened_meanwhile(
     target: str, settings: dict[str, str | int]
 ) -> None:
-    token, cache = await away(target, settings)
+    client, token, cache = await away(target, settings)
     async with testing.serve(**settings) as elsewhere, elsewhere.client(app="a") as writer:
         await writer.sessions.end("first")
         last = await writer.sessions.create("third")
@@ -171,7 +171,6 @@ async def test_a_log_that_was_shortened_meanwhile(
                 *(writer.sessions.update("third", metrics=delta) for _ in range(50))
             )
     async with testing.serve(listen=target, max_changes=1_000, **settings):
-        client = sojourn.connect(target, app="a")
         with pytest.raises(errors.WatchCompactedError) as raised:
             async with asyncio.timeout(30):
                 while True:
@@ -184,23 +183,24 @@ async def test_a_log_that_was_shortened_meanwhile(
         async with client.sessions.watch(after=token, resync=told.append) as watch:
             assert isinstance(await watch.__anext__(), sojourn.InitialStateBegin)
         assert [one.reason for one in told] == ["REVISION_COMPACTED"]
-        await client.close()
         await cache.close()
+        await client.close()
 
 
 @pytest.mark.guarantee("W9")
 async def test_a_log_that_is_another_one(target: str, settings: dict[str, str | int]) -> None:
-    token, cache = await away(target, settings)
+    client, token, cache = await away(target, settings)
     async with testing.serve(**settings) as elsewhere, elsewhere.client(app="a") as writer:
         await writer.sessions.end("first")
         last = await writer.sessions.create("third")
-    renewed = CliRunner().invoke(command(), [f"--store={settings['store']}", "new-feeds"])
+    # In a thread: the command makes an event loop of its own.
+    options = [f"--store={settings['store']}", "new-feeds"]
+    renewed = await asyncio.to_thread(CliRunner().invoke, command(), options)
     assert renewed.exit_code == 0, renewed.output
     async with testing.serve(listen=target, **settings):
-        client = sojourn.connect(target, app="a")
         with pytest.raises(errors.FeedChangedError):
             async with client.sessions.watch(after=token) as watch:
                 await watch.__anext__()
         await resynced(cache, last.revision)
-        await client.close()
         await cache.close()
+        await client.close()
