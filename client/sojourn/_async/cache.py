@@ -43,7 +43,7 @@ class AsyncSessionCache:
     the state anew and shows the old one until that is complete. It shows what the server has told:
     `heard` says how long ago that was, and `wait_until` lets a writer read its own write.
 
-    It holds each matching session once, about 3 KiB each and more with long labels or with content,
+    It holds each matching session once, about 2 KiB each and more with long labels or with content,
     and for each reader of `updates` the uids that it has not seen; beyond `max_sessions` it ends
     with `CacheLimitError` instead of growing. Times of activity and expiry are those of the last
     change: touches move them without one.
