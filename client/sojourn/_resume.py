@@ -133,16 +133,26 @@ class Progress:
     # --- messages --------------------------------------------------------------------------------
 
     def take(self, message: session_service_pb2.WatchSessionsResponse) -> Iterator[WatchEvent]:
-        """Hand out what a message brings; `position` follows from event to event.
+        """Return what a message brings; `position` follows from event to event.
 
-        The message must be read to its end before the next one is taken.
+        They must be read to their end before the next message is taken.
         """
         self._answered = True
         self._inside_unit = message.continued
         fresh = self._fresh(message.changes)
-        ends = message.HasField("initial_state_end")
-        if fresh or message.initial_sessions or message.resume_token:
+        if fresh or message.initial_sessions or message.revision > self._token_revision:
             self._failures = 0
+        if self._begin is None and not self._inside_state and not fresh:
+            # Everything before was handed out, so the token counts from now on.
+            kept = self._keep_token(message)
+            return iter([Bookmark(message.revision, message.resume_token)] if kept else [])
+        return self._events(message, fresh)
+
+    def _events(
+        self,
+        message: session_service_pb2.WatchSessionsResponse,
+        fresh: Sequence[change_pb2.Change],
+    ) -> Iterator[WatchEvent]:
         if self._begin is not None:
             begin, self._begin = self._begin, None
             yield begin
@@ -150,15 +160,13 @@ class Progress:
         last = len(fresh) - 1
         for number, source in enumerate(fresh):
             self._place = (source.revision, source.index)
-            if number == last and not ends:
+            if number == last:
                 self._keep_token(message)
             yield change_convert.change(source)
-        if ends:
+        if message.HasField("initial_state_end") and self._inside_state:
             self._inside_state = False
             self._keep_token(message)
             yield InitialStateEnd(message.initial_state_end)
-        elif not fresh and self._keep_token(message):
-            yield Bookmark(message.revision, message.resume_token)
 
     def _initial_sessions(
         self, message: session_service_pb2.WatchSessionsResponse

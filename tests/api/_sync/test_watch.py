@@ -115,8 +115,8 @@ def test_by_default_it_asks_for_everything_from_now_on(watcher: Client, feed: Wa
     with watcher.sessions.watch() as watch:
         # Entered: where now is, is known, and from here on nothing is missed.
         assert len(feed.requests) == 1
-        assert take(watch, 1) == [Bookmark(3, token(3))]
         assert watch.token == token(3)
+        assert take(watch, 1) == [Bookmark(3, token(3))]
     asked = feed.requests[0]
     assert not asked.HasField("user")
     assert not asked.HasField("bookmark_interval")

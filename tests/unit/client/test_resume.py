@@ -350,6 +350,9 @@ def test_pauses_grow_to_ten_seconds_and_progress_makes_them_short_again() -> Non
     list(watch.take(Message(changes=[change(2, 0, "a", 1)])))
     assert pause() == pytest.approx(0.1)
     assert pause() == pytest.approx(0.2)
+    # Where it began is no news.
+    list(watch.take(Message(resume_token=token(1), revision=1)))
+    assert pause() == pytest.approx(0.4)
     # A stream that was quiet for long was none the worse for it.
     assert pause(lasted=3600) == pytest.approx(0.1)
 
