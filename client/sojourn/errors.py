@@ -84,7 +84,6 @@ code. A reason that this client does not know yet does so too, and keeps its nam
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from sojourn._error_codes import (
     AbortedError,
@@ -114,9 +113,16 @@ from sojourn._error_codes import (
     UnimplementedError,
     UnknownStatusError,
 )
-
-if TYPE_CHECKING:
-    from sojourn.changes import WatchPosition
+from sojourn._watch_errors import (
+    FeedChangedError,
+    FilterNotWatchableError,
+    ResumeTokenInvalidError,
+    RevisionCompactedError,
+    RevisionFutureError,
+    SlowConsumerError,
+    StreamLimitError,
+    WatchCompactedError,
+)
 
 __all__ = [
     "AbortedError",
@@ -232,18 +238,6 @@ class TurnTokenInvalidError(InvalidArgumentError):
     reason = "TURN_TOKEN_INVALID"
 
 
-class ResumeTokenInvalidError(InvalidArgumentError):
-    """The resume token was changed, or made for another scope or filter."""
-
-    reason = "RESUME_TOKEN_INVALID"
-
-
-class FilterNotWatchableError(InvalidArgumentError):
-    """The filter asks for something that time alone changes."""
-
-    reason = "FILTER_NOT_WATCHABLE"
-
-
 class CredentialMissingError(UnauthenticatedError):
     """No credential came with the call: pass `credentials`, or a client certificate in `tls`."""
 
@@ -352,12 +346,6 @@ class TurnRequiredError(FailedPreconditionError):
     reason = "TURN_REQUIRED"
 
 
-class FeedChangedError(FailedPreconditionError):
-    """The feed is not the one that the token was made for."""
-
-    reason = "FEED_CHANGED"
-
-
 class UidMismatchError(AbortedError):
     """The id now belongs to a session with another uid."""
 
@@ -428,45 +416,6 @@ class RateLimitedError(ResourceExhaustedError):
     """The caller sends faster than it may; see `retry_after`."""
 
     reason = "RATE_LIMITED"
-
-
-class SlowConsumerError(ResourceExhaustedError):
-    """The stream was not read for too long."""
-
-    reason = "SLOW_CONSUMER"
-
-
-class StreamLimitError(ResourceExhaustedError):
-    """Too many streams; see `retry_after`."""
-
-    reason = "STREAM_LIMIT"
-
-
-class RevisionCompactedError(OutOfRangeError):
-    """The log no longer reaches back to the token."""
-
-    reason = "REVISION_COMPACTED"
-
-
-class WatchCompactedError(RevisionCompactedError):
-    """A watch cannot go on where it stopped: the log no longer reaches back.
-
-    Changes were missed. Read the state anew: `initial_state=True`, or a `resync` callback.
-    """
-
-    position: WatchPosition | None = None
-    """How far the watch had come."""
-
-    @property
-    def oldest_revision(self) -> int:
-        """The oldest revision that can be watched after; 0 when the server did not say."""
-        return int(self.metadata.get("oldest_revision", "0"))
-
-
-class RevisionFutureError(OutOfRangeError):
-    """The token is ahead of the log."""
-
-    reason = "REVISION_FUTURE"
 
 
 class StoreUnavailableError(UnavailableError):

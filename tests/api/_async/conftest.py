@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+import sojourn
 from sojourn import AsyncClient, testing
 from sojourn.testing import AsyncLocalServer
 from tests.api.scripted import Script, scripted_server
@@ -47,3 +48,10 @@ def feed() -> Iterator[WatchScript]:
     """A server whose streams do what the test tells them to."""
     with watched_server() as feed:
         yield feed
+
+
+@pytest.fixture
+async def watcher(feed: WatchScript) -> AsyncIterator[AsyncClient]:
+    """A client of the scripted streams."""
+    async with sojourn.connect(feed.target, app="support", actor="me") as client:
+        yield client

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import sojourn
 from sojourn import Client, testing
 from sojourn.testing import LocalServer
 from tests.api.scripted import Script, scripted_server
@@ -48,3 +49,10 @@ def feed() -> Iterator[WatchScript]:
     """A server whose streams do what the test tells them to."""
     with watched_server() as feed:
         yield feed
+
+
+@pytest.fixture
+def watcher(feed: WatchScript) -> Iterator[Client]:
+    """A client of the scripted streams."""
+    with sojourn.connect_sync(feed.target, app="support", actor="me") as client:
+        yield client
