@@ -163,7 +163,7 @@ def test_an_address_of_no_machine(tmp_path: Path):
 @pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0", "sojourn.example:0"])
 def test_an_open_address_without_tls(listen: str, tmp_path: Path):
     ended = run("--listen", listen, "--store", f"sqlite:///{tmp_path}/s.db")
-    assert_refused(ended, BAD_SETTINGS, listen, "--insecure", "--tls-cert")
+    assert_refused(ended, BAD_SETTINGS, listen, "--insecure", "tls_cert", "keys_file")
     assert not (tmp_path / "s.db").exists()
 
 

@@ -79,7 +79,7 @@ def first_message(target: str, session_id: str) -> str | None:
 def test_it_does_not_listen_beyond_loopback_unasked(box: Box) -> None:
     ended = box.once()
     assert ended.returncode == 2, ended.stderr
-    assert "0.0.0.0:7070 can be reached from elsewhere: set --tls-cert" in ended.stderr
+    assert "0.0.0.0:7070 can be reached from elsewhere: set tls_cert" in ended.stderr
 
 
 def test_it_serves_drains_and_finds_its_sessions_again(box: Box) -> None:

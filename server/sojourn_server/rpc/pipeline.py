@@ -46,7 +46,10 @@ Use = Callable[[Any, Call], Awaitable[Message]]
 Send = Callable[[bytes], Awaitable[None]]
 """Hands one encoded message of a stream to grpc, and waits while its reader is slow."""
 StreamUse = Callable[[Any, Call, Send], Awaitable[None]]
-"""A servicer's method whose answer is a stream; it returns when the stream is over."""
+"""A servicer's method whose answer is a stream; it returns when the stream is over.
+
+It is cancelled when the stream is to end, and must not let that break off a `Send`: of a
+call whose message is broken off, grpc tells its caller no status at all."""
 
 SILENCE: Final = 0.05
 """How long no call must have come for callers to count as silent, in seconds."""

@@ -47,7 +47,8 @@ class Streaming:
         self.calls.append(call)
         try:
             for number in range(1, self.messages + 1):
-                await send(pb.WatchSessionsResponse(revision=number).SerializeToString())
+                message = pb.WatchSessionsResponse(revision=number).SerializeToString()
+                await asyncio.shield(asyncio.ensure_future(send(message)))
             if self.error is not None:
                 raise self.error
             await asyncio.sleep(60)
