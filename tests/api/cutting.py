@@ -15,8 +15,7 @@ class Cutter:
     """
 
     def __init__(self, target: str) -> None:
-        host, _, port = target.rpartition(":")
-        self._server = (host, int(port))
+        self._server = _address(target)
         self._writers: set[asyncio.StreamWriter] = set()
         self.target = ""
         self.cuts = 0
@@ -26,6 +25,11 @@ class Cutter:
         self.cuts += 1
         for writer in list(self._writers):
             writer.transport.abort()
+
+    def move(self, target: str) -> None:
+        """Lead to another server from now on."""
+        self._server = _address(target)
+        self.cut()
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass on one connection."""
@@ -42,6 +46,11 @@ class Cutter:
             self._writers -= both
             for one in both:
                 one.close()
+
+
+def _address(target: str) -> tuple[str, int]:
+    host, _, port = target.rpartition(":")
+    return host, int(port)
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

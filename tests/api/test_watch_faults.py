@@ -15,6 +15,7 @@ import sojourn
 from sojourn import AsyncClient, Bookmark, NewMessage, SessionChange, errors, testing
 from sojourn_server.command import command
 from tests.api.cutting import cutter
+from tests.api.stores import settings_of
 
 WRITERS = 4
 WRITES = 60
@@ -114,6 +115,28 @@ async def test_nothing_is_lost_or_repeated_though_the_server_restarts(tmp_path: 
     assert len(seen) >= WRITERS * WRITES
     assert seen == sorted(set(seen))
     assert [revision for revision, _ in seen] == list(range(seen[0][0], last + 1))
+
+
+@pytest.mark.guarantee("W15")
+async def test_nothing_is_lost_or_repeated_though_it_moves_from_server_to_server() -> None:
+    with settings_of("postgres") as shared:
+        async with (
+            testing.serve(**shared) as one,
+            testing.serve(**shared) as other,
+            one.client(app="a") as writer,
+            cutter(one.target) as between,
+            sojourn.connect(between.target, app="a") as client,
+        ):
+            await writer.sessions.create("first")
+            async with followed(client) as seen:
+                await asyncio.sleep(0.05)
+                writing = asyncio.create_task(write_all(writer))
+                for server in (other, one) * 3:
+                    await asyncio.sleep(0.08)
+                    between.move(server.target)
+                last = await writing
+            assert seen == sorted(set(seen))
+            assert [revision for revision, _ in seen] == list(range(seen[0][0], last + 1))
 
 
 # --- where there is nothing to go on from --------------------------------------------------------
