@@ -21,17 +21,18 @@ WRITERS = 4
 WRITES = 60
 
 
-async def write(client: AsyncClient, name: str) -> int:
+async def write(client: AsyncClient, name: str, writes: int) -> int:
     """Make a session and write to it; return the last revision."""
     revision = (await client.sessions.create(name)).revision
-    for number in range(WRITES):
+    for number in range(writes):
         done = await client.messages.append(name, NewMessage("user", str(number)))
         revision = done.revision
     return revision
 
 
-async def write_all(client: AsyncClient) -> int:
-    return max(await asyncio.gather(*(write(client, f"s-{number}") for number in range(WRITERS))))
+async def write_all(client: AsyncClient, writes: int = WRITES) -> int:
+    names = [f"s-{number}" for number in range(WRITERS)]
+    return max(await asyncio.gather(*(write(client, name, writes) for name in names)))
 
 
 async def follow(
@@ -130,9 +131,9 @@ async def test_nothing_is_lost_or_repeated_though_it_moves_from_server_to_server
             await writer.sessions.create("first")
             async with followed(client) as seen:
                 await asyncio.sleep(0.05)
-                writing = asyncio.create_task(write_all(writer))
+                writing = asyncio.create_task(write_all(writer, 15))
                 for server in (other, one) * 3:
-                    await asyncio.sleep(0.08)
+                    await asyncio.sleep(0.05)
                     between.move(server.target)
                 last = await writing
             assert seen == sorted(set(seen))
