@@ -141,7 +141,7 @@ smoke-image: setup image ## build the image, run it, and try what its users rely
 		$(BIN)/python -m pytest tests/image $(PYTEST_ARGS)
 
 demo: setup ## play recorded sessions against a server (FILE=sessions.jsonl)
-	$(BIN)/python tools/demo.py $(FILE)
+	$(BIN)/python -m tools.demo $(FILE)
 
 clean: ## remove everything that make has made
 	rm -rf $(VENV) $(GEN_VENV) $(LOCK_VENV) .venv-bench bench-results build dist \

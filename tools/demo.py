@@ -1,11 +1,12 @@
 """`make demo`: a real server, recorded sessions, several agents at once, and a check of every byte.
 
-    python tools/demo.py [FILE]
+    python -m tools.demo [FILE]
 
 Starts `sojourn-server` on a free port of this machine with a database in a temporary folder, plays
 FILE (examples/sessions.jsonl without one), prints what it took, reads everything back and compares
-it with the file, stops the server and removes the folder. The exit status is 0 only if every
-message came back exactly and the server ended as it should.
+it with the file, stops the server and removes the folder. Meanwhile somebody watches the app, and
+afterwards compares every change that came with what was written. The exit status is 0 only if every
+message came back exactly, every change was seen once, and the server ended as it should.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+APP = "demo"
 SAMPLE = ROOT / "examples" / "sessions.jsonl"
 
 AGENTS = 8
@@ -107,7 +109,7 @@ def stop(process: subprocess.Popen[bytes]) -> int:
 def play(target: str, file: Path) -> int:
     """Play and verify the file as a user would, with the command line; return its status."""
     command = [tool("sojourn"), "replay", str(file), "--verify", f"--agents={AGENTS}"]
-    options = [f"--target={target}", "--app=demo", "--output=table"]
+    options = [f"--target={target}", f"--app={APP}", "--output=table"]
     process = subprocess.Popen([*command, *options], env=ENVIRONMENT)
     try:
         return process.wait(PLAY_LIMIT)
@@ -125,6 +127,27 @@ def play(target: str, file: Path) -> int:
                 continue
 
 
+def play_before_witness(target: str, file: Path) -> int:
+    """Play the file while a watcher looks on; return the status, 1 if it did not see it all."""
+    # Not above: most who import this module want a server, and no client.
+    from sojourn import SojournError  # noqa: PLC0415
+    from tools.witness import Witness  # noqa: PLC0415
+
+    try:
+        with Witness(target, APP) as witness:
+            code = play(target, file)
+            seen, problems = witness.verdict()
+    except SojournError as error:
+        raise DemoError(f"the watcher failed: {error}") from error
+    print(f"The watcher saw {seen}.", flush=True)
+    for problem in problems:
+        print(f"demo: {problem}", file=sys.stderr)
+    if problems:
+        return code or 1
+    print("It saw every change of the run once, in order, and they add up to what is stored.")
+    return code
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the demo; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -139,7 +162,7 @@ def main(arguments: list[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(prefix="sojourn-demo-") as name:
             with server(Path(name)) as target:
                 print(f"The server answers at {target}, its database is in {name}.", flush=True)
-                code = play(target, file)
+                code = play_before_witness(target, file)
             print("The server drained and ended with status 0.", flush=True)
     except DemoError as error:
         print(f"demo: {error}", file=sys.stderr)

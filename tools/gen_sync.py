@@ -44,18 +44,23 @@ WORDS: dict[str, str] = {
     "AsyncMessages": "Messages",
     "AsyncPager": "Pager",
     "AsyncServices": "Services",
+    "AsyncSessionCache": "SessionCache",
     "AsyncSessionHandle": "SessionHandle",
     "AsyncSessions": "Sessions",
     "AsyncTurnHandle": "TurnHandle",
     "AsyncTurns": "Turns",
     "AsyncUsers": "Users",
-    # The pairs of sojourn._acompat.
+    "AsyncWatch": "Watch",
+    # The pairs of sojourn._acompat and sojourn._astreams.
     "AsyncChannel": "SyncChannel",
     "AsyncFunction": "SyncFunction",
     "AsyncLock": "SyncLock",
     "AsyncMethod": "SyncMethod",
+    "AsyncMonitor": "SyncMonitor",
+    "AsyncStream": "SyncStream",
     "AsyncStubs": "SyncStubs",
     "AsyncTicker": "SyncTicker",
+    "AsyncWorker": "SyncWorker",
     "async_acquire": "sync_acquire",
     "async_ask": "sync_ask",
     "async_finish": "sync_finish",
@@ -64,6 +69,7 @@ WORDS: dict[str, str] = {
     # The pairs of sojourn.testing and of the tests.
     "AsyncLocalServer": "LocalServer",
     "async_together": "sync_together",
+    "async_until": "sync_until",
     # The pairs behind the two recipes.
     "async_retrying": "sync_retrying",
     "async_tracked": "sync_tracked",

@@ -17,28 +17,48 @@ Importing this opens no connection. `sojourn.testing` runs a real server inside 
 import logging
 
 from sojourn import errors
+from sojourn._async.cache import AsyncSessionCache
 from sojourn._async.client import AsyncClient
 from sojourn._async.handles import AsyncSessionHandle
 from sojourn._async.live_turn import AsyncTurnHandle
 from sojourn._async.pager import AsyncPager
 from sojourn._async.recipes import AsyncAttempt
+from sojourn._async.watch import AsyncWatch
 from sojourn._json import JsonMap, RawJson
+from sojourn._sync.cache import SessionCache
 from sojourn._sync.client import Client
 from sojourn._sync.handles import SessionHandle
 from sojourn._sync.live_turn import TurnHandle
 from sojourn._sync.pager import Pager
 from sojourn._sync.recipes import Attempt
+from sojourn._sync.watch import Watch
+from sojourn.changes import (
+    AppChange,
+    Bookmark,
+    CacheUpdate,
+    Change,
+    InitialSession,
+    InitialStateBegin,
+    InitialStateEnd,
+    SessionChange,
+    WatchEvent,
+    WatchPosition,
+)
 from sojourn.enums import (
+    ChangeCause,
+    DeletedWhy,
     EndCause,
     ExpireCause,
     IfExists,
     LabelOperator,
+    Membership,
     MessageOrder,
     OnConflict,
     Outcome,
     ResetScope,
     SessionOrder,
     Status,
+    TurnOutcome,
     View,
 )
 from sojourn.errors import SojournError
@@ -92,29 +112,41 @@ connect_sync = Client
 __all__ = [
     "TLS",
     "ApiKey",
+    "AppChange",
     "AppendResult",
     "AsyncAttempt",
     "AsyncClient",
     "AsyncPager",
+    "AsyncSessionCache",
     "AsyncSessionHandle",
     "AsyncTurnHandle",
+    "AsyncWatch",
     "Attempt",
     "BearerToken",
     "BeginTurnResult",
+    "Bookmark",
+    "CacheUpdate",
+    "Change",
+    "ChangeCause",
     "Client",
     "CreateManyResult",
     "DeleteResult",
+    "DeletedWhy",
     "EndCause",
     "EndResult",
     "EndTurnResult",
     "ExpireCause",
     "GetManyResult",
     "IfExists",
+    "InitialSession",
+    "InitialStateBegin",
+    "InitialStateEnd",
     "JsonMap",
     "KeepaliveOptions",
     "LabelOperator",
     "LabelSelector",
     "Lineage",
+    "Membership",
     "Message",
     "MessageOrder",
     "Metrics",
@@ -132,6 +164,8 @@ __all__ = [
     "ResetScope",
     "RetryOptions",
     "Session",
+    "SessionCache",
+    "SessionChange",
     "SessionContent",
     "SessionFilter",
     "SessionHandle",
@@ -148,8 +182,12 @@ __all__ = [
     "TruncateResult",
     "Turn",
     "TurnHandle",
+    "TurnOutcome",
     "UpdateResult",
     "View",
+    "Watch",
+    "WatchEvent",
+    "WatchPosition",
     "connect",
     "connect_sync",
     "errors",

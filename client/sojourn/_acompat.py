@@ -1,4 +1,4 @@
-"""The only place of the client that names asyncio, threading and grpc.
+"""The only place of the client, with `_astreams`, that names asyncio, threading and grpc.
 
 Everything here comes in two: `async_sleep` and `sync_sleep`, `AsyncChannel` and `SyncChannel`, and
 so on. The async source uses the first; in the generated sync client the second stands in its place.
@@ -205,6 +205,11 @@ class AsyncChannel:
             raise InternalError("the answer could not be read", method=name)
         return answer
 
+    @property
+    def closed(self) -> bool:
+        """Whether the connection was closed for good."""
+        return self._closed
+
     async def close(self) -> None:
         """Close the connection; calls that are under way end with `ClientClosedError`."""
         self._closed = True
@@ -269,6 +274,11 @@ class SyncChannel:
             if isinstance(error, ValueError):
                 raise UnavailableError(REPLACED) from error
             raise
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection was closed for good."""
+        return self._closed
 
     def close(self) -> None:
         """Close the connection; calls that are under way end with `ClientClosedError`."""

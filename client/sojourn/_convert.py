@@ -23,9 +23,10 @@ from sojourn.v1 import (
 E = TypeVar("E", bound=StrEnum)
 
 _BILLION = 10**9
+ZERO = timedelta(0)
 
 
-def _members(kind: type[E], names: dict[str, int], prefix: str) -> dict[int, E]:
+def members(kind: type[E], names: dict[str, int], prefix: str) -> dict[int, E]:
     """Pair the numbers of a protobuf enum with the members of ours that bear the same names."""
     known = {member.value: member for member in kind}
     return {
@@ -35,9 +36,9 @@ def _members(kind: type[E], names: dict[str, int], prefix: str) -> dict[int, E]:
     }
 
 
-_STATUS = _members(enums.Status, dict(session_pb2.SessionStatus.items()), "SESSION_STATUS_")
-_END_CAUSE = _members(enums.EndCause, dict(session_pb2.EndCause.items()), "END_CAUSE_")
-_EXPIRE_CAUSE = _members(enums.ExpireCause, dict(session_pb2.ExpireCause.items()), "EXPIRE_CAUSE_")
+_STATUS = members(enums.Status, dict(session_pb2.SessionStatus.items()), "SESSION_STATUS_")
+_END_CAUSE = members(enums.EndCause, dict(session_pb2.EndCause.items()), "END_CAUSE_")
+_EXPIRE_CAUSE = members(enums.ExpireCause, dict(session_pb2.ExpireCause.items()), "EXPIRE_CAUSE_")
 
 
 # --- times ---------------------------------------------------------------------------------------
@@ -45,7 +46,7 @@ _EXPIRE_CAUSE = _members(enums.ExpireCause, dict(session_pb2.ExpireCause.items()
 
 def from_timestamp(stamp: Timestamp) -> datetime:
     """Return the instant, cut to microseconds, in UTC."""
-    return models.EPOCH + timedelta(seconds=stamp.seconds, microseconds=stamp.nanos // 1000)
+    return models.EPOCH + timedelta(0, stamp.seconds, stamp.nanos // 1000)
 
 
 def ns_of(stamp: Timestamp) -> int:
@@ -61,7 +62,8 @@ def to_timestamp(nanoseconds: int) -> Timestamp:
 
 def from_duration(duration: Duration) -> timedelta:
     """Return the length, cut to microseconds."""
-    return timedelta(seconds=duration.seconds, microseconds=int(duration.nanos / 1000))
+    nanos = duration.nanos
+    return timedelta(0, duration.seconds, int(nanos / 1000) if nanos else 0)
 
 
 def to_duration(length: timedelta) -> Duration:
@@ -121,42 +123,36 @@ def session(
     messages: tuple[models.Message, ...] | None = None,
 ) -> models.Session:
     """Return a session of the view BASIC, or of the view FULL when `full`."""
-
-    def optional(stamp: Timestamp, present: bool) -> datetime | None:
-        return from_timestamp(stamp) if present else None
-
+    # Lists and watches bring them by the ten thousand: what is absent is not looked at.
     has = source.HasField
-    metrics = source.metrics
+    key = source.key
     return models.Session(
-        key=models.SessionKey(source.key.app, source.key.user, source.key.session_id),
+        key=models.SessionKey(key.app, key.user, key.session_id),
         uid=source.uid,
         status=_STATUS.get(source.status, enums.Status.UNKNOWN),
-        labels=dict(source.labels),
+        labels=dict(source.labels) if source.labels else {},
         create_time=from_timestamp(source.create_time),
         update_time=from_timestamp(source.update_time),
         activity_time=from_timestamp(source.activity_time),
-        end_time=optional(source.end_time, has("end_time")),
+        end_time=from_timestamp(source.end_time) if has("end_time") else None,
         end_cause=_END_CAUSE.get(source.end_cause, enums.EndCause.UNKNOWN)
         if source.end_cause
         else None,
-        expire_time=optional(source.expire_time, has("expire_time")),
+        expire_time=from_timestamp(source.expire_time) if has("expire_time") else None,
         expire_cause=_EXPIRE_CAUSE.get(source.expire_cause, enums.ExpireCause.UNKNOWN)
         if source.expire_cause
         else None,
         time_left=from_duration(source.time_left) if has("time_left") else None,
-        idle_timeout=from_duration(source.idle_timeout),
-        max_lifetime=from_duration(source.max_lifetime),
+        idle_timeout=from_duration(source.idle_timeout) if has("idle_timeout") else ZERO,
+        max_lifetime=from_duration(source.max_lifetime) if has("max_lifetime") else ZERO,
         generation=source.generation,
         etag=source.etag,
         parent_uid=source.parent_uid,
         ephemeral=source.ephemeral,
-        owner_lease_time=optional(source.owner_lease_time, has("owner_lease_time")),
-        metrics=models.Metrics(
-            request_count=metrics.request_count,
-            error_count=metrics.error_count,
-            processing_time=from_duration(metrics.processing_time),
-            counters=dict(metrics.counters),
-        ),
+        owner_lease_time=from_timestamp(source.owner_lease_time)
+        if has("owner_lease_time")
+        else None,
+        metrics=metrics(source.metrics) if has("metrics") else models.Metrics(),
         message_count=source.message_count,
         message_bytes=source.message_bytes,
         last_sequence=source.last_sequence,
@@ -166,10 +162,22 @@ def session(
         forked_from=models.Lineage(source.forked_from.uid, source.forked_from.through_sequence)
         if has("forked_from")
         else None,
-        last_reset_time=optional(source.last_reset_time, has("last_reset_time")),
+        last_reset_time=from_timestamp(source.last_reset_time) if has("last_reset_time") else None,
         revision=revision,
         content=_content(source) if full else None,
         last_messages=messages,
+    )
+
+
+def metrics(source: session_pb2.Metrics) -> models.Metrics:
+    """Return the counters of a session."""
+    return models.Metrics(
+        request_count=source.request_count,
+        error_count=source.error_count,
+        processing_time=from_duration(source.processing_time)
+        if source.HasField("processing_time")
+        else ZERO,
+        counters=dict(source.counters) if source.counters else {},
     )
 
 

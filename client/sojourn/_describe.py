@@ -35,13 +35,18 @@ def member(field: str, kind: type[E], value: str) -> str:
 
 def statuses(field: str, values: str | Iterable[str] | None) -> list[session_pb2.SessionStatus.V]:
     """Return the statuses to select by; None, and the word "any", mean all."""
+    return [
+        session_pb2.SessionStatus.Value(f"SESSION_STATUS_{name}")
+        for name in status_names(field, values)
+    ]
+
+
+def status_names(field: str, values: str | Iterable[str] | None) -> list[str]:
+    """Return the names of the statuses to select by; none of them: all."""
     if values is None or values == "any":
         return []
     several = [values] if isinstance(values, str) else check.items(field, values)
-    return [
-        session_pb2.SessionStatus.Value(f"SESSION_STATUS_{member(field, Status, one)}")
-        for one in several
-    ]
+    return [member(field, Status, one) for one in several]
 
 
 def session_ref(

@@ -197,6 +197,10 @@ class MissingExtraError(ClientError, ImportError):
     """An optional part of the distribution is not installed; the message says which."""
 
 
+class CacheLimitError(ClientError):
+    """More sessions match than a `SessionCache` may hold: narrow its filter, or allow more."""
+
+
 class NotLoadedError(ClientError):
     """The answer that this object came from did not carry what is asked of it now."""
 

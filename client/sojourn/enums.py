@@ -9,16 +9,20 @@ from __future__ import annotations
 from enum import StrEnum
 
 __all__ = [
+    "ChangeCause",
+    "DeletedWhy",
     "EndCause",
     "ExpireCause",
     "IfExists",
     "LabelOperator",
+    "Membership",
     "MessageOrder",
     "OnConflict",
     "Outcome",
     "ResetScope",
     "SessionOrder",
     "Status",
+    "TurnOutcome",
     "View",
 ]
 
@@ -122,3 +126,56 @@ class LabelOperator(StrEnum):
     NOT_IN = "NOT_IN"
     EXISTS = "EXISTS"
     NOT_EXISTS = "NOT_EXISTS"
+
+
+class ChangeCause(StrEnum):
+    """What brought a change about."""
+
+    CREATED = "CREATED"
+    UPDATED = "UPDATED"
+    STATE_CHANGED = "STATE_CHANGED"
+    MESSAGES_APPENDED = "MESSAGES_APPENDED"
+    MESSAGES_REMOVED = "MESSAGES_REMOVED"
+    TURN_BEGAN = "TURN_BEGAN"
+    TURN_ENDED = "TURN_ENDED"
+    RESET = "RESET"
+    ENDED = "ENDED"
+    EXPIRED = "EXPIRED"
+    DELETED = "DELETED"
+    THRESHOLD = "THRESHOLD"
+    APP_CREATED = "APP_CREATED"
+    APP_UPDATED = "APP_UPDATED"
+    APP_DRAINING = "APP_DRAINING"
+    APP_DELETED = "APP_DELETED"
+    UNKNOWN = "UNKNOWN"
+
+
+class Membership(StrEnum):
+    """How a change stands to a watch's filter: matches now, still matches, or no longer does."""
+
+    ENTERED = "ENTERED"
+    CHANGED = "CHANGED"
+    LEFT = "LEFT"
+    UNKNOWN = "UNKNOWN"
+
+
+class DeletedWhy(StrEnum):
+    """Why a session was removed."""
+
+    REQUEST = "REQUEST"
+    RETENTION = "RETENTION"
+    REPLACED = "REPLACED"
+    APP = "APP"
+    ERASED = "ERASED"
+    UNKNOWN = "UNKNOWN"
+
+
+class TurnOutcome(StrEnum):
+    """How a turn ended: well, with an error, or by somebody else's doing."""
+
+    OK = "OK"
+    ERROR = "ERROR"
+    ABANDONED = "ABANDONED"
+    STOLEN = "STOLEN"
+    REVOKED = "REVOKED"
+    UNKNOWN = "UNKNOWN"

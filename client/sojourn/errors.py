@@ -52,6 +52,7 @@
     │   └── StreamLimitError
     ├── OutOfRangeError               OUT_OF_RANGE
     │   ├── RevisionCompactedError
+    │   │   └── WatchCompactedError           a watch cannot go on; it knows how far it came
     │   └── RevisionFutureError
     ├── UnavailableError              UNAVAILABLE
     │   ├── StoreUnavailableError
@@ -70,6 +71,7 @@
         ├── ConfigurationError            options that do not fit together
         ├── CredentialUnavailableError    a token's function failed
         ├── MissingExtraError             an optional part is not installed (also an ImportError)
+        ├── CacheLimitError               more sessions match than a cache may hold
         ├── NotLoadedError                the answer did not carry this
         └── JsonValueError                a stored text that Python cannot hold (also a ValueError)
 
@@ -86,6 +88,7 @@ from collections.abc import Iterator
 from sojourn._error_codes import (
     AbortedError,
     AlreadyExistsError,
+    CacheLimitError,
     CancelledByServerError,
     ClientClosedError,
     ClientError,
@@ -110,6 +113,16 @@ from sojourn._error_codes import (
     UnimplementedError,
     UnknownStatusError,
 )
+from sojourn._watch_errors import (
+    FeedChangedError,
+    FilterNotWatchableError,
+    ResumeTokenInvalidError,
+    RevisionCompactedError,
+    RevisionFutureError,
+    SlowConsumerError,
+    StreamLimitError,
+    WatchCompactedError,
+)
 
 __all__ = [
     "AbortedError",
@@ -121,6 +134,7 @@ __all__ = [
     "AppUnknownError",
     "ArgumentTypeError",
     "AutoCreateRefusedError",
+    "CacheLimitError",
     "CancelledByServerError",
     "ClientClosedError",
     "ClientError",
@@ -185,6 +199,7 @@ __all__ = [
     "UnavailableError",
     "UnimplementedError",
     "UnknownStatusError",
+    "WatchCompactedError",
     "error_class",
 ]
 
@@ -221,18 +236,6 @@ class TurnTokenInvalidError(InvalidArgumentError):
     """The turn token was changed, or made for another session."""
 
     reason = "TURN_TOKEN_INVALID"
-
-
-class ResumeTokenInvalidError(InvalidArgumentError):
-    """The resume token was changed, or made for another scope or filter."""
-
-    reason = "RESUME_TOKEN_INVALID"
-
-
-class FilterNotWatchableError(InvalidArgumentError):
-    """The filter asks for something that time alone changes."""
-
-    reason = "FILTER_NOT_WATCHABLE"
 
 
 class CredentialMissingError(UnauthenticatedError):
@@ -343,12 +346,6 @@ class TurnRequiredError(FailedPreconditionError):
     reason = "TURN_REQUIRED"
 
 
-class FeedChangedError(FailedPreconditionError):
-    """The feed is not the one that the token was made for."""
-
-    reason = "FEED_CHANGED"
-
-
 class UidMismatchError(AbortedError):
     """The id now belongs to a session with another uid."""
 
@@ -422,30 +419,6 @@ class RateLimitedError(ResourceExhaustedError):
     """
 
     reason = "RATE_LIMITED"
-
-
-class SlowConsumerError(ResourceExhaustedError):
-    """The stream was not read for too long."""
-
-    reason = "SLOW_CONSUMER"
-
-
-class StreamLimitError(ResourceExhaustedError):
-    """Too many streams; see `retry_after`. `metadata` has `limit` and `of`."""
-
-    reason = "STREAM_LIMIT"
-
-
-class RevisionCompactedError(OutOfRangeError):
-    """The log no longer reaches back to the token."""
-
-    reason = "REVISION_COMPACTED"
-
-
-class RevisionFutureError(OutOfRangeError):
-    """The token is ahead of the log."""
-
-    reason = "REVISION_FUTURE"
 
 
 class StoreUnavailableError(UnavailableError):

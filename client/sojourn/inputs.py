@@ -258,3 +258,21 @@ class ListFields(TypedDict, total=False):
     """Go on after an earlier page. The other fields but `page_size` must be as they were."""
     app: str | None
     """Another app than the client's own."""
+
+
+class SelectionFields(TypedDict, total=False):
+    """Which sessions a watch or a cache is about."""
+
+    user: str | None
+    """One user only; empty: the app's own sessions. None, the default: of all."""
+    parent: str | Session
+    """The children of this session only, given as such or by its uid; empty, the default: of all.
+    """
+    status: Status | str | Iterable[Status] | None
+    """With one of these; None or "any": with any."""
+    labels: Labels | None
+    """Whose labels meet all of these."""
+    filter: SessionFilter | None
+    """Whatever else must hold; nothing that time alone changes, such as `idle_longer_than`."""
+    app: str | None
+    """Another app than the client's own."""

@@ -230,7 +230,8 @@ def test_real_recordings_come_back_byte_for_byte(shell: Shell) -> None:
 def test_the_demo_plays_its_sample_and_leaves_nothing_behind(tmp_path: Path) -> None:
     environment = {"TMPDIR": str(tmp_path), "PATH": "", "SOJOURN_STORE": "nonsense"}
     done = subprocess.run(
-        [sys.executable, str(ROOT / "tools" / "demo.py")],
+        [sys.executable, "-m", "tools.demo"],
+        cwd=ROOT,
         env=environment,
         capture_output=True,
         text=True,
@@ -239,6 +240,7 @@ def test_the_demo_plays_its_sample_and_leaves_nothing_behind(tmp_path: Path) -> 
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Everything came back, byte for byte." in done.stdout
+    assert "It saw every change of the run once" in done.stdout
     assert "ended with status 0" in done.stdout
     assert list(tmp_path.iterdir()) == []
 

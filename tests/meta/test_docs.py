@@ -62,6 +62,7 @@ BLOCKS = {
     "postgresql": 16,
     "tls": 10,
     "upgrade": 2,
+    "watch": 11,
 }
 
 """How many blocks of each page are run: a page that loses them shall not pass unseen."""

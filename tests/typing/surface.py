@@ -10,21 +10,30 @@ from sojourn import (
     AsyncAttempt,
     AsyncClient,
     AsyncPager,
+    AsyncSessionCache,
     AsyncSessionHandle,
     AsyncTurnHandle,
+    AsyncWatch,
     Attempt,
+    Change,
     Client,
+    DeletedWhy,
     JsonMap,
     Message,
     NewMessage,
     Page,
     Pager,
     Session,
+    SessionCache,
+    SessionChange,
     SessionHandle,
     SessionRef,
     State,
     Status,
     TurnHandle,
+    Watch,
+    WatchEvent,
+    WatchPosition,
     testing,
 )
 
@@ -64,6 +73,24 @@ async def the_async_client() -> None:
         assert_type(server.client(app="a"), AsyncClient)
 
 
+async def what_the_async_client_watches(client: AsyncClient) -> None:
+    async with client.sessions.watch(labels={"k": "v"}, resync=print) as watch:
+        assert_type(watch, AsyncWatch)
+        assert_type(watch.token, str)
+        assert_type(watch.position, WatchPosition)
+        async for event in watch:
+            assert_type(event, WatchEvent)
+        async for change in watch.changes():
+            assert_type(change, Change)
+    async with client.sessions.cache(user="u") as cache:
+        assert_type(cache, AsyncSessionCache)
+        assert_type(cache.get("s"), Session | None)
+        assert_type(cache.list(labels={"k": ["v", "w"]}), list[Session])
+        await cache.wait_until(5)
+        async for update in cache.updates():
+            assert_type(update.session, Session | None)
+
+
 def the_sync_client() -> None:
     with sojourn.connect_sync("localhost:7070", app="a") as client:
         assert_type(client, Client)
@@ -80,6 +107,22 @@ def the_sync_client() -> None:
             assert_type(sojourn.retrying(session), Iterator[Attempt])
     with testing.serve_sync() as server:
         assert_type(server.client(app="a"), Client)
+
+
+def what_the_sync_client_watches(client: Client) -> None:
+    with client.sessions.watch(after=WatchPosition("t", 5, 0)) as watch:
+        assert_type(watch, Watch)
+        for change in watch.changes():
+            assert_type(change, Change)
+            if isinstance(change, SessionChange):
+                assert_type(change.session, Session)
+                assert_type(change.previous, Session | None)
+                assert_type(change.messages, tuple[Message, ...])
+                assert_type(change.deleted_why, DeletedWhy | None)
+    with client.sessions.cache() as cache:
+        assert_type(cache, SessionCache)
+        assert_type(cache.get(uid="u"), Session | None)
+        assert_type(next(cache.updates()).uid, str)
 
 
 def what_is_read(session: Session, message: Message) -> None:

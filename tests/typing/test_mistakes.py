@@ -35,6 +35,16 @@ async def mistakes(client: AsyncClient, other: Client, session: Session) -> None
     session.metadata["k"] = 1  # index
     session.session  # attr-defined
     sojourn.connect("localhost:1", port=1)  # call-arg
+    client.sessions.watch(colour="red")  # call-arg
+    for three in client.sessions.watch():  # attr-defined
+        pass
+    async for four in other.sessions.watch():  # attr-defined
+        pass
+    client.sessions.cache(resync=print)  # call-arg
+
+def more_mistakes(change: sojourn.SessionChange, event: sojourn.WatchEvent) -> None:
+    change.session = change.session  # misc
+    event.session  # union-attr
 
 @sojourn.tracked
 async def answer(session: sojourn.AsyncSessionHandle, question: str) -> int:

@@ -148,6 +148,71 @@ def _payload(payload: bytes, content_type: str) -> Record:
     return {"payload_base64": base64.b64encode(payload).decode()}
 
 
+def event(source: sojourn.WatchEvent) -> Record:
+    """Return what a watch handed out; `type` says what it is."""
+    match source:
+        case sojourn.Change():
+            return _change(source)
+        case sojourn.Bookmark():
+            return {"type": "bookmark", "revision": source.revision, "token": source.token}
+        case sojourn.InitialSession():
+            return {"type": "initial_session", "session": session(source.session)}
+        case sojourn.InitialStateEnd():
+            return {"type": "initial_state_end", "revision": source.revision}
+        case sojourn.InitialStateBegin():
+            why = source.why
+            return {"type": "initial_state_begin", "why": None if why is None else why.reason}
+
+
+def _change(source: sojourn.Change) -> Record:
+    record: Record = {
+        "type": "change",
+        "revision": source.revision,
+        "index": source.index,
+        "cause": source.cause.value,
+        "time": format_time(source.time),
+        "actor": source.actor,
+    }
+    if isinstance(source, sojourn.SessionChange):
+        record |= _session_change(source)
+    elif isinstance(source, sojourn.AppChange):
+        record |= {
+            "type": "app_change",
+            "app": source.app,
+            "user": source.user,
+            "state_keys": list(source.state_keys),
+            "state_version": source.state_version,
+        }
+    return record
+
+
+def _session_change(source: sojourn.SessionChange) -> Record:
+    why, outcome = source.deleted_why, source.turn_outcome
+    record: Record = {
+        "membership": source.membership.value,
+        "uid": source.uid,
+        "label_keys": list(source.label_keys),
+        "metadata_keys": list(source.metadata_keys),
+        "state_keys": list(source.state_keys),
+        "first_sequence": source.first_sequence,
+        "last_sequence": source.last_sequence,
+        "deleted_why": None if why is None else why.value,
+        "turn_outcome": None if outcome is None else outcome.value,
+        "session": session(source.session),
+        "previous": None if source.previous is None else session(source.previous),
+        "previous_unavailable": source.previous_unavailable,
+    }
+    if source.content_revision:
+        record["content_revision"] = source.content_revision
+        record["messages"] = [message(one) for one in source.messages]
+    return record
+
+
+def position(source: sojourn.WatchPosition) -> Record:
+    """Return how far a watch has come."""
+    return {"token": source.token, "revision": source.revision, "index": source.index}
+
+
 def reference(app: str, ref: sojourn.SessionRef) -> Record:
     """Return what names a session."""
     return {

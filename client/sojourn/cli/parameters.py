@@ -218,6 +218,62 @@ def request_id_option(function: F) -> F:
     )(function)
 
 
+STATUSES = ["active", "completed", "failed", "expired", "any"]
+
+
+def selection_options(status: str) -> Callable[[F], F]:
+    """Add the options that say which sessions are followed; see `selection`."""
+
+    def decorate(function: F) -> F:
+        # The last decorator stands first in the help.
+        for option in (
+            click.option("--busy/--not-busy", default=None, help="With a live turn, or without."),
+            click.option("--parent", default="", help="Whose parent has this uid."),
+            click.option("--prefix", default="", help="Whose id begins so."),
+            click.option(
+                *("-l", "--label", "labels"),
+                type=SELECTOR,
+                multiple=True,
+                help="Whose label matches: key, !key, key=value, key=a|b, key!=value; "
+                "again for more.",
+            ),
+            click.option(
+                "--status",
+                type=click.Choice(STATUSES, case_sensitive=False),
+                multiple=True,
+                help=f"With this status; again for more.  [default: {status}]",
+            ),
+            click.option(
+                "--user", default=None, help='Of one user; "" means the app\'s own sessions.'
+            ),
+        ):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def selection(
+    *,
+    user: str | None,
+    status: tuple[str, ...],
+    labels: tuple[tuple[str, str, tuple[str, ...]], ...],
+    prefix: str,
+    parent: str,
+    busy: bool | None,
+    default: str,
+) -> Any:
+    """Return the arguments of a watch or a cache."""
+    named = status or (default,)
+    return {
+        "user": user,
+        "status": None if "any" in named else [sojourn.Status(one.upper()) for one in named],
+        "labels": selectors(labels),
+        "filter": sojourn.SessionFilter(session_id_prefix=prefix, has_turn=busy),
+        "parent": parent,
+    }
+
+
 def reference(session_id: str, user: str, uid: str) -> sojourn.SessionRef:
     """Return which session is meant."""
     if not session_id.strip() and not uid:

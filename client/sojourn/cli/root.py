@@ -16,6 +16,8 @@ from sojourn.cli.replay.command import replay
 from sojourn.cli.sessions import sessions
 from sojourn.cli.settings import Group, global_options, settings_of
 from sojourn.cli.state import state
+from sojourn.cli.top import top
+from sojourn.cli.watching import watch
 
 
 class Root(Group):
@@ -51,11 +53,13 @@ Exit status:
 {ENDINGS}
 """
 
+sessions.add_command(watch)
+
 cli = Root(
     "sojourn",
     params=global_options(),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help=HELP,
-    commands=[sessions, messages, state, replay],
+    commands=[sessions, messages, state, replay, top],
 )
 cli = click.version_option(version("sojourn"), prog_name="sojourn")(cli)

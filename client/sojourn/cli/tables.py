@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -35,6 +35,18 @@ def console() -> Console:
 
 def show_table(columns: Sequence[Column], records: Sequence[Record]) -> None:
     """Print a table."""
+    console().print(_table(columns, records))
+
+
+def live_table(
+    title: str, columns: Sequence[Column], records: Sequence[Record], *, left_out: int
+) -> Group:
+    """Return a title and a table below it; `left_out` rows have no room."""
+    more = [Text(f"and {left_out} more", style="dim")] if left_out else []
+    return Group(Text(visible(title), style="bold"), _table(columns, records), *more)
+
+
+def _table(columns: Sequence[Column], records: Sequence[Record]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
         table.add_column(
@@ -45,7 +57,7 @@ def show_table(columns: Sequence[Column], records: Sequence[Record]) -> None:
         )
     for record in records:
         table.add_row(*(_cell(column.text(record), fold=column.fold) for column in columns))
-    console().print(table)
+    return table
 
 
 def show_facts(facts: Sequence[tuple[str, object]]) -> None:

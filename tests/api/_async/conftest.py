@@ -1,14 +1,18 @@
 """A real server and a client of it, or a server that does what the test tells it to."""
 
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 
 import pytest
 
-from sojourn import AsyncClient, testing
+import sojourn
+from sojourn import AsyncClient, RetryOptions, _resume, testing
 from sojourn.testing import AsyncLocalServer
 from tests.api.scripted import Script, scripted_server
+from tests.api.scripted_watch import WatchScript, watched_server
 from tests.api.stores import settings_of, stores
 
+SHORT = RetryOptions(initial_backoff=timedelta(milliseconds=5))
 # Expiries are looked for every 20 ms, so that tests need not wait for them.
 SOON = 20_000_000
 
@@ -39,3 +43,18 @@ def script() -> Iterator[Script]:
     """A server that answers what the test tells it to."""
     with scripted_server() as script:
         yield script
+
+
+@pytest.fixture
+def feed(monkeypatch: pytest.MonkeyPatch) -> Iterator[WatchScript]:
+    """A server whose streams do what the test tells them to; watches pause but shortly."""
+    monkeypatch.setattr(_resume, "PAUSES", SHORT)
+    with watched_server() as feed:
+        yield feed
+
+
+@pytest.fixture
+async def watcher(feed: WatchScript) -> AsyncIterator[AsyncClient]:
+    """A client of the scripted streams."""
+    async with sojourn.connect(feed.target, app="support", actor="me") as client:
+        yield client

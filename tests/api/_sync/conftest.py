@@ -2,14 +2,18 @@
 """A real server and a client of it, or a server that does what the test tells it to."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
-from sojourn import Client, testing
+import sojourn
+from sojourn import Client, RetryOptions, _resume, testing
 from sojourn.testing import LocalServer
 from tests.api.scripted import Script, scripted_server
+from tests.api.scripted_watch import WatchScript, watched_server
 from tests.api.stores import settings_of, stores
 
+SHORT = RetryOptions(initial_backoff=timedelta(milliseconds=5))
 # Expiries are looked for every 20 ms, so that tests need not wait for them.
 SOON = 20_000_000
 
@@ -40,3 +44,18 @@ def script() -> Iterator[Script]:
     """A server that answers what the test tells it to."""
     with scripted_server() as script:
         yield script
+
+
+@pytest.fixture
+def feed(monkeypatch: pytest.MonkeyPatch) -> Iterator[WatchScript]:
+    """A server whose streams do what the test tells them to; watches pause but shortly."""
+    monkeypatch.setattr(_resume, "PAUSES", SHORT)
+    with watched_server() as feed:
+        yield feed
+
+
+@pytest.fixture
+def watcher(feed: WatchScript) -> Iterator[Client]:
+    """A client of the scripted streams."""
+    with sojourn.connect_sync(feed.target, app="support", actor="me") as client:
+        yield client
