@@ -19,7 +19,7 @@ SECTIONS: Mapping[str, str] = {
     "postgres_lists": "its pages of 100 at a million sessions",
     "watch": "all of watching:",
     "fan_out": "500 watchers, at 40 and 200 writes a second, over a bare fan-out",
-    "catch_up": "changes a second on a raw stub",
+    "catch_up": "changes a second on a raw stub, and through the typed client",
     "filtered": "1,000 watchers of their own users, over 10",
     "idle_watchers": "memory of 2,000",
     "unwatched": "what writers pay for a feed that nobody watches",

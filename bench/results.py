@@ -53,6 +53,7 @@ TARGETS: Mapping[str, Target] = {
     "fan-out 40": Target(2),
     "fan-out 200": Target(2),
     "catch-up": Target(100, at_least=True),
+    "catch-up typed": Target(30, at_least=True),
     "filtered": Target(1.1),
     "idle watchers": Target(40),
     "unwatched": Target(1.02),

@@ -159,12 +159,20 @@ def _catch_up(plan: Plan, folder: Path, results: Results, say: Say) -> None:
         filled = crowd.writer.ask(do="fill", users=100, changes=plan.logged)
         crowd.writer.ask(do="write", rate=1, seconds=1, users=1)
         goal = filled["revision"]
-        for count, name in ((1, "catch-up"), (8, "catch-up together")):
+        for count, name, typed in (
+            (1, "catch-up", False),
+            (8, "catch-up together", False),
+            (1, "catch-up typed", True),
+        ):
             rates = []
             cpu = server.cpu()
             for _ in range(plan.watch_rounds):
                 answer = crowd.writer.ask(
-                    do="catch_up", token=filled["token"], revision=goal, count=count
+                    do="catch_up",
+                    token=filled["token"],
+                    revision=goal,
+                    count=count,
+                    typed=typed,
                 )
                 rates.append(count * plan.logged / max(answer["seconds"]))
             cpu = server.cpu() - cpu
@@ -172,7 +180,8 @@ def _catch_up(plan: Plan, folder: Path, results: Results, say: Say) -> None:
             results.add(
                 GROUP,
                 name,
-                f"catching up on {plan.logged:,} changes, raw stub, {count} at once: "
+                f"catching up on {plan.logged:,} changes, "
+                f"{'typed client' if typed else 'raw stub'}, {count} at once: "
                 "thousand changes a second",
                 [rate / 1e3 for rate in rates],
                 value=value / 1e3,

@@ -18,6 +18,7 @@ from typing import Any, Final
 import grpc.aio
 from google.protobuf.message import DecodeError
 
+import sojourn
 from bench.echo import run
 from bench.fanout import STAMP
 from bench.measure import quantile
@@ -194,7 +195,12 @@ class Watchers:
         return {"token": listed.resume_token, "revision": head.revision}
 
     async def _catch_up(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Read the log from a token, on so many streams at once; how long each took."""
+        """Read the log from a token, on so many streams at once; how long each took.
+
+        `typed` reads it with the client that users have, and looks at each change.
+        """
+        if order.get("typed"):
+            return {"seconds": [await self._catch_up_typed(order["token"], order["revision"])]}
         request = session_service_pb2.WatchSessionsRequest(
             app=APP, resume_after_token=order["token"]
         )
@@ -214,6 +220,15 @@ class Watchers:
             return last - began
 
         return {"seconds": await asyncio.gather(*(follow(n) for n in range(order["count"])))}
+
+    async def _catch_up_typed(self, token: str, goal: int) -> float:
+        async with sojourn.connect(self._target, app=APP) as client:
+            began = time.monotonic()
+            async with client.sessions.watch(after=token, status="any") as watch:
+                async for change in watch.changes():
+                    if change.revision >= goal:
+                        break
+            return time.monotonic() - began
 
 
 def _revision(data: bytes) -> int:
