@@ -77,10 +77,10 @@ async def start(settings: Settings) -> RunningServer:
         SettingsError: A file that a setting names cannot be read or written.
     """
     clock = WallClock()
-    for name, path in settings.secret_files.items():
-        warn_of_readers(path, name)
     credentials = server_credentials(settings)
     authentication = await make_authentication(settings)
+    for name, path in settings.secret_files.items():
+        warn_of_readers(path, name)
     await _check_address(settings.listen)
     if settings.metrics_listen:
         await _check_address(settings.metrics_listen)

@@ -120,6 +120,11 @@ class Log:
         self.sink.error(event, part=self._part, **facts)
 
 
+CALLER_LEFT: Final = "ExecuteBatchError"
+"""What grpc calls it when a caller leaves while it is being answered: nobody's fault, and
+whoever wants to fill a log could do so by leaving."""
+
+
 class _Libraries(logging.Handler):
     """Writes what libraries say in the server's own form, without what they put into it.
 
@@ -133,6 +138,8 @@ class _Libraries(logging.Handler):
         error = record.exc_info[1] if record.exc_info else None
         log = Log("libraries")
         write = log.error if record.levelno >= logging.ERROR else log.warning
+        if type(error).__name__ == CALLER_LEFT:
+            write = log.debug
         write(
             "a library says something",
             library=record.name,

@@ -143,11 +143,15 @@ def test_the_server_allows_itself_the_files_that_connections_need(tmp_path: Path
 
 
 async def test_floods_of_pings(victim: Victim) -> None:
+    told = 0
     async with victim.abused("floods of pings"):
         for _ in range(5):
             with Connection(victim.target) as connection:
                 await asyncio.to_thread(attacks.flood, connection, attacks.pings(50), 10_000)
-                assert b"too_many_pings" in connection.goaway
+                # Whoever still sends when the server closes may lose what it said last.
+                assert connection.goaway or connection.closed
+                told += b"too_many_pings" in connection.goaway
+    assert told
 
 
 async def test_floods_of_settings(victim: Victim) -> None:

@@ -292,6 +292,9 @@ class Pipeline:
                         method=name,
                         deadline=_deadline(context, begin),
                     )
+                    # By itself: grpc sends it with the first message else, and whoever is to
+                    # be refused while that is on its way hears of no status.
+                    await context.send_initial_metadata(())
                     await use(request, call, context.write)
                 except asyncio.CancelledError as error:
                     refusal = self._refusal_of_cancel(name, task, error)

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -121,3 +122,24 @@ def test_an_exception_that_nobody_caught_is_told_of_without_its_text(
     line = json.loads(capsys.readouterr().err)
     assert line["error"] == ["builtins.ValueError"]
     assert "secret" not in str(line)
+
+
+@pytest.mark.parametrize(("error", "level"), [("ExecuteBatchError", "debug"), ("Other", "error")])
+def test_a_caller_who_left_fills_no_log(
+    error: str, level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """grpc logs an error whenever a caller leaves while it is being answered."""
+    written: list[str] = []
+    taken = SimpleNamespace(
+        **{
+            name: lambda *_, name=name, **__: written.append(name)
+            for name in ("debug", "info", "warning", "error")
+        }
+    )
+    monkeypatch.setattr(logs.Log, "sink", taken)
+    raised = type(error, (Exception,), {})()
+    record = logging.LogRecord(
+        "grpc._cython.cygrpc", logging.ERROR, "events.py", 80, "", (), (type(raised), raised, None)
+    )
+    logs._Libraries().emit(record)
+    assert written == [level]
