@@ -397,6 +397,7 @@ async def test_keeping_back_waits_for_silence(monkeypatch: pytest.MonkeyPatch):
 
 async def test_keeping_back_waits_no_longer_than_its_time(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(pipeline, "HOLD_MOST", 0.3)
+    monkeypatch.setattr(pipeline, "SILENCE", 60.0)
     calls: list[asyncio.Task[Any]] = []
 
     async with serving(created) as wire:
@@ -409,13 +410,12 @@ async def test_keeping_back_waits_no_longer_than_its_time(monkeypatch: pytest.Mo
 
         ringing = asyncio.create_task(ring())
         await asyncio.sleep(0.1)
-        begin = time.monotonic()
-        await wire.pipeline.hold()
-        took = time.monotonic() - begin
+        # Nobody falls silent for a minute: it is its time that ends the waiting.
+        async with asyncio.timeout(20):
+            await wire.pipeline.hold()
         ringing.cancel()
         wire.pipeline.release()
         failures = await asyncio.gather(*calls)
-    assert 0.25 < took < 5
     assert {failure.reason for failure in failures} == {"DRAINING"}
 
 
