@@ -217,11 +217,12 @@ def exactly_once(record: Record, replay: Replay) -> None:
     if len(seen) != len(set(seen)):
         twice = sorted({at for at in seen if seen.count(at) > 1})
         raise Violated("W2", f"twice: {twice[:5]}")
-    early = [at for at in seen if at[0] <= record.begin]
+    begin, end = record.begin, record.revision
+    early = [at for at in seen if at[0] <= begin]
     if early:
-        raise Violated("W2", f"not after the start {record.begin}: {early[:5]}")
-    wanted = {at for at in replay.expected if record.begin < at[0] <= record.revision}
-    got = {at for at in seen if at[0] <= record.revision}
+        raise Violated("W2", f"not after the start {begin}: {early[:5]}")
+    wanted = {at for at in replay.expected if begin < at[0] <= end}
+    got = {at for at in seen if at[0] <= end}
     if wanted - got:
         raise Violated("W2", f"missing: {sorted(wanted - got)[:5]}")
     if got - wanted:
@@ -325,7 +326,8 @@ def membership(record: Record, replay: Replay) -> None:
     else:
         mirror = {uid: _bare(each) for uid, each in replay.mirror(record.start).items()}
     truth = Truth(replay)
-    truth.at(record.begin)
+    begin = record.begin
+    truth.at(begin)
     touched = set(mirror)
     for message in record.after_marker():
         for change in message.changes:
@@ -339,7 +341,7 @@ def membership(record: Record, replay: Replay) -> None:
             if wanted == LEFT and change.session.session.uid not in mirror:
                 raise Violated("W11", f"{place(change)}: who left was not there")
             _apply(mirror, change)
-        if message.resume_token and message.revision >= record.begin:
+        if message.resume_token and message.revision >= begin:
             sessions, new = truth.at(message.revision)
             # What neither side has touched since the token before is as it was then.
             _compare("W11", mirror, sessions, (touched | new) - {""})
@@ -368,7 +370,8 @@ def previous(record: Record, replay: Replay) -> None:
 
 def every_revision(record: Record, replay: Replay) -> None:
     """W13."""
-    wanted = {at[0] for at in replay.expected if record.begin < at[0] <= record.revision}
+    begin, end = record.begin, record.revision
+    wanted = {at[0] for at in replay.expected if begin < at[0] <= end}
     got = {change.revision for change in record.changes}
     if wanted - got:
         raise Violated("W13", f"revisions left out: {sorted(wanted - got)[:5]}")
