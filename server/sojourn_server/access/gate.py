@@ -168,4 +168,5 @@ def _bearer(authorization: str) -> str:
     """
     if authorization[: len(_BEARER)].lower() != _BEARER:
         raise BadCredential("not a bearer")
-    return authorization[len(_BEARER) :].strip(" ")
+    token = authorization[len(_BEARER) :]
+    return token.strip(" ") if " " in token else token

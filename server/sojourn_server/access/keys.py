@@ -1,7 +1,7 @@
 """API keys: kept in one file as hashes, several at once for one name.
 
-A key is `sj_` + id + `_` + secret. The id finds the entry; the secret, 256 random bits,
-is stored as SHA-256 of the whole key, which is enough for what nobody can guess. Whoever
+A key is `sj_` + id + `_` + secret. The id is for people; the secret has 256 random bits. What
+is stored is SHA-256 of the whole key, which is enough for what nobody can guess. Whoever
 reads the file can use none of its keys.
 """
 
@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -59,6 +59,26 @@ class KeyFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     keys: tuple[Key, ...] = ()
 
 
+class _Entry(NamedTuple):
+    """A key, with all that a call needs made beforehand."""
+
+    digest: bytes
+    revoked: bool
+    identity: Identity
+    principal: Principal
+
+
+def _entry(key: Key) -> _Entry:
+    principal = Principal(KIND + key.name, key.grants, key.name)
+    expires = None if key.expire_time is None else key.expire_time.timestamp()
+    return _Entry(
+        bytes.fromhex(key.hash),
+        key.revoke_time is not None,
+        Identity(name=principal.name, subject=key.name, expires=expires),
+        principal,
+    )
+
+
 class Keys:
     """The keys of a file, ready to be looked up.
 
@@ -67,14 +87,7 @@ class Keys:
     """
 
     def __init__(self, keys: Sequence[Key]) -> None:
-        self._entries = {
-            key.id: (
-                bytes.fromhex(key.hash),
-                key,
-                Principal(KIND + key.name, key.grants, key.name),
-            )
-            for key in keys
-        }
+        self._entries = {bytes.fromhex(key.hash): _entry(key) for key in keys}
         self._keys = tuple(keys)
 
     def __eq__(self, other: object) -> bool:
@@ -94,19 +107,18 @@ class Keys:
         """
         if len(presented) > _KEY_CHARACTERS:
             raise BadCredential("no key")
-        found = self._entries.get(presented[len(PREFIX) :].partition("_")[0])
         digest = hashlib.sha256(presented.encode()).digest()
-        # An unknown id costs what a known one does.
-        expected = digest[::-1] if found is None else found[0]
-        if not hmac.compare_digest(digest, expected) or found is None:
+        # How long it takes to look up a hash tells nothing: nobody can choose one. And what was
+        # found is compared in constant time all the same.
+        found = self._entries.get(digest)
+        if found is None or not hmac.compare_digest(digest, found.digest):
             raise BadCredential("no such key")
-        _, key, principal = found
-        if key.revoke_time is not None:
+        if found.revoked:
             raise BadCredential("revoked key")
-        expires = None if key.expire_time is None else key.expire_time.timestamp()
+        expires = found.identity.expires
         if expires is not None and expires <= now:
             raise BadCredential("expired key", expired=True)
-        return Identity(name=principal.name, subject=key.name, expires=expires), principal
+        return found.identity, found.principal
 
 
 def parse(data: bytes) -> Keys:
