@@ -62,8 +62,12 @@ class Server:
         if not self._free:
             return self.fresh()
         dsn = self._free.pop()
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            connection.execute(f"TRUNCATE {TABLES} RESTART IDENTITY".encode())
+        try:
+            with psycopg.connect(dsn, autocommit=True) as connection:
+                connection.execute(f"TRUNCATE {TABLES} RESTART IDENTITY".encode())
+        except psycopg.errors.UndefinedTable:
+            # Whoever had it never got as far as our schema.
+            return self.fresh()
         return dsn
 
     def give(self, dsn: str) -> None:

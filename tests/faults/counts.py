@@ -20,7 +20,7 @@ class Count(NamedTuple):
 
 
 COUNTS: Final = {
-    "kills": Count(20, 200),
+    "kills": Count(12, 200),
     "cuts": Count(5, 50),
     "forgetful_cuts": Count(2, 10),
     "full_disks": Count(1, 20),

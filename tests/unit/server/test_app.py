@@ -21,9 +21,12 @@ from sojourn.v1 import session_service_pb2_grpc as stubs
 from sojourn.v1 import turn_service_pb2 as turn_pb
 from sojourn.v1 import turn_service_pb2_grpc as turn_grpc
 from sojourn_server import app
+from sojourn_server.access import keys
+from sojourn_server.access.keys import KeyFile
 from sojourn_server.app import CannotListen, RunningServer, start, supervise
-from sojourn_server.settings import Settings, SettingsError
+from sojourn_server.settings import Settings
 from sojourn_server.store.base import StoreDown, StoreUnusable
+from tests.api.certificates import make_pair
 from tests.unit.rpc.wire import failed
 
 
@@ -80,9 +83,12 @@ async def test_secrets_that_everybody_may_read_are_told_of_at_the_start(
 ):
     told: list[tuple[Path, str]] = []
     monkeypatch.setattr(app, "warn_of_readers", lambda path, name: told.append((path, name)))
-    files = {name: tmp_path / name for name in ("tls_key", "keys_file", "store_file")}
-    with pytest.raises(SettingsError):  # none of them is there
-        await start(settings_in(tmp_path, tls_cert=tmp_path / "cert", **files))
+    pair = make_pair(tmp_path, "server")
+    files = {"tls_key": pair.key, "keys_file": tmp_path / "keys", "store_file": tmp_path / "store"}
+    keys.write_file(files["keys_file"], KeyFile())
+    files["store_file"].write_text(f"sqlite:///{tmp_path / 'other.db'}", encoding="utf-8")
+    server = await start(settings_in(tmp_path, tls_cert=pair.cert, **files))
+    await server.stop(0)
     assert {name: path for path, name in told} == files
 
 
