@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from sojourn_server.domain.clock import MILLISECOND, SECOND
 from sojourn_server.domain.errors import Reason, Refusal
+from sojourn_server.domain.rate import Rate
 from sojourn_server.rpc import admission as admission_module
 from sojourn_server.rpc.admission import HOLD_MOST, Admission, Budget, Budgets, OverBudget, Ticket
 
@@ -249,7 +250,11 @@ async def test_who_is_refused_now_and_then_is_told_at_once() -> None:
         assert admission.held == 0
 
 
-async def test_who_does_not_heed_refusals_is_held_back_and_nobody_else() -> None:
+async def test_who_does_not_heed_refusals_is_held_back_and_nobody_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # So slow that none is let go while this looks, however slow the machine is.
+    monkeypatch.setattr(admission_module, "REFUSALS", Rate(0.001, 100))
     admission = Admission(small(calls=Budget(0, 9, 9)))
     flood = [
         asyncio.ensure_future(admission.hold(refusal_of(admission), 1, 0.0, None))
