@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 
 from sojourn_server.domain.clock import Nanos
+from sojourn_server.domain.policy import NO_POLICY, Policy
 
 ContentId = int
 """Points at one piece of content. Valid only while a live row holds it."""
@@ -251,6 +252,9 @@ class App(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     feed_id: str
     """Random; changes when the log's history does (restore, operator's command)."""
     labels: dict[str, str] = {}
+    policy: Policy = NO_POLICY
+    drain_deadline: Nanos = 0
+    """When a drain forces what is left; 0: it does not drain."""
 
 
 class ChangeDetail(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
