@@ -65,6 +65,14 @@ Jobs
     S55 Of the servers that share a store, `leads` names one for each job; where it dies,
         another within 5 s. For a moment there may be two: a job must bear that.
 
+Operations
+    S70 `operation` finds what the last committed unit has put under its id; `operations`
+        names those of every app, in the order in which they were put.
+    S71 `scopes` names each user that has a state, and the app; a dropped one is version 0.
+    S72 `with_children` names those of the given sessions that have a child.
+    S73 An emptied request record is found as before, and has neither outcome nor content.
+    S74 A unit that says `scrub_later` is answered before the scrub; `purge` awaits it.
+
 Figures
     S60 `stats` does little, however much is stored. Its counts begin at 0 with `open` and
         never go down; `rows` may come late, and be an estimate.
@@ -87,7 +95,9 @@ from sojourn_server.domain.model import (
     ScopeState,
     Session,
 )
+from sojourn_server.store.operations import OperationReads, OperationWrites
 from sojourn_server.store.records import LoggedChange as LoggedChange
+from sojourn_server.store.records import Operation as Operation
 from sojourn_server.store.records import RequestKey as RequestKey
 from sojourn_server.store.records import RequestRecord as RequestRecord
 from sojourn_server.store.records import TokenKey as TokenKey
@@ -138,7 +148,7 @@ class SessionRow(msgspec.Struct, frozen=True):
     session: Session
 
 
-class ReadTx(Protocol):
+class ReadTx(OperationReads, Protocol):
     """One committed state, at one head. Every method may be awaited in any order."""
 
     @property
@@ -222,7 +232,7 @@ class ReadTx(Protocol):
         ...
 
 
-class Tx(ReadTx, Protocol):
+class Tx(ReadTx, OperationWrites, Protocol):
     """A unit's transaction. Reads see the unit's own writes."""
 
     async def put_app(self, app: App) -> None:

@@ -61,7 +61,8 @@ class Pending:
         self.removed: set[tuple[int, int]] = set()
         self.contents: dict[ContentId, bytes] = {}
         self.erased: set[ContentId] = set()
-        self.scopes: dict[tuple[int, str], bytes] = {}
+        self.scopes: dict[tuple[int, str], bytes | None] = {}
+        self.operations: dict[str, Row | None] = {}
         self.requests: dict[RequestKey, RequestRecord] = {}
         self.changes: list[Row] = []
         self.notes: list[tuple[int, int, int]] = []
@@ -81,6 +82,7 @@ class Pending:
             or self.contents
             or self.erased
             or self.scopes
+            or self.operations
             or self.requests
             or self.changes
             or self.notes
@@ -138,6 +140,7 @@ class Pending:
             self.erase(content_id)
         self.contents.update(later.contents)
         self.scopes.update(later.scopes)
+        self.operations.update(later.operations)
         self.requests.update(later.requests)
         self.changes += later.changes
         self.notes += later.notes
@@ -160,6 +163,12 @@ class Pending:
             yield QUERIES.messages_delete, (*_columns(sorted(self.removed)), app_pk)
         if self.erased:
             yield QUERIES.contents_delete, (app_pk, Bigints(sorted(self.erased)))
+        dropped = sorted(key for key, state in self.scopes.items() if state is None)
+        if dropped:
+            yield QUERIES.scope_states_delete, (*_columns(dropped), app_pk)
+        over = sorted(key for key, columns in self.operations.items() if columns is None)
+        if over:
+            yield QUERIES.operations_delete, (app_pk, over)
         if self.done:
             yield QUERIES.purge_delete, (app_pk, Bigints(sorted(self.done)))
 
@@ -186,7 +195,14 @@ class Pending:
                 [message_values(pk, each) for (pk, _), each in self.messages.items()],
             ),
             (QUERIES.contents_insert, list(self.contents.items())),
-            (QUERIES.scope_states_put, [(*key, self.scopes[key]) for key in sorted(self.scopes)]),
+            (
+                QUERIES.scope_states_put,
+                [(*key, state) for key, state in sorted(self.scopes.items()) if state is not None],
+            ),
+            (
+                QUERIES.operations_put,
+                [(key, *row) for key, row in sorted(self.operations.items()) if row is not None],
+            ),
             (QUERIES.requests_put, [_request_columns(each) for each in self.requests.values()]),
             (QUERIES.changes_insert, self.changes),
             (QUERIES.purge_insert, self.notes),

@@ -63,6 +63,14 @@ class Queries(NamedTuple):
     requests_put: str
     requests_held: str
     requests_forget: str
+    requests_after: str
+    scope_names: str
+    scope_states_delete: str
+    parents: str
+    operations: str
+    operations_put: str
+    operations_delete: str
+    operations_before: str
     token_keys: str
     token_key_insert: str
     pulse_read: str

@@ -68,6 +68,15 @@ class Queries(NamedTuple):
     request_drop_held: str
     request_old: str
     request_delete: str
+    requests_after: str
+    request_empty: str
+    scope_names: str
+    scope_state_delete: str
+    session_has_child: str
+    operation_get: str
+    operation_put: str
+    operation_delete: str
+    operations_before: str
     token_keys: str
     token_key_insert: str
     pulse_read: str

@@ -40,8 +40,9 @@ from sojourn_server.store.rows import (
 from sojourn_server.store.sqlite.content import Slab
 from sojourn_server.store.sqlite.errors import is_taken
 from sojourn_server.store.sqlite.hot import Key, key_of
+from sojourn_server.store.sqlite.operation_tx import OperationTx
 from sojourn_server.store.sqlite.queries import QUERIES
-from sojourn_server.store.sqlite.read_tx import AppEntry, Apps, SqliteReadTx
+from sojourn_server.store.sqlite.read_tx import AppEntry, Apps
 from sojourn_server.store.stats import Rows
 
 _NONCE_BYTES: Final = 8
@@ -49,7 +50,7 @@ _ERASED_AT_ONCE: Final = 8 * 1024 * 1024
 """Bytes after which a purge pauses: the writer serves others in between."""
 
 
-class SqliteTx(SqliteReadTx):
+class SqliteTx(OperationTx):
     """One run of one unit.
 
     What it changes of its app's counters stays in `own` until the writer keeps it, so
