@@ -108,8 +108,9 @@ def test_the_check_sees_a_scan_and_a_sort(
     assert sorts(plan)
 
 
-SIFTED = {"messages_since_up", "messages_since_down", "app_names"}
-"""Messages of a session, sifted by their event time; apps, of which few have no record."""
+SIFTED = {"messages_since_up", "messages_since_down", "app_names", "session_overdue_user"}
+"""Messages of a session, sifted by their event time; apps, of which few have no record;
+what is overdue in an app, which is little."""
 
 WHOLE_APP = {
     # The app itself, and its first note.
@@ -180,6 +181,8 @@ def index_of(query: Candidates) -> str:
         return "session_pkey" if query.status is None else "session_status"
     if query.user is not None:
         return "session_key" if query.sort_by is SortBy.SESSION_ID else "session_of_user"
+    if query.sort_by is SortBy.ACTIVITY and query.status is not None:
+        return "session_idle"
     return {
         SortBy.SESSION_ID: "session_name",
         SortBy.UPDATE: "session_update",
