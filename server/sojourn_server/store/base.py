@@ -68,6 +68,15 @@ Jobs
     S55 Of the servers that share a store, `leads` names one for each job; where it dies,
         another within 5 s. For a moment there may be two: a job must bear that.
 
+Counts and sums
+    S70 The counts of apps and users are those of the sessions that are there, in every state
+        that can be read; an app's and a user's cost the same, however many there are.
+    S71 The sums are what those sessions add up to, exactly, also beyond 64 bits.
+    S72 Counts and sums move with the unit that writes the session: they are kept with it,
+        undone with it, and seen by the units after it.
+    S73 A page of users costs what its users cost, however many sessions and users there are.
+    S74 Nothing of counts and sums is kept of a user or app without sessions.
+
 Figures
     S60 `stats` does little, however much is stored. Its counts begin at 0 with `open` and
         never go down; `rows` may come late, and be an estimate.
@@ -75,9 +84,8 @@ Figures
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -90,6 +98,15 @@ from sojourn_server.domain.model import (
     ScopeState,
     Session,
 )
+from sojourn_server.store.counting import Counting
+from sojourn_server.store.outcomes import Applied as Applied
+from sojourn_server.store.outcomes import KeyTaken as KeyTaken
+from sojourn_server.store.outcomes import Priority as Priority
+from sojourn_server.store.outcomes import StoreDown as StoreDown
+from sojourn_server.store.outcomes import StoreFull as StoreFull
+from sojourn_server.store.outcomes import StoreUnusable as StoreUnusable
+from sojourn_server.store.records import AppCounts as AppCounts
+from sojourn_server.store.records import ListedApp as ListedApp
 from sojourn_server.store.records import LoggedChange as LoggedChange
 from sojourn_server.store.records import RequestKey as RequestKey
 from sojourn_server.store.records import RequestRecord as RequestRecord
@@ -101,22 +118,6 @@ from sojourn_server.store.wanted import Position as Position
 from sojourn_server.store.wanted import SortBy as SortBy
 
 T = TypeVar("T")
-
-
-class StoreUnusable(Exception):
-    """The store cannot be opened; the text is a sentence for the operator (S51)."""
-
-
-class StoreFull(Exception):
-    """There is no room: writes are refused, reads go on (S50)."""
-
-
-class StoreDown(Exception):
-    """The store failed or is away; the outcome of a write is unknown (S52)."""
-
-
-class KeyTaken(Exception):
-    """A session with this key exists (S10)."""
 
 
 class Precede(Exception):
@@ -141,7 +142,7 @@ class SessionRow(msgspec.Struct, frozen=True):
     session: Session
 
 
-class ReadTx(Protocol):
+class ReadTx(Counting, Protocol):
     """One committed state, at one head. Every method may be awaited in any order."""
 
     @property
@@ -338,26 +339,6 @@ class Tx(ReadTx, Protocol):
     def answer_at(self, revision: int) -> None:
         """Answer this unit with an earlier revision: it repeats an outcome."""
         ...
-
-
-class Applied(msgspec.Struct, Generic[T], frozen=True):
-    """What became of a unit."""
-
-    value: T
-    """What the unit returned."""
-    revision: int
-    """The revision taken, or the head where nothing was logged."""
-    changed: bool
-    """Whether anything was logged."""
-    scrubbed: bool
-    """Whether everything the unit erased is gone from the files."""
-
-
-class Priority(enum.IntEnum):
-    """Who goes first into a commit."""
-
-    CALLER = 0
-    JOB = 1
 
 
 class Store(Protocol):

@@ -73,8 +73,9 @@ async def test_a_migration_that_fails_leaves_nothing(
     empty: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = schema.migrations()
-    newest = good[-1][0]
-    broken = [*good, (newest + 1, "CREATE TABLE more (a integer); CREATE TABLE more (a integer);")]
+    newest = schema.newest()
+    more = "CREATE TABLE more (a integer); CREATE TABLE more (a integer);"
+    broken = [*good, (newest + 1, more)]
     monkeypatch.setattr(schema, "migrations", lambda: broken)
     with pytest.raises(StoreUnusable):
         await PostgresStore(Options(empty)).open()
