@@ -28,6 +28,9 @@ Sessions
         session twice and leaves out none that its hints select.
     S13 `due_sessions` names the ACTIVE sessions whose `due` is not after the
         instant, the longest due first.
+    S18 `overdue_in` names the same of one app, or of one of its users.
+    S19 `ended_sessions` names the sessions of an app that ended before an instant, in the
+        order of their ends, after a position.
 
 History
     S20 `messages` are those of the session, without removed ranges, in the order
@@ -183,6 +186,25 @@ class ReadTx(Counting, OperationReads, Protocol):
 
     async def next_due(self) -> Nanos | None:
         """The nearest `due` of all ACTIVE sessions, or None."""
+        ...
+
+    async def overdue_in(
+        self, app: str, user: str | None, until: Nanos, limit: int
+    ) -> Sequence[SessionRow]:
+        """Sessions of one app, or of one of its users, for which something is due (S18)."""
+        ...
+
+    async def ended_sessions(
+        self, app: str, before: Nanos, after: Position | None, limit: int
+    ) -> Sequence[SessionRow]:
+        """Sessions that ended before an instant, the one that ended first at the front (S19).
+
+        Args:
+            app: The app.
+            before: They ended before this.
+            after: Only those after this place; its value is when a session ended.
+            limit: The most of them.
+        """
         ...
 
     async def messages(self, row: SessionRow, which: MessageRange) -> Sequence[Message]:

@@ -115,6 +115,8 @@ SIFTED = {
     # Apps, of which few have no record.
     "app_names",
     "apps_listed",
+    # What is overdue in an app, which is little.
+    "session_overdue_user",
     # Rows that are looked up by their whole keys, and go if they come to nothing.
     "tallies_prune",
     "tally_counters_prune",
@@ -194,6 +196,8 @@ def index_of(query: Candidates) -> str:
         return "session_pkey" if query.status is None else "session_status"
     if query.user is not None:
         return "session_key" if query.sort_by is SortBy.SESSION_ID else "session_of_user"
+    if query.sort_by is SortBy.ACTIVITY and query.status is not None:
+        return "session_idle"
     return {
         SortBy.SESSION_ID: "session_name",
         SortBy.UPDATE: "session_update",

@@ -210,6 +210,22 @@ SELECT pk, record FROM session WHERE due IS NOT NULL AND due <= %s ORDER BY due,
 -- The nearest due instant.
 SELECT due FROM session WHERE due IS NOT NULL ORDER BY due, pk LIMIT 1
 
+-- name: session_overdue_app
+-- Those of one app, the longest due first.
+SELECT pk, record FROM session
+WHERE due IS NOT NULL AND due <= %s AND pk > %s AND pk < %s ORDER BY due, pk LIMIT %s
+
+-- name: session_overdue_user
+-- Those of one user, the longest due first. The concatenation keeps it a filter.
+SELECT pk, record FROM session
+WHERE due IS NOT NULL AND due <= %s AND pk > %s AND pk < %s AND user_id || '' = %s ORDER BY due, pk LIMIT %s
+
+-- name: session_ended
+-- Sessions of one app that have ended, the earliest end first, after a place.
+SELECT pk, record FROM session
+WHERE app_pk = %s AND status <> 1 AND (update_time, pk) > (%s, %s) AND update_time < %s
+ORDER BY update_time, pk LIMIT %s
+
 -- name: labels_insert
 -- Give sessions labels.
 INSERT INTO session_label (app_pk, key, value, pk)
@@ -519,6 +535,18 @@ SELECT s.pk, s.record FROM (
 SELECT s.pk, s.record FROM (
   SELECT * FROM session WHERE app_pk = %(app_pk)s AND user_id = %(user)s OFFSET 0
 ) AS s WHERE true
+
+-- name: list_from_user_status_any
+-- Source: those of one user and status, to be sorted.
+SELECT s.pk, s.record FROM (
+  SELECT * FROM session
+  WHERE app_pk = %(app_pk)s AND (user_id, status, pk) > (%(user)s, %(status)s, %(low)s)
+    AND (user_id, status, pk) < (%(user)s, %(status)s, %(high)s) OFFSET 0
+) AS s WHERE true
+
+-- name: list_from_idle
+-- Source: the ACTIVE ones of an app by activity time.
+SELECT s.pk, s.record FROM session AS s WHERE s.app_pk = %(app_pk)s AND s.status = 1
 
 -- name: list_from_key
 -- Source: those of one user by session_id. No text is between a user and the same with \x01.

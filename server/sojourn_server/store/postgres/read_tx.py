@@ -15,12 +15,13 @@ from sojourn_server.store.base import (
     LoggedChange,
     MessageRange,
     Operation,
+    Position,
     RequestKey,
     RequestRecord,
     SessionRow,
 )
 from sojourn_server.store.counting import NO_COUNTS
-from sojourn_server.store.lists import Lists, merged
+from sojourn_server.store.lists import Lists, ended_after, merged
 from sojourn_server.store.postgres.facts import (
     ACTIVE,
     APP,
@@ -203,6 +204,35 @@ class PgReadTx:
         """See `ReadTx`."""
         rows = await self._query(0, SESSIONS, QUERIES.session_next_due, ())
         return rows[0][0] if rows else None
+
+    async def overdue_in(
+        self, app: str, user: str | None, until: Nanos, limit: int
+    ) -> Sequence[SessionRow]:
+        """See `ReadTx`."""
+        entry = await self._entry(app)
+        if entry is None or cannot_be(user or ""):
+            return []
+        given: tuple[Any, ...] = (until, entry.pk << ORDER_BITS, (entry.pk + 1) << ORDER_BITS)
+        if user is None:
+            rows = await self._query(
+                entry.pk, SESSIONS, QUERIES.session_overdue_app, (*given, limit)
+            )
+        else:
+            rows = await self._query(
+                entry.pk, SESSIONS, QUERIES.session_overdue_user, (*given, user, limit)
+            )
+        return [session_row(row) for row in rows]
+
+    async def ended_sessions(
+        self, app: str, before: Nanos, after: Position | None, limit: int
+    ) -> Sequence[SessionRow]:
+        """See `ReadTx`."""
+        entry = await self._entry(app)
+        if entry is None:
+            return []
+        given = (entry.pk, *ended_after(entry.pk, after), before, limit)
+        rows = await self._query(entry.pk, SESSIONS, QUERIES.session_ended, given)
+        return [session_row(row) for row in rows]
 
     async def messages(self, row: SessionRow, which: MessageRange) -> Sequence[Message]:
         """See `ReadTx`."""

@@ -28,6 +28,9 @@ class Queries(NamedTuple):
     session_delete: str
     session_due: str
     session_next_due: str
+    session_overdue_app: str
+    session_overdue_user: str
+    session_ended: str
     label_insert: str
     label_delete: str
     tally_get: str
@@ -105,6 +108,8 @@ class Queries(NamedTuple):
     list_from_parent: str
     list_from_parent_any: str
     list_from_user_any: str
+    list_from_user_status_any: str
+    list_from_idle: str
     list_from_key: str
     list_from_name: str
     list_from_update: str

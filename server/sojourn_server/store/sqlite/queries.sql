@@ -77,6 +77,21 @@ SELECT pk, record FROM session INDEXED BY session_due WHERE due IS NOT NULL AND 
 -- The nearest due instant.
 SELECT due FROM session INDEXED BY session_due WHERE due IS NOT NULL ORDER BY due LIMIT 1
 
+-- name: session_overdue_app
+-- Those of one app, the longest due first.
+SELECT pk, record FROM session INDEXED BY session_due
+WHERE due IS NOT NULL AND due <= ? AND +pk > ? AND +pk < ? ORDER BY due, pk LIMIT ?
+
+-- name: session_overdue_user
+-- Those of one user, the longest due first.
+SELECT pk, record FROM session INDEXED BY session_due
+WHERE due IS NOT NULL AND due <= ? AND +pk > ? AND +pk < ? AND +user = ? ORDER BY due, pk LIMIT ?
+
+-- name: session_ended
+-- Sessions of one app that have ended, the earliest end first, after a place.
+SELECT pk, record FROM session INDEXED BY session_ended
+WHERE app_pk = ? AND status <> 1 AND (update_time, pk) > (?, ?) AND update_time < ? ORDER BY update_time, pk LIMIT ?
+
 -- name: label_insert
 -- Give a session a label.
 INSERT INTO session_label (key, value, pk) VALUES (?, ?, ?)
@@ -420,6 +435,15 @@ WHERE s.parent = :parent AND s.pk > :low AND s.pk < :high
 -- name: list_from_user_any
 -- Source: those of one user, to be sorted.
 SELECT s.pk, s.record FROM session AS s INDEXED BY session_user WHERE s.app_pk = :app_pk AND s.user = :user
+
+-- name: list_from_user_status_any
+-- Source: those of one user and status, to be sorted.
+SELECT s.pk, s.record FROM session AS s INDEXED BY session_user
+WHERE s.app_pk = :app_pk AND s.user = :user AND s.status = :status
+
+-- name: list_from_idle
+-- Source: the ACTIVE ones of an app by activity time.
+SELECT s.pk, s.record FROM session AS s INDEXED BY session_idle WHERE s.app_pk = :app_pk AND s.status = 1
 
 -- name: list_from_key
 -- Source: those of one user by session_id.

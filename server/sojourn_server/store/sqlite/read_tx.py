@@ -16,6 +16,7 @@ from sojourn_server.store.base import (
     LoggedChange,
     MessageRange,
     Operation,
+    Position,
     RequestKey,
     RequestRecord,
     SessionRow,
@@ -23,9 +24,10 @@ from sojourn_server.store.base import (
     StoreFull,
 )
 from sojourn_server.store.counting import NO_COUNTS
-from sojourn_server.store.lists import merged
+from sojourn_server.store.lists import ended_after, merged
 from sojourn_server.store.ranges import intervals, is_removed, kept_intervals
 from sojourn_server.store.rows import (
+    ORDER_BITS,
     ORDER_MASK,
     Row,
     change_of,
@@ -204,6 +206,31 @@ class SqliteReadTx:
         """See `ReadTx`."""
         row = self._run(QUERIES.session_next_due).fetchone()
         return None if row is None else row[0]
+
+    async def overdue_in(
+        self, app: str, user: str | None, until: Nanos, limit: int
+    ) -> Sequence[SessionRow]:
+        """See `ReadTx`."""
+        entry = self._entry(app)
+        if entry is None:
+            return []
+        bounds = entry.pk << ORDER_BITS, (entry.pk + 1) << ORDER_BITS
+        if user is None:
+            rows = self._all(QUERIES.session_overdue_app, (until, *bounds, limit))
+        else:
+            rows = self._all(QUERIES.session_overdue_user, (until, *bounds, user, limit))
+        return [self._session(row) for row in rows]
+
+    async def ended_sessions(
+        self, app: str, before: Nanos, after: Position | None, limit: int
+    ) -> Sequence[SessionRow]:
+        """See `ReadTx`."""
+        entry = self._entry(app)
+        if entry is None:
+            return []
+        low = ended_after(entry.pk, after)
+        rows = self._all(QUERIES.session_ended, (entry.pk, *low, before, limit))
+        return [self._session(row) for row in rows]
 
     async def messages(self, row: SessionRow, which: MessageRange) -> Sequence[Message]:
         """See `ReadTx`."""
