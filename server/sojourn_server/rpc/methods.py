@@ -32,8 +32,6 @@ NOT_BUILT: Final[frozenset[str]] = frozenset(
         "AdminService/ExportSessions",
         "AdminService/ImportSessions",
         "AdminService/ListAuditEntries",
-        "AppService/DeleteApp",
-        "AppService/DeleteApps",
         "AppService/EraseUser",
         "AppService/GetApp",
         "AppService/ListApps",
