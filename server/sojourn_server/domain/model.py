@@ -271,6 +271,10 @@ class ChangeDetail(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """Whose state changed, for a change without a session; None: the app's."""
     state_version: int = 0
     """The version after a change of user or app state."""
+    active_sessions: int = 0
+    """How many sessions were ACTIVE, for APP_DRAINING."""
+    drain_deadline: Nanos = 0
+    """When the drain forces what is left, for APP_DRAINING."""
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
