@@ -8,11 +8,10 @@ from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.model import Session
 
 
-class Sums(msgspec.Struct, array_like=True, kw_only=True):
+class Sums(msgspec.Struct, kw_only=True):
     """How many sessions, and their counters added up.
 
-    Exact, beyond 64 bits if need be: what was added can always be taken away again. The
-    order of the fields is part of a stored format: append at the end, never move.
+    Exact, beyond 64 bits if need be: what was added can always be taken away again.
     """
 
     sessions: int = 0

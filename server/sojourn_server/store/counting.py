@@ -13,7 +13,11 @@ NO_COUNTS: Final = AppCounts(0, 0)
 
 
 class Counting(Protocol):
-    """What a transaction answers from counts, whatever the number of sessions."""
+    """What a transaction answers from counts, whatever the number of sessions.
+
+    Of sums' counters it gives the first `SUM_COUNTERS_MOST` by name, and one more or several
+    where there are more.
+    """
 
     async def app_counts(self, app: str) -> AppCounts:
         """How many sessions an app has; zeros for an app without any (S70)."""

@@ -21,10 +21,6 @@ from sojourn_server.store.rows import decode_session
 TallyKey = tuple[int, int, Status, str]
 """app_pk, of_user, status, user: of_user 0 with no user stands for all users of the app."""
 
-encode_sums: Final = msgspec.json.Encoder().encode
-"""As stored: JSON, for its numbers have no end."""
-decode_sums: Final = msgspec.json.Decoder(Sums).decode
-
 
 class Tallies:
     """Differences that wait to be added to the tallies."""

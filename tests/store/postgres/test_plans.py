@@ -115,6 +115,10 @@ SIFTED = {
     # Apps, of which few have no record.
     "app_names",
     "apps_listed",
+    # Counters of a tally, of which few have come to nothing.
+    "tally_get",
+    "tallies_first",
+    "tallies_after",
     # Rows that are looked up by their whole keys, and go if they come to nothing.
     "tallies_prune",
     "tally_counters_prune",

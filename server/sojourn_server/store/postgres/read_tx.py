@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sojourn_server.domain.clock import Nanos
+from sojourn_server.domain.limits import SUM_COUNTERS_MOST
 from sojourn_server.domain.model import NO_CONTENT, App, ContentId, Message, ScopeState, Status
 from sojourn_server.domain.sums import Sums
 from sojourn_server.store.base import (
@@ -325,7 +326,8 @@ class PgReadTx:
             return {}
         found: dict[Status, Sums] = {}
         for status in Status:
-            given = (entry.pk, int(user is not None), int(status), user or "")
+            key = (entry.pk, int(user is not None), int(status), user or "")
+            given = (SUM_COUNTERS_MOST + 1, *key)
             for row in await self._query(entry.pk, SESSIONS, QUERIES.tally_get, given):
                 found[status] = sums_of(row)
         return found
@@ -338,9 +340,10 @@ class PgReadTx:
         if entry is None:
             return []
         sql = QUERIES.tallies_first if after is None else QUERIES.tallies_after
+        most = SUM_COUNTERS_MOST + 1
         place = () if after is None else (after,)
         streams = [
-            await self._query(entry.pk, SESSIONS, sql, (entry.pk, int(status), *place, limit))
+            await self._query(entry.pk, SESSIONS, sql, (most, entry.pk, int(status), *place, limit))
             for status in statuses
         ]
         return merged_sums(

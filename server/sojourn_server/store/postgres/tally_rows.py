@@ -20,6 +20,7 @@ def tally_statements(app_pk: int, moved: Tallies) -> Iterator[Statement]:
     rows: list[Row] = []
     lessened: list[Row] = []
     counters: list[Row] = []
+    spent: list[Row] = []
     for (_, of_user, status, user), sums in moved.rows():
         key = (of_user, int(status), user)
         # Numbers that may outgrow 64 bits travel as texts.
@@ -27,15 +28,18 @@ def tally_statements(app_pk: int, moved: Tallies) -> Iterator[Statement]:
         rows.append((*key, sums.sessions, *map(str, values)))
         if sums.sessions < 0:
             lessened.append(key)
-        counters += [(*key, name, str(value)) for name, value in sorted(sums.counters.items())]
+        for name, value in sorted(sums.counters.items()):
+            counters.append((*key, name, str(value)))
+            if value < 0 or sums.sessions < 0:
+                spent.append((*key, name))
     if rows:
         yield QUERIES.tallies_add, (app_pk, *columns(rows))
     if lessened:
         yield QUERIES.tallies_prune, (*columns(lessened), app_pk)
     if counters:
         yield QUERIES.tally_counters_add, (app_pk, *columns(counters))
-        names = [row[:-1] for row in counters]
-        yield QUERIES.tally_counters_prune, (*columns(names), app_pk)
+    if spent:
+        yield QUERIES.tally_counters_prune, (*columns(spent), app_pk)
 
 
 def sums_of(row: Row) -> Sums:

@@ -30,10 +30,13 @@ class Queries(NamedTuple):
     session_next_due: str
     label_insert: str
     label_delete: str
-    tally_get: str
     tally_sessions: str
-    tally_put: str
-    tally_delete: str
+    tally_add: str
+    tally_prune: str
+    tally_counter_add: str
+    tally_counter_prune: str
+    tally_counters: str
+    tally_get: str
     tallies_first: str
     tallies_after: str
     backfill_sessions: str
