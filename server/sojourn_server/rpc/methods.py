@@ -39,7 +39,6 @@ NOT_BUILT: Final[frozenset[str]] = frozenset(
         "AppService/ListApps",
         "AppService/UpdateApp",
         "HistoryService/ReplaceMessages",
-        "SessionService/AggregateSessions",
         "SessionService/DeleteSessions",
         "SessionService/EndSessions",
         "SessionService/ForkSession",

@@ -156,6 +156,21 @@ SELECT t.user_id, t.sessions, t.requests, t.errors, t.processing_time, t.message
 )
 FROM tally AS t WHERE t.app_pk = %s AND t.of_user = 1 AND t.status = %s AND t.user_id > %s ORDER BY t.user_id LIMIT %s
 
+-- name: label_values
+-- The values that a label has in an app, one seek for each.
+WITH RECURSIVE v (value) AS (
+  (
+    SELECT value FROM session_label WHERE app_pk = %(app_pk)s AND key = %(key)s AND value > %(after)s
+    ORDER BY value, pk LIMIT 1
+  )
+  UNION ALL
+  SELECT n.value FROM v, LATERAL (
+    SELECT value FROM session_label WHERE app_pk = %(app_pk)s AND key = %(key)s AND value > v.value
+    ORDER BY value, pk LIMIT 1
+  ) AS n
+)
+SELECT value FROM v LIMIT %(limit)s
+
 -- name: backfill_first
 -- The first sessions by app, user and status: for the migration that makes the tallies.
 SELECT app_pk, user_id, status, pk, record FROM session ORDER BY app_pk, user_id, status, pk LIMIT %s

@@ -350,6 +350,18 @@ class PgReadTx:
             [[(user, sums_of(tuple(row))) for user, *row in rows] for rows in streams], limit
         )
 
+    async def label_values(
+        self, app: str, key: str, after: str, limit: int
+    ) -> tuple[Sequence[str], str | None]:
+        """See `Counting`."""
+        entry = await self._entry(app)
+        if entry is None or cannot_be(key):
+            return [], None
+        given = {"app_pk": entry.pk, "key": key, "after": after, "limit": limit}
+        rows = await self._query(entry.pk, SESSIONS, QUERIES.label_values, given)
+        values = [value for (value,) in rows]
+        return values, values[-1] if len(values) == limit else None
+
 
 def cannot_be(*names: str) -> bool:
     """Whether no row can have one of these: a text here holds no NUL, so none is asked for."""

@@ -39,6 +39,7 @@ class Queries(NamedTuple):
     tally_get: str
     tallies_first: str
     tallies_after: str
+    label_values: str
     backfill_sessions: str
     backfill_app: str
     messages_up: str

@@ -138,6 +138,18 @@ FROM tally WHERE app_pk = ? AND of_user = 1 AND status = ? ORDER BY user LIMIT ?
 SELECT user, sessions, requests_high, requests_low, errors_high, errors_low, processing_time_high, processing_time_low, messages_high, messages_low
 FROM tally WHERE app_pk = ? AND of_user = 1 AND status = ? AND user > ? ORDER BY user LIMIT ?
 
+-- name: label_values
+-- The values of a label, one seek for each, and whether a session of an app has it.
+WITH RECURSIVE v (value) AS (
+  SELECT min(value) FROM session_label WHERE key = :key AND value > :after
+  UNION ALL
+  SELECT (SELECT min(value) FROM session_label WHERE key = :key AND value > v.value) FROM v
+  WHERE v.value IS NOT NULL LIMIT :limit
+)
+SELECT value, EXISTS (
+  SELECT 1 FROM session_label AS l WHERE l.key = :key AND l.value = v.value AND l.pk > :low AND l.pk <= :high
+) FROM v WHERE value IS NOT NULL
+
 -- name: backfill_sessions
 -- All sessions, by app, user and status: for the migration that makes the tallies.
 SELECT app_pk, record FROM session INDEXED BY session_user ORDER BY app_pk, user, status

@@ -26,6 +26,7 @@ from sojourn_server.store.counting import NO_COUNTS
 from sojourn_server.store.lists import merged
 from sojourn_server.store.ranges import intervals, is_removed, kept_intervals
 from sojourn_server.store.rows import (
+    ORDER_BITS,
     ORDER_MASK,
     Row,
     change_of,
@@ -342,6 +343,19 @@ class SqliteReadTx:
             for status in statuses
         ]
         return merged_sums(streams, limit)
+
+    async def label_values(
+        self, app: str, key: str, after: str, limit: int
+    ) -> tuple[Sequence[str], str | None]:
+        """See `Counting`. The table is of all apps."""
+        entry = self._entry(app)
+        if entry is None:
+            return [], None
+        low = entry.pk << ORDER_BITS
+        given = {"key": key, "after": after, "limit": limit, "low": low, "high": low | ORDER_MASK}
+        rows = self._all(QUERIES.label_values, given)
+        values = [value for value, is_own in rows if is_own]
+        return values, rows[-1][0] if len(rows) == limit else None
 
     def _sums(self, app_pk: int, of_user: int, status: Status, row: Row) -> Sums:
         user, *columns = row

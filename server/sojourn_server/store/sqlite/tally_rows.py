@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
+from sojourn_server.domain.limits import SUM_COUNTERS_MOST
 from sojourn_server.domain.sums import Sums
 from sojourn_server.store.rows import Row
 from sojourn_server.store.sqlite.queries import QUERIES
@@ -13,6 +14,7 @@ from sojourn_server.store.tallies import Tallies, TallyKey
 _LOW_BITS: Final = 62
 """Two low parts add up to less than 64 bits."""
 _LOW: Final = (1 << _LOW_BITS) - 1
+_NONE: Final[dict[str, int]] = {}
 
 WriteMany = Callable[[str, Iterable[Sequence[Any]]], object]
 
@@ -31,22 +33,23 @@ def bring(write_many: WriteMany, moved: Tallies) -> None:
     lessened: list[TallyKey] = []
     counters: list[Row] = []
     spent: list[Row] = []
-    for key, sums in moved.rows():
+    for key, more in moved.rows():
         rows.append(
             (
                 *key,
-                sums.sessions,
-                *_parts(sums.requests),
-                *_parts(sums.errors),
-                *_parts(sums.processing_time),
-                *_parts(sums.messages),
+                more.sessions,
+                *_parts(more.requests),
+                *_parts(more.errors),
+                *_parts(more.processing_time),
+                *_parts(more.messages),
             )
         )
-        if sums.sessions < 0:
+        if more.sessions < 0:
             lessened.append(key)
-        for name, value in sums.counters.items():
-            counters.append((*key, name, *_parts(value)))
-            if value < 0 or sums.sessions < 0:
+        for name, value in (more.counters or _NONE).items():
+            if value:
+                counters.append((*key, name, *_parts(value)))
+            if value < 0 or more.sessions < 0:
                 spent.append((*key, name))
     for sql, values in (
         (QUERIES.tally_add, rows),
@@ -63,7 +66,7 @@ def sums_of(row: Row, counters: Iterable[Row]) -> Sums:
     sessions, *parts = row
     values = [_value(*parts[place : place + 2]) for place in range(0, len(parts), 2)]
     requests, errors, processing_time, messages = values
-    return Sums(
+    sums = Sums(
         sessions=sessions,
         requests=requests,
         errors=errors,
@@ -71,3 +74,5 @@ def sums_of(row: Row, counters: Iterable[Row]) -> Sums:
         messages=messages,
         counters={name: _value(high, low) for name, high, low in counters},
     )
+    sums.trim(SUM_COUNTERS_MOST)
+    return sums
