@@ -147,8 +147,18 @@ class SessionServiceStub:
     REQUEST_ID_REUSED, STORAGE_FULL.
     """
     AggregateSessions: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.AggregateSessionsRequest, _session_service_pb2.AggregateSessionsResponse]
-    """Sums up the sessions that a filter selects, by group. Reads only.
-    Errors: PAGE_TOKEN_INVALID.
+    """Sums up the sessions that a filter selects, by group: how many, what their
+    counters come to, how many messages they hold. Reads only.
+
+    Where the filter asks for no more than statuses, and nothing is rolled up or
+    grouped by label, the server keeps the sums: a page costs the same whatever
+    the number of sessions, and is true at its `revision`, as a whole. Anything
+    else looks at every session that the filter's status, label, parent and user
+    leave, in short reads: each session counts once, as it was when it was looked
+    at; all that was there at `revision` and stayed is in it, and what came or
+    went meanwhile is or is not. By user and by label a page looks only at the
+    sessions of its own groups, and may hold fewer groups than asked for, even
+    none, before the last page. Errors: PAGE_TOKEN_INVALID.
     """
     WatchSessions: _grpc.UnaryStreamMultiCallable[_session_service_pb2.WatchSessionsRequest, _session_service_pb2.WatchSessionsResponse]
     """Streams every change of an app, of one user or of one parent's children, in
@@ -277,8 +287,18 @@ class SessionServiceAsyncStub(SessionServiceStub):
     REQUEST_ID_REUSED, STORAGE_FULL.
     """
     AggregateSessions: _aio.UnaryUnaryMultiCallable[_session_service_pb2.AggregateSessionsRequest, _session_service_pb2.AggregateSessionsResponse]  # type: ignore[assignment]
-    """Sums up the sessions that a filter selects, by group. Reads only.
-    Errors: PAGE_TOKEN_INVALID.
+    """Sums up the sessions that a filter selects, by group: how many, what their
+    counters come to, how many messages they hold. Reads only.
+
+    Where the filter asks for no more than statuses, and nothing is rolled up or
+    grouped by label, the server keeps the sums: a page costs the same whatever
+    the number of sessions, and is true at its `revision`, as a whole. Anything
+    else looks at every session that the filter's status, label, parent and user
+    leave, in short reads: each session counts once, as it was when it was looked
+    at; all that was there at `revision` and stayed is in it, and what came or
+    went meanwhile is or is not. By user and by label a page looks only at the
+    sessions of its own groups, and may hold fewer groups than asked for, even
+    none, before the last page. Errors: PAGE_TOKEN_INVALID.
     """
     WatchSessions: _aio.UnaryStreamMultiCallable[_session_service_pb2.WatchSessionsRequest, _session_service_pb2.WatchSessionsResponse]  # type: ignore[assignment]
     """Streams every change of an app, of one user or of one parent's children, in
@@ -488,8 +508,18 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_service_pb2.AggregateSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.AggregateSessionsResponse, _abc.Awaitable[_session_service_pb2.AggregateSessionsResponse]]:
-        """Sums up the sessions that a filter selects, by group. Reads only.
-        Errors: PAGE_TOKEN_INVALID.
+        """Sums up the sessions that a filter selects, by group: how many, what their
+        counters come to, how many messages they hold. Reads only.
+
+        Where the filter asks for no more than statuses, and nothing is rolled up or
+        grouped by label, the server keeps the sums: a page costs the same whatever
+        the number of sessions, and is true at its `revision`, as a whole. Anything
+        else looks at every session that the filter's status, label, parent and user
+        leave, in short reads: each session counts once, as it was when it was looked
+        at; all that was there at `revision` and stayed is in it, and what came or
+        went meanwhile is or is not. By user and by label a page looks only at the
+        sessions of its own groups, and may hold fewer groups than asked for, even
+        none, before the last page. Errors: PAGE_TOKEN_INVALID.
         """
 
     @_abc_1.abstractmethod

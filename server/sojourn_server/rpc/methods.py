@@ -34,7 +34,6 @@ NOT_BUILT: Final[frozenset[str]] = frozenset(
         "AdminService/ListAuditEntries",
         "AppService/EraseUser",
         "HistoryService/ReplaceMessages",
-        "SessionService/AggregateSessions",
         "SessionService/ForkSession",
     }
 )

@@ -11,6 +11,7 @@ from sojourn_server.domain.filter import EVERYTHING
 from sojourn_server.domain.limits import ANSWER_BYTES
 from sojourn_server.domain.watching import Interest
 from sojourn_server.rpc import convert_session as convert
+from sojourn_server.rpc.convert_aggregate import decode_aggregate, fill_group
 from sojourn_server.rpc.convert_filter import decode_filter
 from sojourn_server.rpc.convert_message import fill_message
 from sojourn_server.rpc.errors import not_implemented
@@ -128,6 +129,18 @@ class SessionServicer:
         )
         for snapshot in page.snapshots:
             convert.fill_snapshot(response.sessions.add(), snapshot, page.now, view)
+        return response
+
+    async def aggregate_sessions(
+        self, request: pb.AggregateSessionsRequest, call: Call
+    ) -> pb.AggregateSessionsResponse:
+        """AggregateSessions."""
+        page = await self._sessions.aggregate(call, decode_aggregate(request, call.users))
+        response = pb.AggregateSessionsResponse(
+            next_page_token=page.next_page_token, revision=page.revision
+        )
+        for group in page.groups:
+            fill_group(response.groups.add(), group)
         return response
 
     async def update_session(

@@ -32,6 +32,7 @@ class Queries(NamedTuple):
     tally_get: str
     tallies_first: str
     tallies_after: str
+    label_values: str
     backfill_first: str
     backfill_after: str
     backfill_app: str

@@ -126,26 +126,50 @@ SELECT t.user_id, t.sessions FROM unnest(%s::text[]) AS n (user_id), LATERAL (
 -- name: tally_get
 -- One tally, its counters as JSON texts.
 SELECT t.sessions, t.requests, t.errors, t.processing_time, t.messages, (
-  SELECT json_object_agg(c.name, c.value::text)::text FROM tally_counter AS c
-  WHERE c.app_pk = t.app_pk AND c.of_user = t.of_user AND c.status = t.status AND c.user_id = t.user_id
+  SELECT json_object_agg(c.name, c.value::text)::text FROM (
+    SELECT name, value FROM tally_counter
+    WHERE app_pk = t.app_pk AND of_user = t.of_user AND status = t.status AND user_id = t.user_id AND value <> 0
+    ORDER BY name LIMIT %s
+  ) AS c
 )
 FROM tally AS t WHERE t.app_pk = %s AND t.of_user = %s AND t.status = %s AND t.user_id = %s
 
 -- name: tallies_first
 -- The tallies of one status, by user.
 SELECT t.user_id, t.sessions, t.requests, t.errors, t.processing_time, t.messages, (
-  SELECT json_object_agg(c.name, c.value::text)::text FROM tally_counter AS c
-  WHERE c.app_pk = t.app_pk AND c.of_user = t.of_user AND c.status = t.status AND c.user_id = t.user_id
+  SELECT json_object_agg(c.name, c.value::text)::text FROM (
+    SELECT name, value FROM tally_counter
+    WHERE app_pk = t.app_pk AND of_user = t.of_user AND status = t.status AND user_id = t.user_id AND value <> 0
+    ORDER BY name LIMIT %s
+  ) AS c
 )
 FROM tally AS t WHERE t.app_pk = %s AND t.of_user = 1 AND t.status = %s ORDER BY t.user_id LIMIT %s
 
 -- name: tallies_after
 -- The tallies of one status, by user, after one.
 SELECT t.user_id, t.sessions, t.requests, t.errors, t.processing_time, t.messages, (
-  SELECT json_object_agg(c.name, c.value::text)::text FROM tally_counter AS c
-  WHERE c.app_pk = t.app_pk AND c.of_user = t.of_user AND c.status = t.status AND c.user_id = t.user_id
+  SELECT json_object_agg(c.name, c.value::text)::text FROM (
+    SELECT name, value FROM tally_counter
+    WHERE app_pk = t.app_pk AND of_user = t.of_user AND status = t.status AND user_id = t.user_id AND value <> 0
+    ORDER BY name LIMIT %s
+  ) AS c
 )
 FROM tally AS t WHERE t.app_pk = %s AND t.of_user = 1 AND t.status = %s AND t.user_id > %s ORDER BY t.user_id LIMIT %s
+
+-- name: label_values
+-- The values that a label has in an app, one seek for each.
+WITH RECURSIVE v (value) AS (
+  (
+    SELECT value FROM session_label WHERE app_pk = %(app_pk)s AND key = %(key)s AND value > %(after)s
+    ORDER BY value, pk LIMIT 1
+  )
+  UNION ALL
+  SELECT n.value FROM v, LATERAL (
+    SELECT value FROM session_label WHERE app_pk = %(app_pk)s AND key = %(key)s AND value > v.value
+    ORDER BY value, pk LIMIT 1
+  ) AS n
+)
+SELECT value FROM v LIMIT %(limit)s
 
 -- name: backfill_first
 -- The first sessions by app, user and status: for the migration that makes the tallies.

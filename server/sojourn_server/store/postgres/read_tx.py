@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sojourn_server.domain.clock import Nanos
+from sojourn_server.domain.limits import SUM_COUNTERS_MOST
 from sojourn_server.domain.model import NO_CONTENT, App, ContentId, Message, ScopeState, Status
 from sojourn_server.domain.sums import Sums
 from sojourn_server.store.base import (
@@ -368,7 +369,8 @@ class PgReadTx:
             return {}
         found: dict[Status, Sums] = {}
         for status in Status:
-            given = (entry.pk, int(user is not None), int(status), user or "")
+            key = (entry.pk, int(user is not None), int(status), user or "")
+            given = (SUM_COUNTERS_MOST + 1, *key)
             for row in await self._query(entry.pk, SESSIONS, QUERIES.tally_get, given):
                 found[status] = sums_of(row)
         return found
@@ -381,9 +383,10 @@ class PgReadTx:
         if entry is None:
             return []
         sql = QUERIES.tallies_first if after is None else QUERIES.tallies_after
+        most = SUM_COUNTERS_MOST + 1
         place = () if after is None else (after,)
         streams = [
-            await self._query(entry.pk, SESSIONS, sql, (entry.pk, int(status), *place, limit))
+            await self._query(entry.pk, SESSIONS, sql, (most, entry.pk, int(status), *place, limit))
             for status in statuses
         ]
         return merged_sums(
@@ -422,6 +425,18 @@ class PgReadTx:
             return []
         rows = await self._query(entry.pk, SCOPES, QUERIES.scope_names, (entry.pk, limit))
         return [user if of_user else None for of_user, user in rows]
+
+    async def label_values(
+        self, app: str, key: str, after: str, limit: int
+    ) -> tuple[Sequence[str], str | None]:
+        """See `Counting`."""
+        entry = await self._entry(app)
+        if entry is None or cannot_be(key):
+            return [], None
+        given = {"app_pk": entry.pk, "key": key, "after": after, "limit": limit}
+        rows = await self._query(entry.pk, SESSIONS, QUERIES.label_values, given)
+        values = [value for (value,) in rows]
+        return values, values[-1] if len(values) == limit else None
 
 
 def cannot_be(*names: str) -> bool:

@@ -33,12 +33,16 @@ class Queries(NamedTuple):
     session_ended: str
     label_insert: str
     label_delete: str
-    tally_get: str
     tally_sessions: str
-    tally_put: str
-    tally_delete: str
+    tally_add: str
+    tally_prune: str
+    tally_counter_add: str
+    tally_counter_prune: str
+    tally_counters: str
+    tally_get: str
     tallies_first: str
     tallies_after: str
+    label_values: str
     backfill_sessions: str
     backfill_app: str
     messages_up: str

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sojourn_server.domain.clock import Nanos
+from sojourn_server.domain.limits import SUM_COUNTERS_MOST
 from sojourn_server.domain.model import App, ContentId, Message, ScopeState, Status
 from sojourn_server.domain.sums import Sums
 from sojourn_server.store.base import (
@@ -45,7 +46,8 @@ from sojourn_server.store.sqlite import content, lists
 from sojourn_server.store.sqlite.census import Place, step
 from sojourn_server.store.sqlite.errors import as_failure
 from sojourn_server.store.sqlite.queries import QUERIES
-from sojourn_server.store.tallies import decode_sums, merged_sums
+from sojourn_server.store.sqlite.tally_rows import sums_of
+from sojourn_server.store.tallies import merged_sums
 
 _NO_STATE: Final = ScopeState()
 
@@ -346,11 +348,11 @@ class SqliteReadTx:
         entry = self._entry(app)
         if entry is None:
             return {}
+        of_user = int(user is not None)
         found: dict[Status, Sums] = {}
         for status in Status:
-            key = (entry.pk, int(user is not None), status, user or "")
-            for (record,) in self._all(QUERIES.tally_get, key):
-                found[status] = decode_sums(record)
+            for row in self._all(QUERIES.tally_get, (entry.pk, of_user, status, user or "")):
+                found[status] = self._sums(entry.pk, of_user, status, row)
         return found
 
     async def user_sums(
@@ -362,16 +364,32 @@ class SqliteReadTx:
             return []
         sql = QUERIES.tallies_first if after is None else QUERIES.tallies_after
         place = () if after is None else (after,)
-        return merged_sums(
+        streams = [
             [
-                [
-                    (user, decode_sums(record))
-                    for user, record in self._all(sql, (entry.pk, status, *place, limit))
-                ]
-                for status in statuses
-            ],
-            limit,
-        )
+                (row[0], self._sums(entry.pk, 1, status, row))
+                for row in self._all(sql, (entry.pk, status, *place, limit))
+            ]
+            for status in statuses
+        ]
+        return merged_sums(streams, limit)
+
+    async def label_values(
+        self, app: str, key: str, after: str, limit: int
+    ) -> tuple[Sequence[str], str | None]:
+        """See `Counting`. The table is of all apps."""
+        entry = self._entry(app)
+        if entry is None:
+            return [], None
+        low = entry.pk << ORDER_BITS
+        given = {"key": key, "after": after, "limit": limit, "low": low, "high": low | ORDER_MASK}
+        rows = self._all(QUERIES.label_values, given)
+        values = [value for value, is_own in rows if is_own]
+        return values, rows[-1][0] if len(rows) == limit else None
+
+    def _sums(self, app_pk: int, of_user: int, status: Status, row: Row) -> Sums:
+        user, *columns = row
+        key = (app_pk, of_user, status, user, SUM_COUNTERS_MOST + 1)
+        return sums_of(tuple(columns), self._all(QUERIES.tally_counters, key))
 
     # --- operations ---
 
