@@ -57,3 +57,13 @@ class TokenKey(msgspec.Struct, frozen=True):
     """0 to 255; the first byte of every token."""
     secret: bytes
     """32 random bytes."""
+
+
+class SessionRow(msgspec.Struct, frozen=True):
+    """A session as it is stored."""
+
+    pk: int
+    """The store's own number for it, never used again."""
+    create_order: int
+    """Ascends with the creations of the app, in commit order (S11)."""
+    session: Session

@@ -64,6 +64,9 @@ class Pending:
         self.scopes: dict[tuple[int, str], bytes] = {}
         self.requests: dict[RequestKey, RequestRecord] = {}
         self.changes: list[Row] = []
+        self.audit: list[Row] = []
+        self.rewritten: list[tuple[str, list[Row]]] = []
+        self.dropped: set[str] = set()
         self.notes: list[tuple[int, int, int]] = []
         self.done: set[int] = set()
         self.dirty: set[Domain] = set()
@@ -83,6 +86,9 @@ class Pending:
             or self.scopes
             or self.requests
             or self.changes
+            or self.audit
+            or self.rewritten
+            or self.dropped
             or self.notes
             or self.done
         )
@@ -137,9 +143,14 @@ class Pending:
         for content_id in later.erased:
             self.erase(content_id)
         self.contents.update(later.contents)
+        for user in later.dropped:
+            self.scopes.pop((1, user), None)
         self.scopes.update(later.scopes)
         self.requests.update(later.requests)
         self.changes += later.changes
+        self.audit += later.audit
+        self.rewritten += later.rewritten
+        self.dropped |= later.dropped
         self.notes += later.notes
         self.done |= later.done
         self.dirty |= later.dirty
@@ -148,7 +159,12 @@ class Pending:
 
     def statements(self, app_pk: int) -> list[Statement]:
         """The statements that bring them into the database."""
-        return [*self._deletions(app_pk), *self._sessions(app_pk), *self._additions(app_pk)]
+        return [
+            *self._deletions(app_pk),
+            *self._sessions(app_pk),
+            *self._additions(app_pk),
+            *((sql, (*_columns(rows), app_pk)) for sql, rows in self.rewritten),
+        ]
 
     def _deletions(self, app_pk: int) -> Iterator[Statement]:
         if self.deleted:
@@ -160,6 +176,8 @@ class Pending:
             yield QUERIES.messages_delete, (*_columns(sorted(self.removed)), app_pk)
         if self.erased:
             yield QUERIES.contents_delete, (app_pk, Bigints(sorted(self.erased)))
+        if self.dropped:
+            yield QUERIES.scope_states_delete, (app_pk, sorted(self.dropped))
         if self.done:
             yield QUERIES.purge_delete, (app_pk, Bigints(sorted(self.done)))
 
@@ -189,6 +207,7 @@ class Pending:
             (QUERIES.scope_states_put, [(*key, self.scopes[key]) for key in sorted(self.scopes)]),
             (QUERIES.requests_put, [_request_columns(each) for each in self.requests.values()]),
             (QUERIES.changes_insert, self.changes),
+            (QUERIES.audits_insert, self.audit),
             (QUERIES.purge_insert, self.notes),
         )
         for sql, rows in tables:

@@ -68,6 +68,19 @@ class Queries(NamedTuple):
     request_drop_held: str
     request_old: str
     request_delete: str
+    audit_insert: str
+    audit_before: str
+    audit_of_user: str
+    audit_of_session: str
+    audit_times: str
+    audit_forget: str
+    audit_rename: str
+    change_rewrite: str
+    scope_state_delete: str
+    request_after: str
+    stale_insert: str
+    stale_last: str
+    stale_delete: str
     token_keys: str
     token_key_insert: str
     pulse_read: str

@@ -19,8 +19,13 @@ from sojourn_server.domain.model import (
     ScopeState,
     Session,
 )
-from sojourn_server.store.base import KeyTaken, RequestKey, RequestRecord, SessionRow
-from sojourn_server.store.horizon import last_to_go
+from sojourn_server.store.base import (
+    KeyTaken,
+    LoggedChange,
+    RequestKey,
+    RequestRecord,
+    SessionRow,
+)
 from sojourn_server.store.ranges import is_removed, kept_intervals
 from sojourn_server.store.rows import (
     APP_PK_LIMIT,
@@ -35,13 +40,15 @@ from sojourn_server.store.rows import (
     message_values,
     nonce_column,
     parent_blob,
+    subject_uid,
     uid_blob,
 )
 from sojourn_server.store.sqlite.content import Slab
+from sojourn_server.store.sqlite.erase_tx import ErasingTx
 from sojourn_server.store.sqlite.errors import is_taken
 from sojourn_server.store.sqlite.hot import Key, key_of
 from sojourn_server.store.sqlite.queries import QUERIES
-from sojourn_server.store.sqlite.read_tx import AppEntry, Apps, SqliteReadTx
+from sojourn_server.store.sqlite.read_tx import AppEntry, Apps
 from sojourn_server.store.stats import Rows
 
 _NONCE_BYTES: Final = 8
@@ -49,7 +56,7 @@ _ERASED_AT_ONCE: Final = 8 * 1024 * 1024
 """Bytes after which a purge pauses: the writer serves others in between."""
 
 
-class SqliteTx(SqliteReadTx):
+class SqliteTx(ErasingTx):
     """One run of one unit.
 
     What it changes of its app's counters stays in `own` until the writer keeps it, so
@@ -401,7 +408,6 @@ class SqliteTx(SqliteReadTx):
             own.head += 1
             self._nonce = nonce_column(int.from_bytes(os.urandom(_NONCE_BYTES), "little"))
         before, after = change.before, change.after
-        subject = before if after is None else after
         self._write(
             QUERIES.change_insert,
             (
@@ -412,13 +418,21 @@ class SqliteTx(SqliteReadTx):
                 self._now,
                 self._actor,
                 change.cause,
-                None if subject is None else uid_blob(subject.uid),
+                subject_uid(change),
                 None if before is None else self._record(before),
                 None if after is None else self._record(after),
                 detail_blob(change.detail),
             ),
         )
+        self._audit(change, self.logged)
         self.logged += 1
+
+    def _session_record(self, change: LoggedChange) -> tuple[bytes | None, bytes | None]:
+        before, after = change.before, change.after
+        return (
+            None if before is None else self._record(before),
+            None if after is None else self._record(after),
+        )
 
     def answer_at(self, revision: int) -> None:
         """See `Tx`."""
@@ -467,19 +481,6 @@ class SqliteTx(SqliteReadTx):
             if size >= _ERASED_AT_ONCE:
                 break
         self.removed.requests += count
-        return count
-
-    async def compact(self, app: str, before: Nanos, keep: int, limit: int) -> int:
-        """Remove the oldest revisions of a log, about `limit` changes; how many."""
-        entry = self._entry(app)
-        if entry is None:
-            return 0
-        rows = self._all(QUERIES.change_times, (entry.pk, limit))
-        last = last_to_go(rows, entry.head, before, keep)
-        if not last:
-            return 0
-        count = self._write(QUERIES.change_compact, (entry.pk, last)).rowcount
-        self.removed.changes += count
         return count
 
     async def beat(self) -> None:
