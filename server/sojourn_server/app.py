@@ -22,7 +22,7 @@ from sojourn_server.domain.clock import SECOND, WallClock
 from sojourn_server.domain.errors import draining
 from sojourn_server.domain.tokens import Sealer
 from sojourn_server.feed.hub import Hub
-from sojourn_server.jobs import compaction, expiry, housekeeping
+from sojourn_server.jobs import compaction, expiry, housekeeping, operations
 from sojourn_server.metrics.server import ServerMetrics
 from sojourn_server.rpc.admin_service import AdminServicer, ServerFacts
 from sojourn_server.rpc.admission import Admission, Budget, Budgets
@@ -177,6 +177,7 @@ async def start(settings: Settings) -> RunningServer:
             "compaction": lambda: compaction.run(
                 store, settings.change_keeping, settings.max_changes
             ),
+            "operations": lambda: operations.run(store, use_cases.operations),
             "health": health.run,
             "streams": pipeline.streams.run,
             "reading": pipeline.reading.run,

@@ -75,6 +75,14 @@ Jobs
     S55 Of the servers that share a store, `leads` names one for each job; where it dies,
         another within 5 s. For a moment there may be two: a job must bear that.
 
+Operations
+    S70 `operation` finds what the last committed unit has put under its id; `operations`
+        names those of every app, in the order in which they were put.
+    S71 `scopes` names each user that has a state, and the app; a dropped one is version 0.
+    S72 `with_children` names those of the given sessions that have a child.
+    S73 An emptied request record is found as before, and has neither outcome nor content.
+    S74 A unit that says `scrub_later` is answered before the scrub; `purge` awaits it.
+
 Figures
     S60 `stats` does little, however much is stored. Its counts begin at 0 with `open` and
         never go down; `rows` may come late, and be an estimate.
@@ -84,9 +92,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, Protocol, TypeVar
-
-import msgspec
+from typing import Protocol, TypeVar
 
 from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.model import (
@@ -98,7 +104,10 @@ from sojourn_server.domain.model import (
     Session,
 )
 from sojourn_server.store.erasing import AuditReads, ErasingWrites
+from sojourn_server.store.operations import OperationReads, OperationWrites
+from sojourn_server.store.records import Applied as Applied
 from sojourn_server.store.records import LoggedChange as LoggedChange
+from sojourn_server.store.records import Operation as Operation
 from sojourn_server.store.records import RequestKey as RequestKey
 from sojourn_server.store.records import RequestRecord as RequestRecord
 from sojourn_server.store.records import SessionRow as SessionRow
@@ -140,7 +149,7 @@ class Precede(Exception):
         self.unit = unit
 
 
-class ReadTx(AuditReads, Protocol):
+class ReadTx(AuditReads, OperationReads, Protocol):
     """One committed state, at one head. Every method may be awaited in any order."""
 
     @property
@@ -224,7 +233,7 @@ class ReadTx(AuditReads, Protocol):
         ...
 
 
-class Tx(ReadTx, ErasingWrites, Protocol):
+class Tx(ReadTx, ErasingWrites, OperationWrites, Protocol):
     """A unit's transaction. Reads see the unit's own writes."""
 
     async def put_app(self, app: App) -> None:
@@ -318,19 +327,6 @@ class Tx(ReadTx, ErasingWrites, Protocol):
     def answer_at(self, revision: int) -> None:
         """Answer this unit with an earlier revision: it repeats an outcome."""
         ...
-
-
-class Applied(msgspec.Struct, Generic[T], frozen=True):
-    """What became of a unit."""
-
-    value: T
-    """What the unit returned."""
-    revision: int
-    """The revision taken, or the head where nothing was logged."""
-    changed: bool
-    """Whether anything was logged."""
-    scrubbed: bool
-    """Whether everything the unit erased is gone from the files."""
 
 
 class Priority(enum.IntEnum):

@@ -43,10 +43,6 @@ class ErasingWrites(Protocol):
         """
         ...
 
-    async def drop_scope_state(self, app: str, user: str) -> None:
-        """Remove the state of a user; its content must be erased before."""
-        ...
-
     async def clear_stale(self) -> None:
         """Have every name that was removed up to now cleared from the files, by `purge` (S48).
 

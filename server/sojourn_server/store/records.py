@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Generic, TypeVar
+
 import msgspec
 
 from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.model import ChangeCause, ChangeDetail, ContentId, Session
+
+T = TypeVar("T")
 
 
 class RequestKey(msgspec.Struct, frozen=True):
@@ -32,6 +36,22 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The session whose content `held` points to; 0: none."""
     held: tuple[ContentId, ...] = ()
     """Content that only this record still holds: popped bodies."""
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """Work that takes more than one unit, and where it has come to."""
+
+    app: str
+    operation_id: str
+    """Unique within the app."""
+    kind: str
+    """Whose steps bring it on."""
+    record: bytes
+    """Where it has come to, as its kind encodes it. It holds no content."""
+    update_time: Nanos
+    """When a step was last taken."""
+    content: tuple[ContentId, ...] = ()
+    """Content that it holds until it is done."""
 
 
 class LoggedChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,3 +87,16 @@ class SessionRow(msgspec.Struct, frozen=True):
     create_order: int
     """Ascends with the creations of the app, in commit order (S11)."""
     session: Session
+
+
+class Applied(msgspec.Struct, Generic[T], frozen=True):
+    """What became of a unit."""
+
+    value: T
+    """What the unit returned."""
+    revision: int
+    """The revision taken, or the head where nothing was logged."""
+    changed: bool
+    """Whether anything was logged."""
+    scrubbed: bool
+    """Whether everything the unit erased is gone from the files."""

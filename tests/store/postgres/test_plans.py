@@ -118,6 +118,8 @@ WHOLE_APP = {
     # The log's beginning, with a LIMIT.
     "change_oldest",
     "change_times",
+    # Whose state there is, with a LIMIT.
+    "scope_names",
 }
 
 IN_ORDER_OF_ITS_KEY = {

@@ -13,9 +13,9 @@ import msgspec
 from sojourn_server.domain.auditing import AuditEntry, is_audited
 from sojourn_server.domain.model import Change, ContentId
 from sojourn_server.store.base import LoggedChange, RequestRecord
-from sojourn_server.store.postgres.facts import AUDIT, LOG, NO_STATE, REQUEST, REQUESTS
+from sojourn_server.store.postgres.facts import AUDIT, LOG
 from sojourn_server.store.postgres.queries import QUERIES
-from sojourn_server.store.postgres.read_tx import of_requests, scope_need
+from sojourn_server.store.postgres.read_tx import of_requests
 from sojourn_server.store.postgres.unit_tx import UnitTx
 from sojourn_server.store.rows import Row, audit_values, detail_blob
 
@@ -25,6 +25,9 @@ class ErasingTx(UnitTx):
 
     @abstractmethod
     def _erase_all(self, content_ids: Sequence[ContentId]) -> None: ...
+
+    @abstractmethod
+    def _put_record(self, record: RequestRecord) -> None: ...
 
     def _audit(self, change: Change, head: int, index: int) -> None:
         """Keep for an auditor what is being logged."""
@@ -65,26 +68,15 @@ class ErasingTx(UnitTx):
 
     async def empty_request(self, record: RequestRecord) -> None:
         """See `Tx`."""
-        key = record.key
-        self._check_own(key.app)
-        app_pk = self._own_row().pk
+        self._check_own(record.key.app)
+        self._own_row()
         self._erase_all(record.held)
-        empty = msgspec.structs.replace(
-            record, payload_hash=b"", outcome=b"", session_pk=0, held=()
+        self._put_record(
+            msgspec.structs.replace(record, payload_hash=b"", outcome=b"", session_pk=0, held=())
         )
-        self.pending.requests[key] = self._facts[REQUEST, app_pk, key] = empty
-        self._touch(REQUESTS, of_requests(record.session_pk))
-        await self._wrote()
-
-    async def drop_scope_state(self, app: str, user: str) -> None:
-        """See `Tx`."""
-        self._check_own(app)
-        need = scope_need(self._own_row().pk, user)
-        self.pending.scopes.pop((need[2], need[3]), None)
-        self.pending.dropped.add(user)
-        self._facts[need] = NO_STATE
+        self._touch(of_requests(record.session_pk))
         await self._wrote()
 
     async def clear_stale(self) -> None:
         """See `Tx`. The database vacuums its files when it sees fit."""
-        self.erased = True
+        self.erased = self.left_over = True

@@ -55,6 +55,8 @@ SEQUENCE: Final = 8
 """`(SEQUENCE, app_pk, session_pk, sequence)`: a `Message`, removed or not."""
 ROWS: Final = 9
 """`(ROWS, app_pk, domain, sql, parameters)`: the rows of a query; of many, perhaps."""
+OPERATION: Final = 10
+"""`(OPERATION, app_pk, operation_id)`: its kind, update time, record and content."""
 
 MISSING: Final = object()
 """Not known."""
@@ -69,7 +71,10 @@ SESSIONS: Final = ("sessions",)
 LOG: Final = ("log",)
 NOTES: Final = ("notes",)
 AUDIT: Final = ("audit",)
-REQUESTS: Final = ("every request",)
+SCOPES: Final = ("scopes",)
+REQUESTS: Final = ("requests",)
+"""The domain of queries over all requests of an app."""
+OPERATIONS: Final = ("operations",)
 
 Domain = tuple[Any, ...]
 """What a query depends on: what writes of the same domain make stale."""
@@ -288,6 +293,16 @@ def _fetch_messages(app_pk: int, needs: list[Need]) -> Fetch:
     return Fetch((sql, ([need[2] for need in needs], [need[3] for need in needs], app_pk)), keep)
 
 
+def _fetch_operations(app_pk: int, needs: list[Need]) -> Fetch:
+    def keep(rows: Sequence[Row], facts: Facts) -> None:
+        for operation_id, *columns in rows:
+            facts.setdefault((OPERATION, app_pk, operation_id), tuple(columns))
+        for need in needs:
+            facts.setdefault(need, None)
+
+    return Fetch((QUERIES.operations, (app_pk, [need[2] for need in needs])), keep)
+
+
 _FETCHERS: Final[dict[int, Callable[[int, list[Need]], Fetch]]] = {
     APP: _fetch_apps,
     KEY: _fetch_by_key,
@@ -298,4 +313,5 @@ _FETCHERS: Final[dict[int, Callable[[int, list[Need]], Fetch]]] = {
     SCOPE: _fetch_scopes,
     MESSAGE_ID: _fetch_messages,
     SEQUENCE: _fetch_messages,
+    OPERATION: _fetch_operations,
 }

@@ -61,12 +61,12 @@ class Pending:
         self.removed: set[tuple[int, int]] = set()
         self.contents: dict[ContentId, bytes] = {}
         self.erased: set[ContentId] = set()
-        self.scopes: dict[tuple[int, str], bytes] = {}
+        self.scopes: dict[tuple[int, str], bytes | None] = {}
+        self.operations: dict[str, Row | None] = {}
         self.requests: dict[RequestKey, RequestRecord] = {}
         self.changes: list[Row] = []
         self.audit: list[Row] = []
         self.rewritten: list[tuple[str, list[Row]]] = []
-        self.dropped: set[str] = set()
         self.notes: list[tuple[int, int, int]] = []
         self.done: set[int] = set()
         self.dirty: set[Domain] = set()
@@ -84,11 +84,11 @@ class Pending:
             or self.contents
             or self.erased
             or self.scopes
+            or self.operations
             or self.requests
             or self.changes
             or self.audit
             or self.rewritten
-            or self.dropped
             or self.notes
             or self.done
         )
@@ -143,14 +143,12 @@ class Pending:
         for content_id in later.erased:
             self.erase(content_id)
         self.contents.update(later.contents)
-        for user in later.dropped:
-            self.scopes.pop((1, user), None)
         self.scopes.update(later.scopes)
+        self.operations.update(later.operations)
         self.requests.update(later.requests)
         self.changes += later.changes
         self.audit += later.audit
         self.rewritten += later.rewritten
-        self.dropped |= later.dropped
         self.notes += later.notes
         self.done |= later.done
         self.dirty |= later.dirty
@@ -176,8 +174,12 @@ class Pending:
             yield QUERIES.messages_delete, (*_columns(sorted(self.removed)), app_pk)
         if self.erased:
             yield QUERIES.contents_delete, (app_pk, Bigints(sorted(self.erased)))
-        if self.dropped:
-            yield QUERIES.scope_states_delete, (app_pk, sorted(self.dropped))
+        dropped = sorted(key for key, state in self.scopes.items() if state is None)
+        if dropped:
+            yield QUERIES.scope_states_delete, (*_columns(dropped), app_pk)
+        over = sorted(key for key, columns in self.operations.items() if columns is None)
+        if over:
+            yield QUERIES.operations_delete, (app_pk, over)
         if self.done:
             yield QUERIES.purge_delete, (app_pk, Bigints(sorted(self.done)))
 
@@ -204,7 +206,14 @@ class Pending:
                 [message_values(pk, each) for (pk, _), each in self.messages.items()],
             ),
             (QUERIES.contents_insert, list(self.contents.items())),
-            (QUERIES.scope_states_put, [(*key, self.scopes[key]) for key in sorted(self.scopes)]),
+            (
+                QUERIES.scope_states_put,
+                [(*key, state) for key, state in sorted(self.scopes.items()) if state is not None],
+            ),
+            (
+                QUERIES.operations_put,
+                [(key, *row) for key, row in sorted(self.operations.items()) if row is not None],
+            ),
             (QUERIES.requests_put, [_request_columns(each) for each in self.requests.values()]),
             (QUERIES.changes_insert, self.changes),
             (QUERIES.audits_insert, self.audit),

@@ -71,8 +71,14 @@ class Queries(NamedTuple):
     audits_forget: str
     audits_rename: str
     changes_rewrite: str
-    scope_states_delete: str
     requests_after: str
+    scope_names: str
+    scope_states_delete: str
+    parents: str
+    operations: str
+    operations_put: str
+    operations_delete: str
+    operations_before: str
     token_keys: str
     token_key_insert: str
     pulse_read: str

@@ -352,14 +352,53 @@ FROM unnest(%s::bigint[], %s::integer[], %s::text[], %s::bytea[], %s::bytea[], %
   LATERAL (SELECT ctid FROM change WHERE app_pk = %s AND revision = n.revision AND idx = n.idx OFFSET 0) AS o
 WHERE c.ctid = o.ctid
 
--- name: scope_states_delete
--- Remove the states of users.
-DELETE FROM scope_state WHERE app_pk = %s AND of_user = 1 AND user_id = ANY(%s::text[])
-
 -- name: requests_after
--- What is remembered of requests after one, by key.
+-- Request records after a key, in the order of their keys.
 SELECT principal, method, request_id, payload_hash, revision, outcome, create_time, session_pk, held FROM request
-WHERE app_pk = %s AND (principal, method, request_id) > (%s, %s, %s) ORDER BY principal, method, request_id LIMIT %s
+WHERE app_pk = %s AND (principal, method, request_id) > (%s, %s, %s)
+ORDER BY principal, method, request_id LIMIT %s
+
+-- name: scope_names
+-- Whose state there is in an app.
+SELECT of_user, user_id FROM scope_state WHERE app_pk = %s ORDER BY of_user, user_id LIMIT %s
+
+-- name: scope_states_delete
+-- Remove the states of apps and users.
+DELETE FROM scope_state AS s USING unnest(%s::smallint[], %s::text[]) AS n (of_user, user_id), LATERAL (
+  SELECT ctid FROM scope_state WHERE app_pk = %s AND of_user = n.of_user AND user_id = n.user_id OFFSET 0
+) AS o
+WHERE s.ctid = o.ctid
+
+-- name: parents
+-- Which of some sessions, named by their uids in hexadecimal, have a child.
+SELECT k.uid FROM unnest(string_to_array(%s, ',')) AS k (uid), LATERAL (
+  SELECT parent FROM session
+  WHERE app_pk = %s AND parent IS NOT NULL AND (parent, pk) > (decode(k.uid, 'hex'), 0) ORDER BY parent, pk LIMIT 1
+) AS s
+WHERE s.parent = decode(k.uid, 'hex')
+
+-- name: operations
+-- Operations of one app.
+SELECT operation_id, kind, update_time, record, content FROM operation
+WHERE app_pk = %s AND operation_id = ANY(%s::text[])
+
+-- name: operations_put
+-- Keep operations, or what they have come to.
+INSERT INTO operation (app_pk, operation_id, kind, update_time, record, content)
+SELECT %s, n.* FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bytea[], %s::bytea[]) AS n
+ON CONFLICT (app_pk, operation_id) DO UPDATE SET
+  kind = excluded.kind, update_time = excluded.update_time, record = excluded.record, content = excluded.content
+
+-- name: operations_delete
+-- Forget operations.
+DELETE FROM operation WHERE app_pk = %s AND operation_id = ANY(%s::text[])
+
+-- name: operations_before
+-- Operations of all apps that were put before an instant, the longest ago first.
+SELECT a.name, o.operation_id, o.kind, o.update_time, o.record, o.content FROM (
+  SELECT * FROM operation WHERE update_time < %s ORDER BY update_time, app_pk, operation_id LIMIT %s
+) AS o, LATERAL (SELECT name FROM app WHERE app_pk = o.app_pk OFFSET 0) AS a
+ORDER BY o.update_time, o.app_pk, o.operation_id
 
 -- name: token_keys
 -- The keys for tokens, the newest first.

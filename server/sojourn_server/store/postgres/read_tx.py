@@ -12,6 +12,7 @@ from sojourn_server.store.base import (
     Candidates,
     LoggedChange,
     MessageRange,
+    Operation,
     RequestKey,
     RequestRecord,
     SessionRow,
@@ -26,10 +27,13 @@ from sojourn_server.store.postgres.facts import (
     MESSAGE_ID,
     MISSING,
     NO_STATE,
+    OPERATION,
+    OPERATIONS,
     REQUEST,
     REQUESTS,
     ROWS,
     SCOPE,
+    SCOPES,
     SEQUENCE,
     SESSIONS,
     UID,
@@ -51,8 +55,10 @@ from sojourn_server.store.rows import (
     change_of,
     message_of,
     nonce_of,
+    operation_of,
     request_of,
     try_uid_blob,
+    uid_blob,
 )
 
 _LAST: Final = (1 << 63) - 1
@@ -333,6 +339,39 @@ class PgReadTx:
             return 0
         rows = await self._query(entry.pk, LOG, QUERIES.change_oldest, (entry.pk,))
         return int(rows[0][0]) if rows else 0
+
+    # --- operations ---
+
+    async def operation(self, app: str, operation_id: str) -> Operation | None:
+        """See `ReadTx`."""
+        entry = await self._entry(app)
+        if entry is None:
+            return None
+        row = await self._know((OPERATION, entry.pk, operation_id))
+        return None if row is None else operation_of(app, operation_id, row)
+
+    async def operations(self, before: Nanos, limit: int) -> Sequence[Operation]:
+        """See `ReadTx`."""
+        rows = await self._query(0, OPERATIONS, QUERIES.operations_before, (before, limit))
+        return [operation_of(app, operation_id, tuple(row)) for app, operation_id, *row in rows]
+
+    async def with_children(self, app: str, uids: Sequence[str]) -> frozenset[str]:
+        """See `ReadTx`."""
+        entry = await self._entry(app)
+        if entry is None or not uids:
+            return frozenset()
+        asked = {uid_blob(uid).hex(): uid for uid in uids}
+        given = (",".join(asked), entry.pk)
+        rows = await self._query(entry.pk, SESSIONS, QUERIES.parents, given)
+        return frozenset(asked[uid] for (uid,) in rows)
+
+    async def scopes(self, app: str, limit: int) -> Sequence[str | None]:
+        """See `ReadTx`."""
+        entry = await self._entry(app)
+        if entry is None:
+            return []
+        rows = await self._query(entry.pk, SCOPES, QUERIES.scope_names, (entry.pk, limit))
+        return [user if of_user else None for of_user, user in rows]
 
 
 def cannot_be(*names: str) -> bool:

@@ -73,10 +73,6 @@ class ErasingTx(SqliteReadTx):
         empty = (b"", record.revision, b"", record.create_time, 0, None)
         self._write(QUERIES.request_put, (*place, *empty))
 
-    async def drop_scope_state(self, app: str, user: str) -> None:
-        """See `Tx`."""
-        self._write(QUERIES.scope_state_delete, (self._own_entry(app).pk, 1, user))
-
     async def clear_stale(self) -> None:
         """See `Tx`."""
         self.erased = self.left_over = True

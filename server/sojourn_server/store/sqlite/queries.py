@@ -76,11 +76,19 @@ class Queries(NamedTuple):
     audit_forget: str
     audit_rename: str
     change_rewrite: str
-    scope_state_delete: str
     request_after: str
     stale_insert: str
     stale_last: str
     stale_delete: str
+    requests_after: str
+    request_empty: str
+    scope_names: str
+    scope_state_delete: str
+    session_has_child: str
+    operation_get: str
+    operation_put: str
+    operation_delete: str
+    operations_before: str
     token_keys: str
     token_key_insert: str
     pulse_read: str

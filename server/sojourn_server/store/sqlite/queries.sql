@@ -291,10 +291,6 @@ UPDATE audit SET actor = ?, user = ?, session_id = ? WHERE app_pk = ? AND revisi
 -- An entry of the log without what named a user who was erased.
 UPDATE change SET actor = ?, before = ?, after = ?, detail = ? WHERE app_pk = ? AND revision = ? AND idx = ?
 
--- name: scope_state_delete
--- Remove the state of a user.
-DELETE FROM scope_state WHERE app_pk = ? AND of_user = ? AND user = ?
-
 -- name: request_after
 -- What is remembered of requests after one, by key.
 SELECT principal, method, request_id, payload_hash, revision, outcome, create_time, session_pk, held FROM request
@@ -311,6 +307,49 @@ SELECT max(stale_id) FROM stale
 -- name: stale_delete
 -- It is fulfilled, with those before it.
 DELETE FROM stale WHERE stale_id <= ?
+
+-- name: requests_after
+-- Request records after a key, in the order of their keys.
+SELECT principal, method, request_id, held FROM request
+WHERE app_pk = ? AND (principal, method, request_id) > (?, ?, ?)
+ORDER BY principal, method, request_id LIMIT ?
+
+-- name: request_empty
+-- A record that says nothing any more but that there was such a request.
+UPDATE request SET outcome = x'', held = NULL
+WHERE app_pk = ? AND principal = ? AND method = ? AND request_id = ?
+
+-- name: scope_names
+-- Whose state there is in an app.
+SELECT of_user, user FROM scope_state WHERE app_pk = ? ORDER BY of_user, user LIMIT ?
+
+-- name: scope_state_delete
+-- Remove the state of an app or of a user.
+DELETE FROM scope_state WHERE app_pk = ? AND of_user = ? AND user = ?
+
+-- name: session_has_child
+-- Whether a session has a child.
+SELECT 1 FROM session INDEXED BY session_parent WHERE parent = ? LIMIT 1
+
+-- name: operation_get
+-- One operation.
+SELECT kind, update_time, record, content FROM operation WHERE app_pk = ? AND operation_id = ?
+
+-- name: operation_put
+-- Keep an operation, or what it has come to.
+INSERT INTO operation (app_pk, operation_id, kind, update_time, record, content) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (app_pk, operation_id) DO UPDATE SET
+  kind = excluded.kind, update_time = excluded.update_time, record = excluded.record, content = excluded.content
+
+-- name: operation_delete
+-- Forget an operation.
+DELETE FROM operation WHERE app_pk = ? AND operation_id = ?
+
+-- name: operations_before
+-- Operations of all apps that were put before an instant, the longest ago first.
+SELECT a.name, o.operation_id, o.kind, o.update_time, o.record, o.content
+FROM operation AS o INDEXED BY operation_update CROSS JOIN app AS a ON a.app_pk = o.app_pk
+WHERE o.update_time < ? ORDER BY o.update_time, o.app_pk, o.operation_id LIMIT ?
 
 -- name: token_keys
 -- The keys for tokens, the newest first.

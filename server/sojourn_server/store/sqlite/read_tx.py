@@ -13,6 +13,7 @@ from sojourn_server.store.base import (
     Candidates,
     LoggedChange,
     MessageRange,
+    Operation,
     RequestKey,
     RequestRecord,
     SessionRow,
@@ -31,8 +32,10 @@ from sojourn_server.store.rows import (
     decode_session,
     message_of,
     nonce_of,
+    operation_of,
     request_of,
     try_uid_blob,
+    uid_blob,
 )
 from sojourn_server.store.sqlite import content, lists
 from sojourn_server.store.sqlite.census import Place, step
@@ -294,6 +297,41 @@ class SqliteReadTx:
             return 0
         (revision,) = self._run(QUERIES.change_oldest, (entry.pk,)).fetchone()
         return int(revision or 0)
+
+    # --- operations ---
+
+    async def operation(self, app: str, operation_id: str) -> Operation | None:
+        """See `ReadTx`."""
+        entry = self._entry(app)
+        if entry is None:
+            return None
+        row = self._run(QUERIES.operation_get, (entry.pk, operation_id)).fetchone()
+        return None if row is None else operation_of(app, operation_id, row)
+
+    async def operations(self, before: Nanos, limit: int) -> Sequence[Operation]:
+        """See `ReadTx`."""
+        rows = self._all(QUERIES.operations_before, (before, limit))
+        return [operation_of(app, operation_id, tuple(row)) for app, operation_id, *row in rows]
+
+    async def with_children(self, app: str, uids: Sequence[str]) -> frozenset[str]:
+        """See `ReadTx`."""
+        if self._entry(app) is None:
+            return frozenset()
+        return frozenset(
+            uid
+            for uid in uids
+            if self._run(QUERIES.session_has_child, (uid_blob(uid),)).fetchone() is not None
+        )
+
+    async def scopes(self, app: str, limit: int) -> Sequence[str | None]:
+        """See `ReadTx`."""
+        entry = self._entry(app)
+        if entry is None:
+            return []
+        rows = self._all(QUERIES.scope_names, (entry.pk, limit))
+        return [user if of_user else None for of_user, user in rows]
+
+    # --- the store's own ---
 
     async def pulse(self) -> None:
         """Read one row, to find out whether that works."""

@@ -47,6 +47,7 @@ from sojourn_server.store.sqlite.content import Slab
 from sojourn_server.store.sqlite.erase_tx import ErasingTx
 from sojourn_server.store.sqlite.errors import is_taken
 from sojourn_server.store.sqlite.hot import Key, key_of
+from sojourn_server.store.sqlite.operation_tx import OperationTx
 from sojourn_server.store.sqlite.queries import QUERIES
 from sojourn_server.store.sqlite.read_tx import AppEntry, Apps
 from sojourn_server.store.stats import Rows
@@ -56,7 +57,7 @@ _ERASED_AT_ONCE: Final = 8 * 1024 * 1024
 """Bytes after which a purge pauses: the writer serves others in between."""
 
 
-class SqliteTx(ErasingTx):
+class SqliteTx(ErasingTx, OperationTx):
     """One run of one unit.
 
     What it changes of its app's counters stays in `own` until the writer keeps it, so
