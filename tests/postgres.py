@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 TABLES = (
     "app, session, session_label, message, purge, content, scope_state, change, request, job, "
-    "operation"
+    "operation, audit"
 )
 """All that a test fills. The keys and the schema's number stay."""
 
