@@ -130,7 +130,7 @@ async def start(settings: Settings) -> RunningServer:
         server = make_server(
             pipeline,
             {
-                "SessionService": SessionServicer(use_cases.sessions, watching),
+                "SessionService": SessionServicer(use_cases.sessions, use_cases.bulk, watching),
                 "TurnService": TurnServicer(use_cases.turns),
                 "HistoryService": HistoryServicer(use_cases.history),
                 "AppService": AppServicer(use_cases.states),

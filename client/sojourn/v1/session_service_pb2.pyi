@@ -950,9 +950,13 @@ class EndSessionsRequest(_message.Message):
     all: _builtins.bool
     """Means it: all sessions, where user and filter are empty."""
     keep_newest: _builtins.int
-    """Leave the newest N alone."""
+    """Leave alone the newest N, by creation, of those that are meant, and what
+    they would end with.
+    """
     dry_run: _builtins.bool
-    """Only say what would happen."""
+    """Only say what would happen, as things are now. Takes no revision, and the
+    request_id is not looked at.
+    """
     status: _session_pb2.SessionStatus.ValueType
     """COMPLETED, FAILED or EXPIRED. Default COMPLETED."""
     reason: _builtins.str
@@ -961,7 +965,7 @@ class EndSessionsRequest(_message.Message):
     """Keeps the progress and makes repeats safe. Empty: not kept."""
     @_builtins.property
     def filter(self) -> _session_pb2.SessionFilter:
-        """Which sessions: must not be empty unless `all` is set."""
+        """Which sessions: must not be empty unless `user` or `all` is set."""
 
     def __init__(
         self,
@@ -996,12 +1000,12 @@ class EndSessionsResponse(_message.Message):
     FIRST_KEYS_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     count: _builtins.int
-    """How many ended, or would."""
+    """How many ended, or would, with those that ended with a parent."""
     revision: _builtins.int
     """The last revision taken, or the head where nothing changed."""
     @_builtins.property
     def first_keys(self) -> _containers.RepeatedCompositeFieldContainer[_session_pb2.SessionKey]:
-        """The first 100 of them."""
+        """The first 100 of them, in the order in which they ended: newest first."""
 
     def __init__(
         self,
@@ -1204,14 +1208,18 @@ class DeleteSessionsRequest(_message.Message):
     all: _builtins.bool
     """Means it: all sessions, where user and filter are empty."""
     keep_newest: _builtins.int
-    """Leave the newest N alone."""
+    """Leave alone the newest N, by creation, of those that are meant, and what they
+    are below.
+    """
     dry_run: _builtins.bool
-    """Only say what would happen."""
+    """Only say what would happen, as things are now. Takes no revision, and the
+    request_id is not looked at.
+    """
     request_id: _builtins.str
     """Keeps the progress and makes repeats safe. Empty: not kept."""
     @_builtins.property
     def filter(self) -> _session_pb2.SessionFilter:
-        """Which sessions: must not be empty unless `all` is set."""
+        """Which sessions: must not be empty unless `user` or `all` is set."""
 
     def __init__(
         self,
@@ -1245,14 +1253,14 @@ class DeleteSessionsResponse(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     SCRUBBED_FIELD_NUMBER: _builtins.int
     count: _builtins.int
-    """How many were deleted, or would be."""
+    """How many were deleted, or would be, descendants counted."""
     revision: _builtins.int
     """The last revision taken, or the head where nothing changed."""
     scrubbed: _builtins.bool
     """Whether what was deleted is gone from the store's files already."""
     @_builtins.property
     def first_keys(self) -> _containers.RepeatedCompositeFieldContainer[_session_pb2.SessionKey]:
-        """The first 100 of them."""
+        """The first 100 of them, in the order in which they went: newest first."""
 
     def __init__(
         self,

@@ -40,8 +40,6 @@ NOT_BUILT: Final[frozenset[str]] = frozenset(
         "AppService/UpdateApp",
         "HistoryService/ReplaceMessages",
         "SessionService/AggregateSessions",
-        "SessionService/DeleteSessions",
-        "SessionService/EndSessions",
         "SessionService/ForkSession",
     }
 )

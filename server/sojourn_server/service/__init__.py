@@ -2,6 +2,7 @@
 
 from sojourn_server.domain.limits import Limits
 from sojourn_server.domain.tokens import Sealer
+from sojourn_server.service.bulk import Bulk
 from sojourn_server.service.history import History
 from sojourn_server.service.operations import Operations
 from sojourn_server.service.sessions import Sessions
@@ -32,3 +33,4 @@ class Services:
         self.history = History(self.units)
         self.states = States(self.units)
         self.operations = Operations(self.units)
+        self.bulk = Bulk(self.units, self.operations)

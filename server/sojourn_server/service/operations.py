@@ -119,10 +119,13 @@ class _Kind(NamedTuple):
 class _Started(msgspec.Struct, Generic[T], frozen=True):
     """What became of a request for an operation."""
 
-    outcome: T | None
-    """What it came to, if it is done."""
     operation_id: str
     key: RequestKey
+    """Where the outcome is left."""
+    done: bool = False
+    """Whether it is there."""
+    nothing: Answer[T] | None = None
+    """The answer, where there was nothing to do."""
 
 
 class Operations:
@@ -154,7 +157,7 @@ class Operations:
         app: str,
         kind: str,
         outcome: type[T],
-        begin: Callable[[Work], Awaitable[Begun]],
+        begin: Callable[[Work], Awaitable[Begun | Done]],
         *,
         erases: bool = False,
     ) -> Answer[T]:
@@ -165,14 +168,17 @@ class Operations:
             app: Whose log is written.
             kind: Which steps bring it on.
             outcome: The type of the outcome.
-            begin: Decides what it starts with, in the unit that begins it.
+            begin: Decides what it starts with, in the unit that begins it; or that there is
+                nothing to do, which is not remembered.
             erases: Whether the answer says if all that was erased is scrubbed.
 
         Raises:
             Refusal: `REQUEST_ID_REUSED`, or whatever `begin` or a step raised.
         """
         started = await self._start(call, app, kind, outcome, begin)
-        if started.outcome is None:
+        if started.nothing is not None:
+            return started.nothing
+        if not started.done:
             await self.finished(app, started.operation_id)
         return await self._answer(started.key, outcome, erases)
 
@@ -182,7 +188,7 @@ class Operations:
         app: str,
         kind: str,
         outcome: type[T],
-        begin: Callable[[Work], Awaitable[Begun]],
+        begin: Callable[[Work], Awaitable[Begun | Done]],
     ) -> _Started[T]:
         request_id = call.request_id or f"{MADE_UP}{uuid7(time.time_ns())}"
         key = RequestKey(app, call.principal, call.method, request_id)
@@ -192,14 +198,20 @@ class Operations:
         async def unit(tx: Tx) -> _Started[T]:
             record = await tx.request(key)
             if record is not None:
-                done: T = await decode_outcome(tx, call, record, outcome)
-                return _Started(done, operation_id, key)
+                await decode_outcome(tx, call, record, outcome)
+                return _Started(operation_id, key, done=True)
             running = await tx.operation(app, operation_id)
             if running is not None:
                 if _order(running).payload_hash != call.payload_hash:
                     raise reused(call)
-                return _Started(None, operation_id, key)
+                return _Started(operation_id, key)
             begun = await begin(self._units.work(tx))
+            if isinstance(begun, Done):
+                value = msgspec.msgpack.decode(begun.outcome, type=outcome)
+                scrubs = self._units.store.scrubs
+                head = await tx.head(app)
+                nothing = Answer(outcome=value, revision=head, scrubbed=scrubs, now=tx.now)
+                return _Started(operation_id, key, nothing=nothing)
             order = Order(
                 key=(call.principal, call.method, request_id),
                 payload_hash=call.payload_hash,
@@ -210,7 +222,7 @@ class Operations:
                 state=begun.state,
             )
             await tx.put_operation(_operation(tx, app, operation_id, kind, order, begun.content))
-            return _Started(None, operation_id, key)
+            return _Started(operation_id, key)
 
         return (await self._units.store.apply(app, call.actor, unit)).value
 

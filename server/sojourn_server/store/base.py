@@ -50,17 +50,17 @@ Log and requests
         at least its keeping time.
     S43 `compact` removes whole revisions from the beginning of one app's log, never its
         newest: what is left is dense. `oldest` names the first that is left.
-    S45 A change that `auditing.is_audited` is written into the audit by the unit that logs
-        it. `audit` gives the newest first; compaction leaves the audit alone, and
-        `forget_audit` removes its oldest entries.
-    S46 `rewrite_changes`, `rewrite_audit` and `empty_request` replace what a row says, and
-        leave its place, its nonce, its time and its cause.
     S44 Whoever is told by `on_commit` hears of an app only after a commit has logged
         something there, through this server or another. It is a hint: it may be lost,
         come late or come twice.
 
-Erasing users
-    S48 Where `scrubs`, once a unit has asked for `clear_stale` and `purge` says that nothing
+Audit, and erasing users
+    S90 A change that `auditing.is_audited` is written into the audit by the unit that logs
+        it. `audit` gives the newest first; compaction leaves the audit alone, and
+        `forget_audit` removes its oldest entries.
+    S91 `rewrite_changes`, `rewrite_audit` and `empty_request` replace what a row says, and
+        leave its place, its nonce, its time and its cause.
+    S92 Where `scrubs`, once a unit has asked for `clear_stale` and `purge` says that nothing
         is left, no name of any row removed before that unit is in any file, nor any text that
         was erased; also where the process died in between.
 
@@ -75,13 +75,22 @@ Jobs
     S55 Of the servers that share a store, `leads` names one for each job; where it dies,
         another within 5 s. For a moment there may be two: a job must bear that.
 
+Counts and sums
+    S70 The counts of apps and users are those of the sessions that are there, in every state
+        that can be read; an app's and a user's cost the same, however many there are.
+    S71 The sums are what those sessions add up to, exactly, also beyond 64 bits.
+    S72 Counts and sums move with the unit that writes the session: they are kept with it,
+        undone with it, and seen by the units after it.
+    S73 A page of users costs what its users cost, however many sessions and users there are.
+    S74 Nothing of counts and sums is kept of a user or app without sessions.
+
 Operations
-    S70 `operation` finds what the last committed unit has put under its id; `operations`
+    S80 `operation` finds what the last committed unit has put under its id; `operations`
         names those of every app, in the order in which they were put.
-    S71 `scopes` names each user that has a state, and the app; a dropped one is version 0.
-    S72 `with_children` names those of the given sessions that have a child.
-    S73 An emptied request record is found as before, and has neither outcome nor content.
-    S74 A unit that says `scrub_later` is answered before the scrub; `purge` awaits it.
+    S81 `scopes` names each user that has a state, and the app; a dropped one is version 0.
+    S82 `with_children` names those of the given sessions that have a child.
+    S83 An emptied request record is found as before, and has neither outcome nor content.
+    S84 A unit that says `scrub_later` is answered before the scrub; `purge` awaits it.
 
 Figures
     S60 `stats` does little, however much is stored. Its counts begin at 0 with `open` and
@@ -90,7 +99,6 @@ Figures
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
@@ -103,9 +111,17 @@ from sojourn_server.domain.model import (
     ScopeState,
     Session,
 )
+from sojourn_server.store.counting import Counting
 from sojourn_server.store.erasing import AuditReads, ErasingWrites
 from sojourn_server.store.operations import OperationReads, OperationWrites
-from sojourn_server.store.records import Applied as Applied
+from sojourn_server.store.outcomes import Applied as Applied
+from sojourn_server.store.outcomes import KeyTaken as KeyTaken
+from sojourn_server.store.outcomes import Priority as Priority
+from sojourn_server.store.outcomes import StoreDown as StoreDown
+from sojourn_server.store.outcomes import StoreFull as StoreFull
+from sojourn_server.store.outcomes import StoreUnusable as StoreUnusable
+from sojourn_server.store.records import AppCounts as AppCounts
+from sojourn_server.store.records import ListedApp as ListedApp
 from sojourn_server.store.records import LoggedChange as LoggedChange
 from sojourn_server.store.records import Operation as Operation
 from sojourn_server.store.records import RequestKey as RequestKey
@@ -121,22 +137,6 @@ from sojourn_server.store.wanted import SortBy as SortBy
 T = TypeVar("T")
 
 
-class StoreUnusable(Exception):
-    """The store cannot be opened; the text is a sentence for the operator (S51)."""
-
-
-class StoreFull(Exception):
-    """There is no room: writes are refused, reads go on (S50)."""
-
-
-class StoreDown(Exception):
-    """The store failed or is away; the outcome of a write is unknown (S52)."""
-
-
-class KeyTaken(Exception):
-    """A session with this key exists (S10)."""
-
-
 class Precede(Exception):
     """This unit must come after another one, which is to be carried out first (S6).
 
@@ -149,7 +149,7 @@ class Precede(Exception):
         self.unit = unit
 
 
-class ReadTx(AuditReads, OperationReads, Protocol):
+class ReadTx(AuditReads, Counting, OperationReads, Protocol):
     """One committed state, at one head. Every method may be awaited in any order."""
 
     @property
@@ -329,13 +329,6 @@ class Tx(ReadTx, ErasingWrites, OperationWrites, Protocol):
         ...
 
 
-class Priority(enum.IntEnum):
-    """Who goes first into a commit."""
-
-    CALLER = 0
-    JOB = 1
-
-
 class Store(Protocol):
     """A backend. Made by `app`, used by `service`, `feed` and `jobs`."""
 
@@ -450,7 +443,7 @@ class Store(Protocol):
         ...
 
     async def forget_audit(self, app: str, before: Nanos, limit: int) -> int:
-        """Remove entries of an app's audit that were made before an instant (S45).
+        """Remove entries of an app's audit that were made before an instant (S90).
 
         Returns:
             How many went; fewer than `limit`: nothing is left to remove.

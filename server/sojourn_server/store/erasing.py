@@ -22,7 +22,7 @@ class AuditReads(Protocol):
         ...
 
     async def audit(self, which: AuditRange) -> Sequence[AuditEntry]:
-        """Up to `limit` entries of an app's audit, the newest first (S45)."""
+        """Up to `limit` entries of an app's audit, the newest first (S90)."""
         ...
 
 
@@ -30,21 +30,21 @@ class ErasingWrites(Protocol):
     """What a unit writes that erases a user."""
 
     async def rewrite_changes(self, app: str, changes: Sequence[LoggedChange]) -> None:
-        """Replace actor, sessions and detail of entries of the log (S46)."""
+        """Replace actor, sessions and detail of entries of the log (S91)."""
         ...
 
     async def rewrite_audit(self, app: str, entries: Sequence[AuditEntry]) -> None:
-        """Replace actor, user and session_id of entries of the audit (S46)."""
+        """Replace actor, user and session_id of entries of the audit (S91)."""
         ...
 
     async def empty_request(self, record: RequestRecord) -> None:
         """Keep of a request only that it was made: hash and outcome are empty from now on,
-        and what it held is erased (S46).
+        and what it held is erased (S91).
         """
         ...
 
     async def clear_stale(self) -> None:
-        """Have every name that was removed up to now cleared from the files, by `purge` (S48).
+        """Have every name that was removed up to now cleared from the files, by `purge` (S92).
 
         Makes this unit one with something left over.
         """

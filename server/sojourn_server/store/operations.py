@@ -13,19 +13,19 @@ class OperationReads(Protocol):
     """What a transaction can be asked about long work, and by it."""
 
     async def operation(self, app: str, operation_id: str) -> Operation | None:
-        """An operation as it was last put (S70), or None."""
+        """An operation as it was last put (S80), or None."""
         ...
 
     async def operations(self, before: Nanos, limit: int) -> Sequence[Operation]:
-        """Operations of all apps, put last before an instant, the longest ago first (S70)."""
+        """Operations of all apps, put last before an instant, the longest ago first (S80)."""
         ...
 
     async def with_children(self, app: str, uids: Sequence[str]) -> frozenset[str]:
-        """Which of some sessions have a child, ended or not (S72)."""
+        """Which of some sessions have a child, ended or not (S82)."""
         ...
 
     async def scopes(self, app: str, limit: int) -> Sequence[str | None]:
-        """Whose state there is (S71): users, and None for the app; at most `limit`."""
+        """Whose state there is (S81): users, and None for the app; at most `limit`."""
         ...
 
 
@@ -33,7 +33,7 @@ class OperationWrites(Protocol):
     """What long work does to an app."""
 
     async def put_operation(self, operation: Operation) -> None:
-        """Keep an operation of the unit's app, in the place of an earlier one (S70)."""
+        """Keep an operation of the unit's app, in the place of an earlier one (S80)."""
         ...
 
     async def drop_operation(self, app: str, operation_id: str) -> None:
@@ -41,13 +41,13 @@ class OperationWrites(Protocol):
         ...
 
     async def drop_scope_state(self, app: str, user: str | None) -> None:
-        """Remove a state (S71). Its content must be erased before."""
+        """Remove a state (S81). Its content must be erased before."""
         ...
 
     async def empty_requests(
         self, app: str, after: RequestKey | None, limit: int, spare: str
     ) -> RequestKey | None:
-        """Take outcome and content from request records, and keep the records (S73).
+        """Take outcome and content from request records, and keep the records (S83).
 
         Args:
             app: Whose.
@@ -61,5 +61,5 @@ class OperationWrites(Protocol):
         ...
 
     def scrub_later(self) -> None:
-        """Let the answer go before what the unit erases is scrubbed (S74)."""
+        """Let the answer go before what the unit erases is scrubbed (S84)."""
         ...

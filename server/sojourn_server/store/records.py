@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
-
 import msgspec
 
 from sojourn_server.domain.clock import Nanos
-from sojourn_server.domain.model import ChangeCause, ChangeDetail, ContentId, Session
-
-T = TypeVar("T")
+from sojourn_server.domain.model import App, ChangeCause, ChangeDetail, ContentId, Session
 
 
 class RequestKey(msgspec.Struct, frozen=True):
@@ -79,6 +75,24 @@ class TokenKey(msgspec.Struct, frozen=True):
     """32 random bytes."""
 
 
+class AppCounts(msgspec.Struct, frozen=True):
+    """How many sessions an app has."""
+
+    active: int
+    """ACTIVE ones."""
+    sessions: int
+    """All that are there, ended ones too."""
+
+
+class ListedApp(msgspec.Struct, frozen=True):
+    """An app as a list of apps shows it."""
+
+    app: App
+    head: int
+    """The newest revision of its log."""
+    counts: AppCounts
+
+
 class SessionRow(msgspec.Struct, frozen=True):
     """A session as it is stored."""
 
@@ -87,16 +101,3 @@ class SessionRow(msgspec.Struct, frozen=True):
     create_order: int
     """Ascends with the creations of the app, in commit order (S11)."""
     session: Session
-
-
-class Applied(msgspec.Struct, Generic[T], frozen=True):
-    """What became of a unit."""
-
-    value: T
-    """What the unit returned."""
-    revision: int
-    """The revision taken, or the head where nothing was logged."""
-    changed: bool
-    """Whether anything was logged."""
-    scrubbed: bool
-    """Whether everything the unit erased is gone from the files."""

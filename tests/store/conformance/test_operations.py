@@ -54,7 +54,7 @@ async def names(store: Store, before: int = START + 1_000, limit: int = 100) -> 
     return [f"{each.app}/{each.operation_id}" for each in found]
 
 
-@pytest.mark.rule("S70")
+@pytest.mark.rule("S80")
 async def test_an_operation_is_found_as_it_was_last_put(store: Store) -> None:
     assert await operation_of(store) is None
     await keep(store, an_operation())
@@ -66,7 +66,7 @@ async def test_an_operation_is_found_as_it_was_last_put(store: Store) -> None:
     assert await operation_of(store, app="other") is None
 
 
-@pytest.mark.rule("S70", "S1")
+@pytest.mark.rule("S80", "S1")
 async def test_an_operation_comes_and_goes_with_its_unit(store: Store) -> None:
     await keep(store, an_operation())
 
@@ -85,7 +85,7 @@ async def test_an_operation_comes_and_goes_with_its_unit(store: Store) -> None:
     assert await operation_of(store) is None
 
 
-@pytest.mark.rule("S70")
+@pytest.mark.rule("S80")
 async def test_operations_of_all_apps_come_the_longest_ago_first(store: Store) -> None:
     await keep(
         store,
@@ -100,7 +100,7 @@ async def test_operations_of_all_apps_come_the_longest_ago_first(store: Store) -
     assert await names(store, before=START + 1) == []
 
 
-@pytest.mark.rule("S70", "S3")
+@pytest.mark.rule("S80", "S3")
 async def test_operations_outlive_a_crash(backend: Backend) -> None:
     store = await backend.open()
     await keep(store, an_operation(content=(7,)))
@@ -119,7 +119,7 @@ async def test_a_unit_writes_operations_of_its_own_app_only(store: Store) -> Non
             await apply(store, unit)
 
 
-@pytest.mark.rule("S71")
+@pytest.mark.rule("S81")
 async def test_whose_state_there_is_is_known_until_it_is_dropped(store: Store) -> None:
     async def scopes() -> list[str | None]:
         return list(await store.read(lambda tx: tx.scopes(APP, 10)))
@@ -148,7 +148,7 @@ async def test_whose_state_there_is_is_known_until_it_is_dropped(store: Store) -
     assert (await store.read(lambda tx: tx.scope_state(APP, "ann"))).version == 3
 
 
-@pytest.mark.rule("S72")
+@pytest.mark.rule("S82")
 async def test_parents_are_told_from_others(store: Store) -> None:
     parents = await create_many(store, [a_session(f"p-{n}") for n in range(4)])
     uids = [row.session.uid for row in parents]
@@ -174,7 +174,7 @@ async def test_parents_are_told_from_others(store: Store) -> None:
     assert await found() == {uids[0], uids[3]}
 
 
-@pytest.mark.rule("S73")
+@pytest.mark.rule("S83")
 async def test_an_emptied_record_is_found_without_its_outcome(store: Store) -> None:
     held = await put(store, b"popped text")
     row = await create(store, a_session())
@@ -210,7 +210,7 @@ async def test_an_emptied_record_is_found_without_its_outcome(store: Store) -> N
     assert await content_of(store, held) == b""
 
 
-@pytest.mark.rule("S73")
+@pytest.mark.rule("S83")
 async def test_records_of_the_same_unit_are_emptied_with_the_others(store: Store) -> None:
     await apply(store, lambda tx: tx.put_app(an_app()))
 
@@ -224,7 +224,7 @@ async def test_records_of_the_same_unit_are_emptied_with_the_others(store: Store
     assert found.outcome == b""
 
 
-@pytest.mark.rule("S74", "S31")
+@pytest.mark.rule("S84", "S31")
 async def test_a_unit_may_leave_its_scrub_to_the_purge(store: Store) -> None:
     first, second = await put(store, b"first text"), await put(store, b"second text")
 
@@ -239,7 +239,7 @@ async def test_a_unit_may_leave_its_scrub_to_the_purge(store: Store) -> None:
     assert (await apply(store, lambda tx: tx.erase_content(second))).scrubbed is store.scrubs
 
 
-@pytest.mark.rule("S70")
+@pytest.mark.rule("S80")
 async def test_an_operation_changes_with_what_its_step_did(store: Store) -> None:
     """The step's work and the place it has come to are kept together, or neither is."""
     row = await create(store, a_session())

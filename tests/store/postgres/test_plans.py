@@ -108,12 +108,22 @@ def test_the_check_sees_a_scan_and_a_sort(
     assert sorts(plan)
 
 
-SIFTED = {"messages_since_up", "messages_since_down", "app_names"}
-"""Messages of a session, sifted by their event time; apps, of which few have no record."""
+SIFTED = {
+    # Messages of a session, sifted by their event time.
+    "messages_since_up",
+    "messages_since_down",
+    # Apps, of which few have no record.
+    "app_names",
+    "apps_listed",
+    # Rows that are looked up by their whole keys, and go if they come to nothing.
+    "tallies_prune",
+    "tally_counters_prune",
+}
 
 WHOLE_APP = {
     # The app itself, and its first note.
     "app_set",
+    "backfill_app",
     "purge_first",
     # The log's beginning, with a LIMIT.
     "change_oldest",
@@ -128,6 +138,8 @@ IN_ORDER_OF_ITS_KEY = {
     "session_next_due": ["Index Only Scan of session", "Index Scan of session"],
     # At most 256 rows.
     "token_keys": ["Index Scan of token_key"],
+    # All of them, in pages, for a migration.
+    "backfill_first": ["Index Scan of session"],
 }
 
 

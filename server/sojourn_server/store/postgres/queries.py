@@ -22,7 +22,19 @@ class Queries(NamedTuple):
     app_make: str
     app_many: str
     app_names: str
+    apps_listed: str
     app_set: str
+    tallies_add: str
+    tallies_prune: str
+    tally_counters_add: str
+    tally_counters_prune: str
+    tallies_active: str
+    tally_get: str
+    tallies_first: str
+    tallies_after: str
+    backfill_first: str
+    backfill_after: str
+    backfill_app: str
     sessions_by_key: str
     sessions_by_uid: str
     sessions_by_pk: str

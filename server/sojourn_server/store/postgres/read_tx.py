@@ -7,9 +7,12 @@ from typing import Any, Final
 
 from sojourn_server.domain.auditing import AuditEntry, AuditRange
 from sojourn_server.domain.clock import Nanos
-from sojourn_server.domain.model import NO_CONTENT, App, ContentId, Message, ScopeState
+from sojourn_server.domain.model import NO_CONTENT, App, ContentId, Message, ScopeState, Status
+from sojourn_server.domain.sums import Sums
 from sojourn_server.store.base import (
+    AppCounts,
     Candidates,
+    ListedApp,
     LoggedChange,
     MessageRange,
     Operation,
@@ -17,9 +20,12 @@ from sojourn_server.store.base import (
     RequestRecord,
     SessionRow,
 )
+from sojourn_server.store.counting import NO_COUNTS
 from sojourn_server.store.lists import Lists, merged
 from sojourn_server.store.postgres.facts import (
+    ACTIVE,
     APP,
+    APPS,
     AUDIT,
     CONTENT,
     KEY,
@@ -43,10 +49,12 @@ from sojourn_server.store.postgres.facts import (
     Facts,
     Need,
     ask,
+    entry_of,
     session_row,
 )
 from sojourn_server.store.postgres.memory import Memory
 from sojourn_server.store.postgres.queries import QUERIES
+from sojourn_server.store.postgres.tally_rows import sums_of
 from sojourn_server.store.ranges import intervals, is_removed, kept_intervals
 from sojourn_server.store.rows import (
     ORDER_BITS,
@@ -60,6 +68,7 @@ from sojourn_server.store.rows import (
     try_uid_blob,
     uid_blob,
 )
+from sojourn_server.store.tallies import merged_sums
 
 _LAST: Final = (1 << 63) - 1
 """After every revision."""
@@ -339,6 +348,54 @@ class PgReadTx:
             return 0
         rows = await self._query(entry.pk, LOG, QUERIES.change_oldest, (entry.pk,))
         return int(rows[0][0]) if rows else 0
+
+    async def app_counts(self, app: str) -> AppCounts:
+        """See `Counting`."""
+        entry = await self._entry(app)
+        return NO_COUNTS if entry is None else entry.counts()
+
+    async def user_active(self, app: str, user: str) -> int:
+        """See `Counting`."""
+        entry = await self._entry(app)
+        if entry is None or cannot_be(user):
+            return 0
+        count: int = await self._know((ACTIVE, entry.pk, user))
+        return count
+
+    async def listed_apps(self, after: str, limit: int) -> Sequence[ListedApp]:
+        """See `Counting`."""
+        rows = await self._query(0, APPS, QUERIES.apps_listed, (after, limit))
+        entries = [entry for row in rows if (entry := entry_of(row)) is not None]
+        return [listed for entry in entries if (listed := entry.listed()) is not None]
+
+    async def status_sums(self, app: str, user: str | None = None) -> Mapping[Status, Sums]:
+        """See `Counting`."""
+        entry = await self._entry(app)
+        if entry is None or cannot_be(user or ""):
+            return {}
+        found: dict[Status, Sums] = {}
+        for status in Status:
+            given = (entry.pk, int(user is not None), int(status), user or "")
+            for row in await self._query(entry.pk, SESSIONS, QUERIES.tally_get, given):
+                found[status] = sums_of(row)
+        return found
+
+    async def user_sums(
+        self, app: str, statuses: Sequence[Status], after: str | None, limit: int
+    ) -> Sequence[tuple[str, Sums]]:
+        """See `Counting`."""
+        entry = await self._entry(app)
+        if entry is None:
+            return []
+        sql = QUERIES.tallies_first if after is None else QUERIES.tallies_after
+        place = () if after is None else (after,)
+        streams = [
+            await self._query(entry.pk, SESSIONS, sql, (entry.pk, int(status), *place, limit))
+            for status in statuses
+        ]
+        return merged_sums(
+            [[(user, sums_of(tuple(row))) for user, *row in rows] for rows in streams], limit
+        )
 
     # --- operations ---
 

@@ -100,6 +100,7 @@ class PgTx(ErasingTx):
         for key, value in session.labels.items():
             self.pending.labels[key, value, row.pk] = True
         self.added.sessions += 1
+        self._moves(None, session)
         self._note(row, SESSIONS, of_parent(session.parent_uid))
         await self._wrote()
         return row
@@ -142,6 +143,7 @@ class PgTx(ErasingTx):
         self._forget(row)
         new = SessionRow(pk, row.create_order, session)
         self.pending.update(SessionWrite(new, due, self._record(session)))
+        self._moves(old, session)
         if old.labels != session.labels:
             for key, value in old.labels.items() - session.labels.items():
                 self.pending.labels[key, value, pk] = False
@@ -170,6 +172,7 @@ class PgTx(ErasingTx):
         self.written[row.pk] = None
         self.pending.delete(row.pk)
         self.removed.sessions += 1
+        self._moves(row.session, None)
         for key, value in row.session.labels.items():
             self.pending.labels[key, value, row.pk] = False
         self._touch(SESSIONS, of_parent(row.session.parent_uid))

@@ -6,10 +6,8 @@ What each method must do stands in `store.base`.
 
 from __future__ import annotations
 
-import sqlite3
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 from sojourn_server.domain.auditing import AuditEntry, is_audited
 from sojourn_server.domain.clock import Nanos
@@ -18,29 +16,15 @@ from sojourn_server.store.base import LoggedChange, RequestRecord
 from sojourn_server.store.horizon import last_to_go
 from sojourn_server.store.rows import audit_values, detail_blob
 from sojourn_server.store.sqlite.queries import QUERIES
-from sojourn_server.store.sqlite.read_tx import AppEntry, SqliteReadTx
-from sojourn_server.store.stats import Rows
+from sojourn_server.store.sqlite.read_tx import AppEntry
+from sojourn_server.store.sqlite.unit_tx import UnitTx
 
 
-class ErasingTx(SqliteReadTx):
+class ErasingTx(UnitTx):
     """The part of a unit's transaction that is about the audit and about erasing users."""
-
-    erased: bool
-    left_over: bool
-    removed: Rows
-    _actor: str
-
-    @abstractmethod
-    def _write(self, sql: str, parameters: Sequence[Any]) -> sqlite3.Cursor: ...
-
-    @abstractmethod
-    def _own_row(self) -> AppEntry: ...
 
     @abstractmethod
     def _erase(self, content_id: ContentId) -> int: ...
-
-    @abstractmethod
-    def _session_record(self, change: LoggedChange) -> tuple[bytes | None, bytes | None]: ...
 
     def _audit(self, change: Change, index: int) -> None:
         """Keep for an auditor what is being logged at the app's head."""
@@ -53,7 +37,12 @@ class ErasingTx(SqliteReadTx):
         """See `Tx`."""
         own = self._own_entry(app)
         for change in changes:
-            names = (change.actor, *self._session_record(change), detail_blob(change.detail))
+            names = (
+                change.actor,
+                None if change.before is None else self._record(change.before),
+                None if change.after is None else self._record(change.after),
+                detail_blob(change.detail),
+            )
             self._write(QUERIES.change_rewrite, (*names, own.pk, change.revision, change.index))
 
     async def rewrite_audit(self, app: str, entries: Sequence[AuditEntry]) -> None:

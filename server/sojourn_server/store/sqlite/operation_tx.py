@@ -4,31 +4,17 @@
 
 from __future__ import annotations
 
-import sqlite3
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import Any
 
 from sojourn_server.domain.model import ContentId
 from sojourn_server.store.base import Operation, RequestKey
 from sojourn_server.store.rows import held_of, operation_values
 from sojourn_server.store.sqlite.queries import QUERIES
-from sojourn_server.store.sqlite.read_tx import AppEntry, SqliteReadTx
+from sojourn_server.store.sqlite.unit_tx import UnitTx
 
 
-class OperationTx(SqliteReadTx):
+class OperationTx(UnitTx):
     """The half of a unit's transaction that is about operations."""
-
-    _name: str
-    left_over: bool
-
-    @abstractmethod
-    def _write(self, sql: str, parameters: Sequence[Any]) -> sqlite3.Cursor:
-        """Execute a statement that writes."""
-
-    @abstractmethod
-    def _own_row(self) -> AppEntry:
-        """The app's row, to be changed."""
 
     @abstractmethod
     def _erase(self, content_id: ContentId) -> int:

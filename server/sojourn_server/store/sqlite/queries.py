@@ -12,6 +12,7 @@ class Queries(NamedTuple):
 
     app_by_name: str
     app_names: str
+    apps_listed: str
     app_insert: str
     app_set_record: str
     app_set_counters: str
@@ -29,6 +30,14 @@ class Queries(NamedTuple):
     session_next_due: str
     label_insert: str
     label_delete: str
+    tally_get: str
+    tally_sessions: str
+    tally_put: str
+    tally_delete: str
+    tallies_first: str
+    tallies_after: str
+    backfill_sessions: str
+    backfill_app: str
     messages_up: str
     messages_down: str
     messages_since_up: str

@@ -4,11 +4,16 @@
 
 -- name: app_by_name
 -- One app with its counters.
-SELECT app_pk, head, created, record FROM app WHERE name = ?
+SELECT app_pk, head, created, active, sessions, record FROM app WHERE name = ?
 
 -- name: app_names
 -- Names of apps after one, in the order of their bytes.
 SELECT name FROM app WHERE name > ? AND record IS NOT NULL ORDER BY name LIMIT ?
+
+-- name: apps_listed
+-- Apps after a name, in the order of their bytes, with their counters.
+SELECT app_pk, head, created, active, sessions, record FROM app
+WHERE name > ? AND record IS NOT NULL ORDER BY name LIMIT ?
 
 -- name: app_insert
 -- A new app; its record is NULL when its log begins before the app is put.
@@ -20,7 +25,7 @@ UPDATE app SET record = ? WHERE app_pk = ?
 
 -- name: app_set_counters
 -- Move an app's counters on: the last statement before COMMIT.
-UPDATE app SET head = ?, created = ? WHERE app_pk = ?
+UPDATE app SET head = ?, created = ?, active = ?, sessions = ? WHERE app_pk = ?
 
 -- name: session_by_key
 -- A session by its key.
@@ -79,6 +84,39 @@ INSERT INTO session_label (key, value, pk) VALUES (?, ?, ?)
 -- name: label_delete
 -- Take a label from a session.
 DELETE FROM session_label WHERE key = ? AND value = ? AND pk = ?
+
+-- name: tally_get
+-- One tally.
+SELECT record FROM tally WHERE app_pk = ? AND of_user = ? AND status = ? AND user = ?
+
+-- name: tally_sessions
+-- How many sessions a tally counts.
+SELECT sessions FROM tally WHERE app_pk = ? AND of_user = ? AND status = ? AND user = ?
+
+-- name: tally_put
+-- Create or replace a tally.
+INSERT INTO tally (app_pk, of_user, status, user, sessions, record) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (app_pk, of_user, status, user) DO UPDATE SET sessions = excluded.sessions, record = excluded.record
+
+-- name: tally_delete
+-- A tally that counts no sessions any more.
+DELETE FROM tally WHERE app_pk = ? AND of_user = ? AND status = ? AND user = ?
+
+-- name: tallies_first
+-- The tallies of one status, by user.
+SELECT user, record FROM tally WHERE app_pk = ? AND of_user = 1 AND status = ? ORDER BY user LIMIT ?
+
+-- name: tallies_after
+-- The tallies of one status, by user, after one.
+SELECT user, record FROM tally WHERE app_pk = ? AND of_user = 1 AND status = ? AND user > ? ORDER BY user LIMIT ?
+
+-- name: backfill_sessions
+-- All sessions, by app, user and status: for the migration that makes the tallies.
+SELECT app_pk, record FROM session INDEXED BY session_user ORDER BY app_pk, user, status
+
+-- name: backfill_app
+-- The counts of an app: for the same migration.
+UPDATE app SET active = active + ?, sessions = sessions + ? WHERE app_pk = ?
 
 -- name: messages_up
 -- Messages within two sequences, the oldest first.
