@@ -133,6 +133,7 @@ WHOLE_APP = {
     "purge_first",
     # The log's beginning, with a LIMIT.
     "change_oldest",
+    "audit_times",
     "change_times",
     # Whose state there is, with a LIMIT.
     "scope_names",

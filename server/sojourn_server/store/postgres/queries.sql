@@ -426,6 +426,56 @@ DELETE FROM request AS r USING (
 WHERE r.ctid = o.ctid
 RETURNING r.app_pk, r.held
 
+-- name: audits_insert
+-- Entries of the audit.
+INSERT INTO audit (app_pk, revision, idx, time, actor, cause, uid, user_id, session_id, detail)
+SELECT %s, n.* FROM unnest(%s::bigint[], %s::integer[], %s::bigint[], %s::text[], %s::smallint[],
+  %s::bytea[], %s::text[], %s::text[], %s::bytea[]) AS n
+
+-- name: audit_before
+-- The audit of an app from before a place on, the newest first.
+SELECT revision, idx, time, actor, cause, uid, user_id, session_id, detail FROM audit
+WHERE app_pk = %s AND (revision, idx) < (%s, %s) ORDER BY revision DESC, idx DESC LIMIT %s
+
+-- name: audit_of_user
+-- The same, of one user. Compared as rows, here and below, only the index that is meant has
+-- the order.
+SELECT revision, idx, time, actor, cause, uid, user_id, session_id, detail FROM audit
+WHERE app_pk = %s AND user_id IS NOT NULL AND (user_id, revision, idx) < (%s, %s, %s)
+  AND (user_id, revision, idx) >= (%s, 0, 0)
+ORDER BY user_id DESC, revision DESC, idx DESC LIMIT %s
+
+-- name: audit_of_session
+-- The same, of one session.
+SELECT revision, idx, time, actor, cause, uid, user_id, session_id, detail FROM audit
+WHERE app_pk = %s AND uid IS NOT NULL AND (uid, revision, idx) < (%s, %s, %s)
+  AND (uid, revision, idx) >= (%s, 0, 0)
+ORDER BY uid DESC, revision DESC, idx DESC LIMIT %s
+
+-- name: audit_times
+-- When the first entries were made.
+SELECT revision, time FROM audit WHERE app_pk = %s ORDER BY revision, idx LIMIT %s
+
+-- name: audits_forget
+-- Shorten the audit from its beginning; what is removed is answered, to be counted.
+DELETE FROM audit WHERE app_pk = %s AND revision <= %s RETURNING idx
+
+-- name: audits_rename
+-- Entries without the names of a user who was erased.
+UPDATE audit AS a SET actor = n.actor, user_id = n.user_id, session_id = n.session_id
+FROM unnest(%s::bigint[], %s::integer[], %s::text[], %s::text[], %s::text[])
+  AS n (revision, idx, actor, user_id, session_id),
+  LATERAL (SELECT ctid FROM audit WHERE app_pk = %s AND revision = n.revision AND idx = n.idx OFFSET 0) AS o
+WHERE a.ctid = o.ctid
+
+-- name: changes_rewrite
+-- Entries of the log without what named a user who was erased.
+UPDATE change AS c SET actor = n.actor, before = n.before, after = n.after, detail = n.detail
+FROM unnest(%s::bigint[], %s::integer[], %s::text[], %s::bytea[], %s::bytea[], %s::bytea[])
+  AS n (revision, idx, actor, before, after, detail),
+  LATERAL (SELECT ctid FROM change WHERE app_pk = %s AND revision = n.revision AND idx = n.idx OFFSET 0) AS o
+WHERE c.ctid = o.ctid
+
 -- name: requests_after
 -- Request records after a key, in the order of their keys.
 SELECT principal, method, request_id, payload_hash, revision, outcome, create_time, session_pk, held FROM request

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from sojourn_server.domain.auditing import AuditEntry, AuditRange
 from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.limits import SUM_COUNTERS_MOST
 from sojourn_server.domain.model import NO_CONTENT, App, ContentId, Message, ScopeState, Status
@@ -27,6 +28,7 @@ from sojourn_server.store.postgres.facts import (
     ACTIVE,
     APP,
     APPS,
+    AUDIT,
     CONTENT,
     KEY,
     LOG,
@@ -36,6 +38,7 @@ from sojourn_server.store.postgres.facts import (
     OPERATION,
     OPERATIONS,
     REQUEST,
+    REQUESTS,
     ROWS,
     SCOPE,
     SCOPES,
@@ -58,15 +61,19 @@ from sojourn_server.store.ranges import intervals, is_removed, kept_intervals
 from sojourn_server.store.rows import (
     ORDER_BITS,
     Row,
+    audit_of,
     change_of,
     message_of,
     nonce_of,
     operation_of,
+    request_of,
     try_uid_blob,
     uid_blob,
 )
 from sojourn_server.store.tallies import merged_sums
 
+_LAST: Final = (1 << 63) - 1
+"""After every revision."""
 _LISTS: Final = Lists(QUERIES._asdict())
 
 Parameters = Sequence[Any] | Mapping[str, Any]
@@ -309,6 +316,36 @@ class PgReadTx:
             return None
         record: RequestRecord | None = await self._know((REQUEST, entry.pk, key))
         return record
+
+    async def requests_after(
+        self, app: str, after: RequestKey | None, limit: int
+    ) -> Sequence[RequestRecord]:
+        """See `ReadTx`."""
+        entry = await self._entry(app)
+        if entry is None:
+            return []
+        place = ("", "", "") if after is None else (after.principal, after.method, after.request_id)
+        given = (entry.pk, *place, limit)
+        rows = await self._query(entry.pk, REQUESTS, QUERIES.requests_after, given)
+        return [request_of(RequestKey(app, *row[:3]), tuple(row[3:])) for row in rows]
+
+    async def audit(self, which: AuditRange) -> Sequence[AuditEntry]:
+        """See `ReadTx`."""
+        entry = await self._entry(which.app)
+        if entry is None or cannot_be(which.user or ""):
+            return []
+        place = (_LAST, 0) if which.before is None else (which.before.revision, which.before.index)
+        given: tuple[Any, ...] = (entry.pk, *place, which.limit)
+        sql = QUERIES.audit_before
+        if which.uid:
+            uid = try_uid_blob(which.uid)
+            if uid is None:
+                return []
+            sql, given = QUERIES.audit_of_session, (entry.pk, uid, *place, uid, which.limit)
+        elif which.user is not None:
+            user = which.user
+            sql, given = QUERIES.audit_of_user, (entry.pk, user, *place, user, which.limit)
+        return [audit_of(row) for row in await self._query(entry.pk, AUDIT, sql, given)]
 
     async def changes(self, app: str, after_revision: int, limit: int) -> Sequence[LoggedChange]:
         """See `ReadTx`. A revision is never cut: the last one comes whole."""

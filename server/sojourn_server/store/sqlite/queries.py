@@ -84,6 +84,18 @@ class Queries(NamedTuple):
     request_drop_held: str
     request_old: str
     request_delete: str
+    audit_insert: str
+    audit_before: str
+    audit_of_user: str
+    audit_of_session: str
+    audit_times: str
+    audit_forget: str
+    audit_rename: str
+    change_rewrite: str
+    request_after: str
+    stale_insert: str
+    stale_last: str
+    stale_delete: str
     requests_after: str
     request_empty: str
     scope_names: str

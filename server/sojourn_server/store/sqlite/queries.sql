@@ -348,6 +348,59 @@ WHERE create_time < ? ORDER BY create_time LIMIT ?
 -- Forget a request.
 DELETE FROM request WHERE app_pk = ? AND principal = ? AND method = ? AND request_id = ?
 
+-- name: audit_insert
+-- One entry of the audit.
+INSERT INTO audit (app_pk, revision, idx, time, actor, cause, uid, user, session_id, detail)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: audit_before
+-- The audit of an app from before a place on, the newest first.
+SELECT revision, idx, time, actor, cause, uid, user, session_id, detail FROM audit
+WHERE app_pk = ? AND (revision, idx) < (?, ?) ORDER BY revision DESC, idx DESC LIMIT ?
+
+-- name: audit_of_user
+-- The same, of one user.
+SELECT revision, idx, time, actor, cause, uid, user, session_id, detail FROM audit INDEXED BY audit_user
+WHERE app_pk = ? AND user = ? AND (revision, idx) < (?, ?) ORDER BY revision DESC, idx DESC LIMIT ?
+
+-- name: audit_of_session
+-- The same, of one session.
+SELECT revision, idx, time, actor, cause, uid, user, session_id, detail FROM audit INDEXED BY audit_uid
+WHERE uid = ? AND app_pk = ? AND (revision, idx) < (?, ?) ORDER BY revision DESC, idx DESC LIMIT ?
+
+-- name: audit_times
+-- When the first entries were made.
+SELECT revision, time FROM audit WHERE app_pk = ? ORDER BY revision, idx LIMIT ?
+
+-- name: audit_forget
+-- Shorten the audit from its beginning.
+DELETE FROM audit WHERE app_pk = ? AND revision <= ?
+
+-- name: audit_rename
+-- An entry without the names of a user who was erased.
+UPDATE audit SET actor = ?, user = ?, session_id = ? WHERE app_pk = ? AND revision = ? AND idx = ?
+
+-- name: change_rewrite
+-- An entry of the log without what named a user who was erased.
+UPDATE change SET actor = ?, before = ?, after = ?, detail = ? WHERE app_pk = ? AND revision = ? AND idx = ?
+
+-- name: request_after
+-- What is remembered of requests after one, by key.
+SELECT principal, method, request_id, payload_hash, revision, outcome, create_time, session_pk, held FROM request
+WHERE app_pk = ? AND (principal, method, request_id) > (?, ?, ?) ORDER BY principal, method, request_id LIMIT ?
+
+-- name: stale_insert
+-- Ask for the pages to be cleared.
+INSERT INTO stale DEFAULT VALUES
+
+-- name: stale_last
+-- The newest such wish.
+SELECT max(stale_id) FROM stale
+
+-- name: stale_delete
+-- It is fulfilled, with those before it.
+DELETE FROM stale WHERE stale_id <= ?
+
 -- name: requests_after
 -- Request records after a key, in the order of their keys.
 SELECT principal, method, request_id, held FROM request

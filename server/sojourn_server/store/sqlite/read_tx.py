@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from sojourn_server.domain.auditing import AuditEntry, AuditRange
 from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.limits import SUM_COUNTERS_MOST
 from sojourn_server.domain.model import App, ContentId, Message, ScopeState, Status
@@ -31,6 +32,7 @@ from sojourn_server.store.rows import (
     ORDER_BITS,
     ORDER_MASK,
     Row,
+    audit_of,
     change_of,
     decode_app,
     decode_scope_state,
@@ -50,6 +52,8 @@ from sojourn_server.store.sqlite.tally_rows import sums_of
 from sojourn_server.store.tallies import merged_sums
 
 _NO_STATE: Final = ScopeState()
+_LAST: Final = (1 << 63) - 1
+"""After every revision."""
 
 
 class AppEntry:
@@ -297,6 +301,33 @@ class SqliteReadTx:
             QUERIES.request_get, (entry.pk, key.principal, key.method, key.request_id)
         ).fetchone()
         return None if row is None else request_of(key, row)
+
+    async def requests_after(
+        self, app: str, after: RequestKey | None, limit: int
+    ) -> Sequence[RequestRecord]:
+        """See `ReadTx`."""
+        entry = self._entry(app)
+        if entry is None:
+            return []
+        place = ("", "", "") if after is None else (after.principal, after.method, after.request_id)
+        rows = self._all(QUERIES.request_after, (entry.pk, *place, limit))
+        return [request_of(RequestKey(app, *row[:3]), row[3:]) for row in rows]
+
+    async def audit(self, which: AuditRange) -> Sequence[AuditEntry]:
+        """See `ReadTx`."""
+        entry = self._entry(which.app)
+        if entry is None:
+            return []
+        place = (_LAST, 0) if which.before is None else (which.before.revision, which.before.index)
+        given: tuple[Any, ...]
+        if which.uid:
+            uid = try_uid_blob(which.uid)
+            sql, given = QUERIES.audit_of_session, (uid, entry.pk, *place, which.limit)
+        elif which.user is not None:
+            sql, given = QUERIES.audit_of_user, (entry.pk, which.user, *place, which.limit)
+        else:
+            sql, given = QUERIES.audit_before, (entry.pk, *place, which.limit)
+        return [audit_of(row) for row in self._all(sql, given)]
 
     async def changes(self, app: str, after_revision: int, limit: int) -> Sequence[LoggedChange]:
         """See `ReadTx`. A revision is never cut: the last one comes whole."""
