@@ -173,6 +173,7 @@ async def start(settings: Settings) -> RunningServer:
                 use_cases.units, None, settings.expiry_interval / SECOND, note_settled
             ),
             "purge": lambda: housekeeping.purge(store),
+            "unstage": lambda: housekeeping.unstage(store),
             "forget": lambda: housekeeping.forget(store, settings.request_keeping),
             "compaction": lambda: compaction.run(
                 store, settings.change_keeping, settings.max_changes

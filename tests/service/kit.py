@@ -43,8 +43,10 @@ from sojourn_server.service.answers import (
     DeleteOutcome,
     EndOutcome,
     EndTurnOutcome,
+    ForkOutcome,
     MessagePage,
     Popped,
+    ReplaceOutcome,
     ResetOutcome,
     SessionPage,
     SessionRead,
@@ -55,6 +57,7 @@ from sojourn_server.service.answers import (
 )
 from sojourn_server.service.listing import ListQuery
 from sojourn_server.service.message_listing import MessageQuery
+from sojourn_server.service.replacing import Replacement
 from sojourn_server.service.work import Defaults
 from sojourn_server.store.base import (
     Candidates,
@@ -224,13 +227,27 @@ class World:
         *,
         if_idle: bool = False,
         reason: str = "",
+        backup: str = "",
         condition: Precondition = NO_PRECONDITION,
         request_id: str = "",
         payload: bytes = b"same",
     ) -> Answer[ResetOutcome]:
         call = self.call("ResetSession", request_id, payload)
         ref = self.ref(session)
-        return await self.sessions.reset(call, ref, condition, scope, if_idle, reason)
+        return await self.sessions.reset(call, ref, condition, scope, if_idle, reason, backup)
+
+    async def fork(
+        self,
+        session: str | Session,
+        session_id: str = "",
+        through: int | None = None,
+        *,
+        condition: Precondition = NO_PRECONDITION,
+        request_id: str = "",
+        payload: bytes = b"same",
+    ) -> Answer[ForkOutcome]:
+        call = self.call("ForkSession", request_id, payload)
+        return await self.sessions.fork(call, self.ref(session), condition, session_id, through)
 
     async def delete(
         self,
@@ -354,6 +371,21 @@ class World:
     ) -> Answer[Popped]:
         call = self.call("PopMessages", request_id, payload)
         return await self.history.pop(call, self.ref(session), condition, count)
+
+    async def replace(
+        self,
+        session: str | Session,
+        keep: int,
+        messages: Sequence[NewMessage],
+        *,
+        condition: Precondition = NO_PRECONDITION,
+        request_id: str = "",
+        payload: bytes = b"same",
+        **staged: Any,
+    ) -> Answer[ReplaceOutcome]:
+        call = self.call("ReplaceMessages", request_id, payload)
+        asked = Replacement(keep=keep, messages=messages, **staged)
+        return await self.history.replace(call, self.ref(session), condition, asked)
 
     async def truncate(
         self,

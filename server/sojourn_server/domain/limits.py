@@ -28,6 +28,7 @@ CASCADE_MOST: Final = 10_000
 """How many descendants one call ends or deletes."""
 
 COUNTER_MOST: Final = 2**63 - 1
+SEQUENCE_MOST: Final = 2**63 - 1
 COUNTERS_MOST: Final = 64
 
 

@@ -38,11 +38,9 @@ NOT_BUILT: Final[frozenset[str]] = frozenset(
         "AppService/GetApp",
         "AppService/ListApps",
         "AppService/UpdateApp",
-        "HistoryService/ReplaceMessages",
         "SessionService/AggregateSessions",
         "SessionService/DeleteSessions",
         "SessionService/EndSessions",
-        "SessionService/ForkSession",
     }
 )
 """What the contract has and this release answers with `UNIMPLEMENTED / NOT_IMPLEMENTED`."""

@@ -84,7 +84,7 @@ async def append(
     session = before
     counters = add_metrics(before.metrics, metrics)
     if new or counters != before.metrics:
-        logged.append(_appended(work, before, new, counters))
+        logged.append(appended(work, before, new, counters))
         session = _after(logged)
     if patched := await patch_state(work, session, patches.session):
         logged.append(patched)
@@ -121,12 +121,12 @@ async def _place(
     for new in messages:
         known = by_id.get(new.message_id) if new.message_id else None
         if known is not None and fresh[known.message_id] != new:
-            raise _exists(new)
+            raise exists(new)
         if known is None and new.message_id:
             known = await _known(work, row, new)
         if known is None:
             sequence += 1
-            known = await _store(work, new, sequence)
+            known = await store(work, new, sequence)
             by_id[known.message_id] = known
             fresh[known.message_id] = new
         placed.append(known)
@@ -145,11 +145,12 @@ async def _known(work: Work, row: SessionRow, new: NewMessage) -> Message | None
         and reading.decode_body(await work.tx.content(known.body)) == _body(new)
     )
     if not same:
-        raise _exists(new)
+        raise exists(new)
     return known
 
 
-async def _store(work: Work, new: NewMessage, sequence: int) -> Message:
+async def store(work: Work, new: NewMessage, sequence: int) -> Message:
+    """A new message, its body put."""
     body = _body(new)
     stored = msgspec.msgpack.encode(body) if body != MessageBody() else b""
     return Message(
@@ -168,7 +169,8 @@ def _body(new: NewMessage) -> MessageBody:
     return MessageBody(content=new.content, payload=new.payload, metadata=new.metadata)
 
 
-def _appended(work: Work, session: Session, new: Sequence[Message], metrics: Metrics) -> Change:
+def appended(work: Work, session: Session, new: Sequence[Message], metrics: Metrics) -> Change:
+    """The change that new messages and new counters make."""
     if not new:
         after = msgspec.structs.replace(
             lifecycle.renewed(session, work.now), update_time=work.now, metrics=metrics
@@ -197,7 +199,8 @@ def _after(changes: Sequence[Change]) -> Session:
     return session
 
 
-def _exists(new: NewMessage) -> Refusal:
+def exists(new: NewMessage) -> Refusal:
+    """The refusal of an id that another message has."""
     return Refusal(
         Reason.MESSAGE_EXISTS,
         "the session holds another message with this id",

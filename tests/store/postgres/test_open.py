@@ -73,7 +73,10 @@ async def test_a_migration_that_fails_leaves_nothing(
     empty: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = schema.migrations()
-    broken = [*good, (good[-1][0] + 1, "CREATE TABLE more (a integer); CREATE TABLE more (a integer);")]
+    broken = [
+        *good,
+        (good[-1][0] + 1, "CREATE TABLE more (a integer); CREATE TABLE more (a integer);"),
+    ]
     monkeypatch.setattr(schema, "migrations", lambda: broken)
     with pytest.raises(StoreUnusable):
         await PostgresStore(Options(empty)).open()

@@ -220,7 +220,9 @@ class PgReadTx:
         """See `ReadTx`."""
         count = size = 0
         for bounds in kept_intervals(low, high, row.session.removed_ranges):
-            ((more, bytes_more),) = await self._of_session(row.history, QUERIES.message_totals, bounds)
+            ((more, bytes_more),) = await self._of_session(
+                row.history, QUERIES.message_totals, bounds
+            )
             count += more
             size += bytes_more
         return count, size
@@ -238,7 +240,9 @@ class PgReadTx:
         if is_removed(row, sequence):
             return None
         history = row.history
-        found: Message | None = await self._know((SEQUENCE, history >> ORDER_BITS, history, sequence))
+        found: Message | None = await self._know(
+            (SEQUENCE, history >> ORDER_BITS, history, sequence)
+        )
         return found
 
     async def content(self, content_id: ContentId) -> bytes:
@@ -270,9 +274,7 @@ class PgReadTx:
         if entry is None:
             return []
         if after is None:
-            rows = await self._query(
-                entry.pk, STATES, QUERIES.user_states_first, (entry.pk, limit)
-            )
+            rows = await self._query(entry.pk, STATES, QUERIES.user_states_first, (entry.pk, limit))
         else:
             given = (entry.pk, after, limit)
             rows = await self._query(entry.pk, STATES, QUERIES.user_states, given)
