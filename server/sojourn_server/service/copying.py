@@ -75,14 +75,6 @@ class Copy(msgspec.Struct):
     size: int = 0
     last_event_time: Nanos | None = None
 
-    def still_true(self, session: Session) -> bool:
-        """Whether nothing was removed since it began: sequences are dense at appends."""
-        appended = session.last_sequence - self.source.last_sequence
-        return (
-            session.generation == self.source.generation
-            and session.message_count == self.source.message_count + appended
-        )
-
     def took(self, messages: Sequence[Message], until: int) -> None:
         """Note what was copied."""
         self.at = until
@@ -90,6 +82,15 @@ class Copy(msgspec.Struct):
         self.size += sum(message.size for message in messages)
         if messages:
             self.last_event_time = messages[-1].event_time
+
+
+def still_true(source: Session, session: Session) -> bool:
+    """Whether nothing was removed from a session since: sequences are dense at appends."""
+    appended = session.last_sequence - source.last_sequence
+    return (
+        session.generation == source.generation
+        and session.message_count == source.message_count + appended
+    )
 
 
 class _Stage(Exception):
@@ -198,7 +199,7 @@ async def _take(work: Work, row: SessionRow, through: int | None, copy: Copy | N
         staging = await work.tx.staging(session.app, copy.staging.name)
         if staging is None:
             raise stagings.lost()
-        if not copy.still_true(session):
+        if not still_true(copy.source, session):
             raise _CutDown
         if through is not None:
             until = copy.through
@@ -248,7 +249,7 @@ async def stage(units: Units, call: Call, copy: Copy) -> None:
             raise Refusal(Reason.SESSION_NOT_FOUND, "the session was deleted", {"uid": source.uid})
         if row.session.generation != source.generation:
             raise _reset(row.session)
-        if not copy.still_true(row.session):
+        if not still_true(source, row.session):
             raise _CutDown
         expire = tx.now + stagings.PATIENCE
         if copy.staging is None:
