@@ -47,9 +47,7 @@ def decode_policy(path: str, policy: app_pb2.Policy) -> Policy:
         Refusal: `INVALID_FIELD`: a duration that is none, or a threshold without a bound.
     """
     fields: dict[str, object] = {
-        name: getattr(policy, name)
-        for name in _PLAIN
-        if policy.HasField(name)  # type: ignore[arg-type]
+        name: getattr(policy, name) for name in _PLAIN if policy.HasField(name)
     }
     for name in _LENGTHS:
         if policy.HasField(name):
