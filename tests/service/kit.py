@@ -32,11 +32,13 @@ from sojourn_server.domain.model import (
     Status,
     TurnOutcome,
 )
+from sojourn_server.domain.policy import Policy
 from sojourn_server.domain.tokens import Sealer, etag
 from sojourn_server.service import Services
 from sojourn_server.service.answers import (
     Answer,
     AppendOutcome,
+    AppOutcome,
     BeginOutcome,
     Call,
     CreateOutcome,
@@ -55,6 +57,7 @@ from sojourn_server.service.answers import (
     TruncateOutcome,
     UpdateOutcome,
 )
+from sojourn_server.service.apps import AppChanges
 from sojourn_server.service.listing import ListQuery
 from sojourn_server.service.message_listing import MessageQuery
 from sojourn_server.service.replacing import Replacement
@@ -411,6 +414,18 @@ class World:
         self.apps.add(app)
         call = self.call("UpdateState", request_id, payload)
         return await self.states.update(call, app, user, StatePatch(**patch))
+
+    async def set(
+        self, app: str = APP, *, request_id: str = "", payload: bytes = b"same", **changes: Any
+    ) -> Answer[AppOutcome]:
+        """UpdateApp."""
+        self.apps.add(app)
+        call = self.call("UpdateApp", request_id, payload)
+        return await self.services.apps.update(call, app, AppChanges(**changes))
+
+    async def rule(self, app: str = APP, **policy: Any) -> None:
+        """Give an app a policy with these fields."""
+        await self.set(app, policy=Policy(**policy))
 
     # --- what is written ---
 

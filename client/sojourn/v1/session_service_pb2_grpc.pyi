@@ -47,7 +47,8 @@ class SessionServiceStub:
     """Creates a session. The app comes into being with its first session. Takes
     one revision with a change CREATED; with REPLACE_ENDED also DELETED changes
     of the session replaced and of its ephemeral children. RETURN_EXISTING of an
-    existing session takes none. Idempotent with a request_id.
+    existing session takes none. Where the app is full, its policy may end others
+    in the same unit, with a change ENDED each. Idempotent with a request_id.
     Errors: SESSION_EXISTS, SESSION_ENDED (RETURN_EXISTING of an ended one),
     PARENT_ENDED, TURN_SUPERSEDED (the owning turn is over), QUOTA_EXCEEDED,
     APP_DELETED, APP_DRAINING, APP_UNKNOWN, CONTENT_TOO_LARGE,
@@ -82,10 +83,12 @@ class SessionServiceStub:
     """Changes labels, metadata, state, settings and counters, all together under
     one revision with a change UPDATED or STATE_CHANGED each. Without an effect
     it takes none and answers `changed=false`. Counters alone change no etag.
-    Renews the idle deadline. Idempotent with a request_id.
+    Renews the idle deadline. Errors that are counted may cross a threshold of the
+    app's policy, with a change THRESHOLD or ENDED. Idempotent with a request_id.
     Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
-    TURN_SUPERSEDED, ETAG_MISMATCH, SEQUENCE_MISMATCH, STATE_VERSION_MISMATCH,
-    TURN_REQUIRED, CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
+    TURN_SUPERSEDED, TURN_REQUIRED, ETAG_MISMATCH, SEQUENCE_MISMATCH,
+    STATE_VERSION_MISMATCH, QUOTA_EXCEEDED, CONTENT_TOO_LARGE, REQUEST_ID_REUSED,
+    STORAGE_FULL.
     """
     TouchSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.TouchSessionRequest, _session_service_pb2.TouchSessionResponse]
     """Renews the idle deadline and, for an ephemeral session, its owner's lease.
@@ -185,7 +188,8 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """Creates a session. The app comes into being with its first session. Takes
     one revision with a change CREATED; with REPLACE_ENDED also DELETED changes
     of the session replaced and of its ephemeral children. RETURN_EXISTING of an
-    existing session takes none. Idempotent with a request_id.
+    existing session takes none. Where the app is full, its policy may end others
+    in the same unit, with a change ENDED each. Idempotent with a request_id.
     Errors: SESSION_EXISTS, SESSION_ENDED (RETURN_EXISTING of an ended one),
     PARENT_ENDED, TURN_SUPERSEDED (the owning turn is over), QUOTA_EXCEEDED,
     APP_DELETED, APP_DRAINING, APP_UNKNOWN, CONTENT_TOO_LARGE,
@@ -220,10 +224,12 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """Changes labels, metadata, state, settings and counters, all together under
     one revision with a change UPDATED or STATE_CHANGED each. Without an effect
     it takes none and answers `changed=false`. Counters alone change no etag.
-    Renews the idle deadline. Idempotent with a request_id.
+    Renews the idle deadline. Errors that are counted may cross a threshold of the
+    app's policy, with a change THRESHOLD or ENDED. Idempotent with a request_id.
     Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
-    TURN_SUPERSEDED, ETAG_MISMATCH, SEQUENCE_MISMATCH, STATE_VERSION_MISMATCH,
-    TURN_REQUIRED, CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
+    TURN_SUPERSEDED, TURN_REQUIRED, ETAG_MISMATCH, SEQUENCE_MISMATCH,
+    STATE_VERSION_MISMATCH, QUOTA_EXCEEDED, CONTENT_TOO_LARGE, REQUEST_ID_REUSED,
+    STORAGE_FULL.
     """
     TouchSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.TouchSessionRequest, _session_service_pb2.TouchSessionResponse]  # type: ignore[assignment]
     """Renews the idle deadline and, for an ephemeral session, its owner's lease.
@@ -326,7 +332,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Creates a session. The app comes into being with its first session. Takes
         one revision with a change CREATED; with REPLACE_ENDED also DELETED changes
         of the session replaced and of its ephemeral children. RETURN_EXISTING of an
-        existing session takes none. Idempotent with a request_id.
+        existing session takes none. Where the app is full, its policy may end others
+        in the same unit, with a change ENDED each. Idempotent with a request_id.
         Errors: SESSION_EXISTS, SESSION_ENDED (RETURN_EXISTING of an ended one),
         PARENT_ENDED, TURN_SUPERSEDED (the owning turn is over), QUOTA_EXCEEDED,
         APP_DELETED, APP_DRAINING, APP_UNKNOWN, CONTENT_TOO_LARGE,
@@ -391,10 +398,12 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Changes labels, metadata, state, settings and counters, all together under
         one revision with a change UPDATED or STATE_CHANGED each. Without an effect
         it takes none and answers `changed=false`. Counters alone change no etag.
-        Renews the idle deadline. Idempotent with a request_id.
+        Renews the idle deadline. Errors that are counted may cross a threshold of the
+        app's policy, with a change THRESHOLD or ENDED. Idempotent with a request_id.
         Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
-        TURN_SUPERSEDED, ETAG_MISMATCH, SEQUENCE_MISMATCH, STATE_VERSION_MISMATCH,
-        TURN_REQUIRED, CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
+        TURN_SUPERSEDED, TURN_REQUIRED, ETAG_MISMATCH, SEQUENCE_MISMATCH,
+        STATE_VERSION_MISMATCH, QUOTA_EXCEEDED, CONTENT_TOO_LARGE, REQUEST_ID_REUSED,
+        STORAGE_FULL.
         """
 
     @_abc_1.abstractmethod

@@ -28,16 +28,10 @@ _FILES: Final[tuple[Any, ...]] = (
 
 NOT_BUILT: Final[frozenset[str]] = frozenset(
     {
-        "AdminService/BackupStore",
-        "AdminService/ExportSessions",
-        "AdminService/ImportSessions",
         "AdminService/ListAuditEntries",
         "AppService/DeleteApp",
         "AppService/DeleteApps",
         "AppService/EraseUser",
-        "AppService/GetApp",
-        "AppService/ListApps",
-        "AppService/UpdateApp",
         "SessionService/AggregateSessions",
         "SessionService/DeleteSessions",
         "SessionService/EndSessions",

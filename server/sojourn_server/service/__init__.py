@@ -2,6 +2,7 @@
 
 from sojourn_server.domain.limits import Limits
 from sojourn_server.domain.tokens import Sealer
+from sojourn_server.service.apps import Apps
 from sojourn_server.service.history import History
 from sojourn_server.service.sessions import Sessions
 from sojourn_server.service.states import States
@@ -30,3 +31,4 @@ class Services:
         self.turns = Turns(self.units)
         self.history = History(self.units)
         self.states = States(self.units)
+        self.apps = Apps(self.units)

@@ -7,7 +7,7 @@ import msgspec
 from sojourn_server.domain.commands import Precondition, SessionRef
 from sojourn_server.domain.ids import uuid7
 from sojourn_server.domain.model import ChangeDetail, Lineage, Metrics, Session, Status
-from sojourn_server.service import copying, creation
+from sojourn_server.service import copying, creation, quotas
 from sojourn_server.service.answers import Answer, Call, ForkOutcome
 from sojourn_server.service.copying import History, Take
 from sojourn_server.service.units import Units
@@ -65,6 +65,8 @@ async def insert(
         Refusal: Those of a creation.
     """
     await work.require_app(source.app)
+    # The source makes no room for its own copy.
+    await quotas.admit(work, source.app, source.user, source.uid)
     now, uid = work.now, uuid7(work.now)
     metadata, values = await work.tx.contents([source.metadata, source.state])
     session = msgspec.structs.replace(

@@ -33,12 +33,20 @@ from sojourn_server.domain.model import (
     ScopeState,
     Session,
 )
-from sojourn_server.service import copying, creation, state
+from sojourn_server.service import copying, creation, quotas, state
 from sojourn_server.service import staging as stagings
 from sojourn_server.service.answers import Call
 from sojourn_server.service.units import Units
 from sojourn_server.service.work import Work
-from sojourn_server.store.base import KeyTaken, ReadTx, Staging, StoreDown, StoreFull, Tx
+from sojourn_server.store.base import (
+    KeyTaken,
+    ReadTx,
+    SessionRow,
+    Staging,
+    StoreDown,
+    StoreFull,
+    Tx,
+)
 
 STAGED_FOR: Final[Nanos] = 10 * MINUTE
 """How long a part of a large session waits for the next one."""
@@ -325,6 +333,8 @@ class Importing:
                 raise stagings.lost()
             history = staging.history
             await tx.drop_staging(self._app, staging.name)
+        if session.is_active:
+            await quotas.admit(work, self._app, session.user, session.parent_uid)
         free = await tx.session_by_uid(self._app, session.uid) is None
         parent = await self._parent(tx, session)
         made = msgspec.structs.replace(
@@ -354,7 +364,7 @@ class Importing:
 
     async def _add(
         self, work: Work, made: Session, asked: ImportedSession, *, renamed: bool
-    ) -> creation.SessionRow:
+    ) -> SessionRow:
         detail = ChangeDetail(
             label_keys=tuple(sorted(made.labels)),
             metadata_keys=tuple(sorted(asked.metadata)),

@@ -19,7 +19,7 @@ from sojourn_server.domain.commands import NewMessage, Precondition, SessionRef
 from sojourn_server.domain.errors import Reason, Refusal, invalid_field
 from sojourn_server.domain.limits import SEQUENCE_MOST
 from sojourn_server.domain.model import Change, ChangeCause, ChangeDetail, Message, Session
-from sojourn_server.service import appending, copying
+from sojourn_server.service import appending, ceilings, copying
 from sojourn_server.service import staging as stagings
 from sojourn_server.service.answers import Answer, Call, ReplaceOutcome
 from sojourn_server.service.removing import truncated
@@ -85,7 +85,8 @@ async def replace(
 
         async def decide(work: Work) -> ReplaceOutcome:
             row = await work.current(ref)
-            work.check(row.session, precondition)
+            by_turn = await work.turn_required(ref.app)
+            work.check(row.session, precondition, turn_required=by_turn)
             return await _at_once(work, row, asked)
 
         return await units.write(call, ref.app, ReplaceOutcome, decide)
@@ -213,6 +214,11 @@ class _Parts:
         if not record.complete or (record.keep and await work.tx.messages(row, left)):
             raise stagings.lost(part=str(record.parts))
         before = row.session
+        ceilings.require_within(
+            await work.policy(before.app),
+            record.kept + record.count,
+            record.kept_size + record.size,
+        )
         kept = lifecycle.replace(
             before,
             message_count=record.kept,
@@ -251,7 +257,8 @@ class _Parts:
         tx = work.tx
         row = await work.current(self._ref)
         session = row.session
-        work.check(session, self._precondition)
+        by_turn = await work.turn_required(session.app)
+        work.check(session, self._precondition, turn_required=by_turn)
         name = self._name(session)
         if begin:
             record = _Staged(
@@ -312,6 +319,10 @@ async def _at_once(work: Work, row: SessionRow, asked: Replacement) -> ReplaceOu
     changes = [] if removal is None else [removal]
     if placed:
         changes.append(appending.appended(work, session, placed, session.metrics))
+        after = changes[-1].after
+        assert after is not None
+        policy = await work.policy(before.app)
+        ceilings.require_within(policy, after.message_count, after.message_bytes)
     if changes:
         row = await work.write(row, changes)
     else:

@@ -32,6 +32,7 @@ from sojourn_server.service import (
     copying,
     creation,
     forking,
+    quotas,
     reading,
     resetting,
     state,
@@ -87,6 +88,7 @@ class Sessions:
 
         async def decide(work: Work) -> CreateManyOutcome:
             await creation.settle_parents(work, app, sessions)
+            await quotas.foresee(work, app, [new.user for new in sessions])
             created = [
                 (await creation.create(work, app, new, IfExists.FAIL)).session for new in sessions
             ]
@@ -119,7 +121,8 @@ class Sessions:
 
         async def decide(work: Work) -> UpdateOutcome:
             row = await work.current(ref)
-            work.check(row.session, precondition)
+            by_turn = changes.state.session is not None and await work.turn_required(ref.app)
+            work.check(row.session, precondition, turn_required=by_turn)
             await state.check_versions(work, row.session, changes.state)
             return await updating.update(work, row, changes)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from sojourn_server.domain.clock import Nanos
-from sojourn_server.domain.model import ChangeCause, ChangeDetail, ContentId, Session
+from sojourn_server.domain.model import App, ChangeCause, ChangeDetail, ContentId, Session
 
 
 class RequestKey(msgspec.Struct, frozen=True):
@@ -73,3 +73,21 @@ class TokenKey(msgspec.Struct, frozen=True):
     """0 to 255; the first byte of every token."""
     secret: bytes
     """32 random bytes."""
+
+
+class AppCounts(msgspec.Struct, frozen=True):
+    """How many sessions an app has."""
+
+    active: int
+    """ACTIVE ones."""
+    sessions: int
+    """All that are there, ended ones too."""
+
+
+class ListedApp(msgspec.Struct, frozen=True):
+    """An app as a list of apps shows it."""
+
+    app: App
+    head: int
+    """The newest revision of its log."""
+    counts: AppCounts

@@ -6,16 +6,17 @@ each kind, whatever the number of units that wrote them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.model import ContentId, Message
 from sojourn_server.store.base import RequestKey, RequestRecord, SessionRow, Staging
-from sojourn_server.store.postgres.arrays import Bigints, column
+from sojourn_server.store.postgres.arrays import Bigints, columns
 from sojourn_server.store.postgres.connection import Statement
 from sojourn_server.store.postgres.facts import Domain
 from sojourn_server.store.postgres.queries import QUERIES
+from sojourn_server.store.postgres.tally_rows import tally_statements
 from sojourn_server.store.rows import (
     Row,
     held_blob,
@@ -24,6 +25,7 @@ from sojourn_server.store.rows import (
     staging_values,
     uid_blob,
 )
+from sojourn_server.store.tallies import Tallies
 
 
 class SessionWrite(NamedTuple):
@@ -55,6 +57,8 @@ class Pending:
     """Writes of one app that wait. Deletions come before everything else."""
 
     def __init__(self) -> None:
+        self.moved = Tallies()
+        """What has moved in the tallies."""
         self.clear()
 
     def clear(self) -> None:
@@ -70,6 +74,7 @@ class Pending:
         self.erased: set[ContentId] = set()
         self.scopes: dict[tuple[int, str], bytes] = {}
         self.requests: dict[RequestKey, RequestRecord] = {}
+        self.moved.clear()  # the same object: units look into it
         self.changes: list[Row] = []
         self.notes: list[tuple[int, int, int, int]] = []
         self.staged: dict[str, Staging | None] = {}
@@ -90,6 +95,7 @@ class Pending:
             or self.erased
             or self.scopes
             or self.requests
+            or self.moved
             or self.changes
             or self.notes
             or self.staged
@@ -148,6 +154,7 @@ class Pending:
         self.contents.update(later.contents)
         self.scopes.update(later.scopes)
         self.requests.update(later.requests)
+        self.moved.add(later.moved)
         self.changes += later.changes
         self.notes += later.notes
         self.staged.update(later.staged)
@@ -158,16 +165,21 @@ class Pending:
 
     def statements(self, app_pk: int) -> list[Statement]:
         """The statements that bring them into the database."""
-        return [*self._deletions(app_pk), *self._sessions(app_pk), *self._additions(app_pk)]
+        return [
+            *self._deletions(app_pk),
+            *self._sessions(app_pk),
+            *self._additions(app_pk),
+            *tally_statements(app_pk, self.moved),
+        ]
 
     def _deletions(self, app_pk: int) -> Iterator[Statement]:
         if self.deleted:
             yield QUERIES.sessions_delete, (app_pk, Bigints(sorted(self.deleted)))
         gone = sorted(label for label, there in self.labels.items() if not there)
         if gone:
-            yield QUERIES.labels_delete, (*_columns(gone), app_pk)
+            yield QUERIES.labels_delete, (*columns(gone), app_pk)
         if self.removed:
-            yield QUERIES.messages_delete, (*_columns(sorted(self.removed)), app_pk)
+            yield QUERIES.messages_delete, (*columns(sorted(self.removed)), app_pk)
         if self.erased:
             yield QUERIES.contents_delete, (app_pk, Bigints(sorted(self.erased)))
         dropped = sorted(name for name, staging in self.staged.items() if staging is None)
@@ -179,14 +191,14 @@ class Pending:
     def _sessions(self, app_pk: int) -> Iterator[Statement]:
         if self.updated:
             rows = [self.updated[pk].columns for pk in sorted(self.updated)]
-            yield QUERIES.sessions_update, (*_columns(rows), app_pk)
+            yield QUERIES.sessions_update, (*columns(rows), app_pk)
         if self.restated:
             pks = sorted(self.restated)
             records = [self.restated[pk].record for pk in pks]
             yield QUERIES.sessions_set_record, (pks, records, app_pk)
         if self.inserted:
             rows = [write.columns for write in self.inserted.values()]
-            yield QUERIES.sessions_insert, (app_pk, *_columns(rows))
+            yield QUERIES.sessions_insert, (app_pk, *columns(rows))
 
     def _additions(self, app_pk: int) -> Iterator[Statement]:
         tables: tuple[tuple[str, Sequence[Row]], ...] = (
@@ -210,12 +222,7 @@ class Pending:
         )
         for sql, rows in tables:
             if rows:
-                yield sql, (app_pk, *_columns(rows))
-
-
-def _columns(rows: Iterable[Row]) -> list[Bigints]:
-    """Rows turned into one array for each column."""
-    return [column(values) for values in zip(*rows, strict=True)]
+                yield sql, (app_pk, *columns(rows))
 
 
 def _request_columns(record: RequestRecord) -> Row:

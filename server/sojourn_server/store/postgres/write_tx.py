@@ -88,6 +88,7 @@ class PgTx(UnitTx):
         for key, value in session.labels.items():
             self.pending.labels[key, value, row.pk] = True
         self.added.sessions += 1
+        self._moves(None, session)
         self._note(row, SESSIONS, of_parent(session.parent_uid))
         await self._wrote()
         return row
@@ -130,6 +131,7 @@ class PgTx(UnitTx):
         self._forget(row)
         new = SessionRow(pk, row.create_order, session)
         self.pending.update(SessionWrite(new, due, self._record(session)))
+        self._moves(old, session)
         if old.labels != session.labels:
             for key, value in old.labels.items() - session.labels.items():
                 self.pending.labels[key, value, pk] = False
@@ -158,6 +160,7 @@ class PgTx(UnitTx):
         self.written[row.pk] = None
         self.pending.delete(row.pk)
         self.removed.sessions += 1
+        self._moves(row.session, None)
         for key, value in row.session.labels.items():
             self.pending.labels[key, value, row.pk] = False
         self._touch(SESSIONS, of_parent(row.session.parent_uid))
