@@ -25,6 +25,7 @@ from rich.table import Table
 
 from bench import (
     access,
+    aggregates,
     expiry,
     machine,
     neighbours,
@@ -121,6 +122,7 @@ def _measure(
         (("neighbours",), neighbours.measure),
         (("expiry",), expiry.measure),
         (scale.SECTIONS, scale.measure),
+        (aggregates.SECTIONS, aggregates.measure),
         (watch.SECTIONS, watch.measure),
         (postgres.SECTIONS, postgres.measure),
     ]

@@ -17,6 +17,8 @@ SECTIONS: Mapping[str, str] = {
     "postgres_writes": "its writes per second and per fsync",
     "postgres_get": "its GetSession over SQLite's",
     "postgres_lists": "its pages of 100 at a million sessions",
+    "aggregates": "what a million sessions add up to",
+    "apps_listed": "a list of apps with counts beside a million sessions",
     "watch": "all of watching:",
     "fan_out": "500 watchers, at 40 and 200 writes a second, over a bare fan-out",
     "catch_up": "changes a second on a raw stub, and through the typed client",
@@ -59,6 +61,11 @@ class Plan:
     def sessions(self) -> int:
         """How many the large store holds."""
         return 20_000 if self.quick else 1_000_000
+
+    @property
+    def summed(self) -> int:
+        """How many sessions are summed up."""
+        return 100_000 if self.quick else 1_000_000
 
     @property
     def few_sessions(self) -> int:

@@ -221,6 +221,11 @@ def _list(request: Any, _: Target) -> None:
     request.total_size = True
 
 
+def _aggregate(request: Any, _: Target) -> None:
+    request.group_by = session_service_pb2.AggregateSessionsRequest.GROUP_BY_STATUS
+    request.page_size, request.roll_up = 1, True
+
+
 def _update(request: Any, _: Target) -> None:
     request.labels["seen"] = "yes"
     request.state.user.set["seen"] = "1"
@@ -255,6 +260,7 @@ _FILLED: Final[dict[str, Callable[[Any, Target], None]]] = {
     "GetSession": _get,
     "BatchGetSessions": _get_many,
     "ListSessions": _list,
+    "AggregateSessions": _aggregate,
     "ListMessages": _set(page_size=1),
     "UpdateSession": _update,
     "EndSession": _set(cascade=True),
@@ -297,6 +303,7 @@ def _put(method: Method, message: Any, name: str, own: Target, value: Target) ->
             message.send_initial_state = False
         case _, "label_key":
             message.label_key = value.label[0]
+            message.group_by = session_service_pb2.AggregateSessionsRequest.GROUP_BY_LABEL
         case _, _:
             alike = {
                 "session_id_prefix": "session_id",

@@ -52,6 +52,7 @@ def test_what_is_built_takes_no_streams_and_answers_one():
 def test_every_mutating_method_has_a_request_id():
     without = {method.name for method in METHODS if method.built and not method.has_request_id}
     assert without == {
+        "AggregateSessions",
         "BatchGetSessions",
         "GetApp",
         "GetMessage",
