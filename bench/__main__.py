@@ -26,6 +26,7 @@ from rich.table import Table
 from bench import (
     access,
     aggregates,
+    bulk,
     expiry,
     machine,
     neighbours,
@@ -121,6 +122,7 @@ def _measure(
         (("access",), access.measure),
         (("neighbours",), neighbours.measure),
         (("expiry",), expiry.measure),
+        (("bulk",), bulk.measure),
         (scale.SECTIONS, scale.measure),
         (aggregates.SECTIONS, aggregates.measure),
         (watch.SECTIONS, watch.measure),

@@ -28,6 +28,7 @@ SECTIONS: Mapping[str, str] = {
     "access": "GetSession with a credential, over one without",
     "neighbours": "nine principals beside a noisy one",
     "expiry": "100,000 sessions that expire at one instant",
+    "bulk": "EndSessions over 100,000 sessions",
 }
 
 
@@ -80,6 +81,11 @@ class Plan:
     @property
     def expiring(self) -> int:
         """How many sessions expire at one instant."""
+        return 5_000 if self.quick else 100_000
+
+    @property
+    def ended(self) -> int:
+        """How many sessions one call ends."""
         return 5_000 if self.quick else 100_000
 
     @property

@@ -56,6 +56,8 @@ TARGETS: Mapping[str, Target] = {
     "aggregate user 1000": Target(1_000),
     "aggregate failed": Target(1_000),
     "apps listed": Target(1.5),
+    "bulk rate": Target(5_000, at_least=True),
+    "bulk p99": Target(2),
     "fan-out 40": Target(2),
     "fan-out 200": Target(2),
     "catch-up": Target(100, at_least=True),

@@ -246,6 +246,14 @@ def _append(request: Any, target: Target) -> None:
     request.messages.add(role="user", content="seen", message_id=f"{target.message_id}-new")
 
 
+def _bulk(request: Any, target: Target) -> None:
+    request.filter.session_id_prefix = target.session_id
+
+
+def _of_labels(request: Any, target: Target) -> None:
+    request.labels.add(key=target.label[0], values=[target.label[1]])
+
+
 def _set(**values: Any) -> Callable[[Any, Target], None]:
     def fill(request: Any, _: Target) -> None:
         for name, value in values.items():
@@ -264,13 +272,16 @@ _FILLED: Final[dict[str, Callable[[Any, Target], None]]] = {
     "ListMessages": _set(page_size=1),
     "UpdateSession": _update,
     "EndSession": _set(cascade=True),
+    "EndSessions": _bulk,
     "DeleteSession": _set(force=True),
+    "DeleteSessions": _bulk,
     "BeginTurn": _begin,
     "AppendMessages": _append,
     "ReplaceMessages": _append,
     "GetMessage": _set(sequence=1),
     "PopMessages": _set(count=1),
     "UpdateState": _update_state,
+    "DeleteApps": _of_labels,
     "WatchSessions": _set(send_initial_state=True),
 }
 """What a good request holds beside names."""
