@@ -235,6 +235,10 @@ def _update_state(request: Any, _: Target) -> None:
     request.patch.set["seen"] = "1"
 
 
+def _update_app(request: Any, target: Target) -> None:
+    request.labels["seen"] = target.session_id
+
+
 def _begin(request: Any, target: Target) -> None:
     # So that nobody waits, and no answer tells the time that is left.
     request.on_conflict = turn_service_pb2.ON_CONFLICT_STEAL
@@ -280,6 +284,7 @@ _FILLED: Final[dict[str, Callable[[Any, Target], None]]] = {
     "ReplaceMessages": _append,
     "GetMessage": _set(sequence=1),
     "PopMessages": _set(count=1),
+    "UpdateApp": _update_app,
     "UpdateState": _update_state,
     "DeleteApps": _of_labels,
     "WatchSessions": _set(send_initial_state=True),
