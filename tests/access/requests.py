@@ -49,7 +49,7 @@ HARMLESS: Final[dict[str, str]] = {
     "ForkSessionRequest": "through_sequence",
     "GetMessageRequest": "sequence",
     "GetSessionRequest": "last_messages view",
-    "ImportTarget": "rename",
+    "ImportTarget": "on_existing",
     "Lineage": "through_sequence",
     "LabelSelector": "operator",
     "ListAppsRequest": "page_size statuses",
@@ -68,7 +68,7 @@ HARMLESS: Final[dict[str, str]] = {
     "PopMessagesRequest": "count",
     "Precondition": "generation last_sequence",
     "RenewTurnRequest": "lease",
-    "ReplaceMessagesRequest": "keep_through_sequence more_follow",
+    "ReplaceMessagesRequest": "keep_through_sequence more_follow part",
     "ResetSessionRequest": "if_idle reason scope",
     "Session": "activity_time create_time end_cause end_reason end_result end_time ephemeral"
     " expire_cause expire_time generation idle_timeout labels last_event_time last_reset_reason"
