@@ -22,7 +22,7 @@ from sojourn_server.domain.clock import SECOND, WallClock
 from sojourn_server.domain.errors import draining
 from sojourn_server.domain.tokens import Sealer
 from sojourn_server.feed.hub import Hub
-from sojourn_server.jobs import compaction, expiry, housekeeping, retention
+from sojourn_server.jobs import compaction, expiry, housekeeping, operations, retention
 from sojourn_server.metrics.server import ServerMetrics
 from sojourn_server.rpc.admin_service import AdminServicer, ServerFacts
 from sojourn_server.rpc.admission import Admission, Budget, Budgets
@@ -134,10 +134,12 @@ async def start(settings: Settings) -> RunningServer:
         server = make_server(
             pipeline,
             {
-                "SessionService": SessionServicer(use_cases.sessions, watching),
+                "SessionService": SessionServicer(use_cases.sessions, use_cases.bulk, watching),
                 "TurnService": TurnServicer(use_cases.turns),
                 "HistoryService": HistoryServicer(use_cases.history),
-                "AppService": AppServicer(use_cases.apps, use_cases.states),
+                "AppService": AppServicer(
+                    use_cases.apps, use_cases.states, use_cases.deletion, use_cases.deletions
+                ),
                 "AdminService": AdminServicer(
                     facts,
                     lambda: pipeline.draining,
@@ -190,6 +192,7 @@ async def start(settings: Settings) -> RunningServer:
             "compaction": lambda: compaction.run(
                 store, settings.change_keeping, settings.max_changes
             ),
+            "operations": lambda: operations.run(store, use_cases.operations),
             "health": health.run,
             "streams": pipeline.streams.run,
             "reading": pipeline.reading.run,

@@ -87,6 +87,9 @@ class Users:
 
     def __init__(self, patterns: Iterable[str] = (), subject: str = "") -> None:
         named = set(patterns)
+        self.patterns = tuple(sorted(named))
+        """Those patterns; with `subject` they say it again, in another process too."""
+        self.subject = subject
         self.everyone = _MANY in named
         """Whether it is all users there are or may ever be."""
         self.nobody = not named

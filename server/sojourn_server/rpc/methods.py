@@ -29,12 +29,7 @@ _FILES: Final[tuple[Any, ...]] = (
 NOT_BUILT: Final[frozenset[str]] = frozenset(
     {
         "AdminService/ListAuditEntries",
-        "AppService/DeleteApp",
-        "AppService/DeleteApps",
         "AppService/EraseUser",
-        "SessionService/AggregateSessions",
-        "SessionService/DeleteSessions",
-        "SessionService/EndSessions",
     }
 )
 """What the contract has and this release answers with `UNIMPLEMENTED / NOT_IMPLEMENTED`."""

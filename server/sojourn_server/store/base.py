@@ -62,6 +62,16 @@ Log and requests
         something there, through this server or another. It is a hint: it may be lost,
         come late or come twice.
 
+Audit, and erasing users
+    S90 A change that `auditing.is_audited` is written into the audit by the unit that logs
+        it. `audit` gives the newest first; compaction leaves the audit alone, and
+        `forget_audit` removes its oldest entries.
+    S91 `rewrite_changes`, `rewrite_audit` and `empty_request` replace what a row says, and
+        leave its place, its nonce, its time and its cause.
+    S92 Where `scrubs`, once a unit has asked for `clear_stale` and `purge` says that nothing
+        is left, no name of any row removed before that unit is in any file, nor any text that
+        was erased; also where the process died in between.
+
 Faults
     S50 A full disk refuses writes with `StoreFull`, serves reads, and heals without
         a restart.
@@ -82,6 +92,14 @@ Counts and sums
     S73 A page of users costs what its users cost, however many sessions and users there are.
     S74 Nothing of counts and sums is kept of a user or app without sessions.
 
+Operations
+    S80 `operation` finds what the last committed unit has put under its id; `operations`
+        names those of every app, in the order in which they were put.
+    S81 `scopes` names each user that has a state, and the app; a dropped one is version 0.
+    S82 `with_children` names those of the given sessions that have a child.
+    S83 An emptied request record is found as before, and has neither outcome nor content.
+    S84 A unit that says `scrub_later` is answered before the scrub; `purge` awaits it.
+
 Figures
     S60 `stats` does little, however much is stored. Its counts begin at 0 with `open` and
         never go down; `rows` may come late, and be an estimate.
@@ -91,8 +109,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
-
-import msgspec
 
 from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.model import (
@@ -104,6 +120,8 @@ from sojourn_server.domain.model import (
     Session,
 )
 from sojourn_server.store.counting import Counting
+from sojourn_server.store.erasing import AuditReads, ErasingWrites
+from sojourn_server.store.operations import OperationReads, OperationWrites
 from sojourn_server.store.outcomes import Applied as Applied
 from sojourn_server.store.outcomes import KeyTaken as KeyTaken
 from sojourn_server.store.outcomes import Priority as Priority
@@ -113,8 +131,10 @@ from sojourn_server.store.outcomes import StoreUnusable as StoreUnusable
 from sojourn_server.store.records import AppCounts as AppCounts
 from sojourn_server.store.records import ListedApp as ListedApp
 from sojourn_server.store.records import LoggedChange as LoggedChange
+from sojourn_server.store.records import Operation as Operation
 from sojourn_server.store.records import RequestKey as RequestKey
 from sojourn_server.store.records import RequestRecord as RequestRecord
+from sojourn_server.store.records import SessionRow as SessionRow
 from sojourn_server.store.records import Staging as Staging
 from sojourn_server.store.records import TokenKey as TokenKey
 from sojourn_server.store.staged import Backing, StagedReads, StagedWrites
@@ -139,22 +159,7 @@ class Precede(Exception):
         self.unit = unit
 
 
-class SessionRow(msgspec.Struct, frozen=True):
-    """A session as it is stored."""
-
-    pk: int
-    """The store's own number for it, never used again."""
-    create_order: int
-    """Ascends with the creations of the app, in commit order (S11)."""
-    session: Session
-
-    @property
-    def history(self) -> int:
-        """What its messages are kept under."""
-        return self.session.history or self.pk
-
-
-class ReadTx(Counting, StagedReads, Protocol):
+class ReadTx(AuditReads, Counting, OperationReads, StagedReads, Protocol):
     """One committed state, at one head. Every method may be awaited in any order."""
 
     @property
@@ -257,7 +262,7 @@ class ReadTx(Counting, StagedReads, Protocol):
         ...
 
 
-class Tx(ReadTx, StagedWrites, Protocol):
+class Tx(ReadTx, ErasingWrites, OperationWrites, StagedWrites, Protocol):
     """A unit's transaction. Reads see the unit's own writes."""
 
     async def put_app(self, app: App) -> None:
@@ -451,8 +456,10 @@ class Store(Backing, Protocol):
     async def purge(self, limit: int) -> bool:
         """Erase up to `limit` messages of those left over by `Tx.purge_messages`.
 
+        When none is left, go on with what `Tx.clear_stale` asked for, a little at a time.
+
         Returns:
-            True when none is left anywhere and the files are scrubbed.
+            True when nothing is left anywhere and the files are scrubbed.
         """
         ...
 
@@ -461,6 +468,14 @@ class Store(Backing, Protocol):
 
         Returns:
             How many were removed.
+        """
+        ...
+
+    async def forget_audit(self, app: str, before: Nanos, limit: int) -> int:
+        """Remove entries of an app's audit that were made before an instant (S90).
+
+        Returns:
+            How many went; fewer than `limit`: nothing is left to remove.
         """
         ...
 

@@ -34,6 +34,22 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Content that only this record still holds: popped bodies."""
 
 
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """Work that takes more than one unit, and where it has come to."""
+
+    app: str
+    operation_id: str
+    """Unique within the app."""
+    kind: str
+    """Whose steps bring it on."""
+    record: bytes
+    """Where it has come to, as its kind encodes it. It holds no content."""
+    update_time: Nanos
+    """When a step was last taken."""
+    content: tuple[ContentId, ...] = ()
+    """Content that it holds until it is done."""
+
+
 class LoggedChange(msgspec.Struct, frozen=True, kw_only=True):
     """One entry of an app's log, as it is stored."""
 
@@ -91,3 +107,18 @@ class ListedApp(msgspec.Struct, frozen=True):
     head: int
     """The newest revision of its log."""
     counts: AppCounts
+
+
+class SessionRow(msgspec.Struct, frozen=True):
+    """A session as it is stored."""
+
+    pk: int
+    """The store's own number for it, never used again."""
+    create_order: int
+    """Ascends with the creations of the app, in commit order (S11)."""
+    session: Session
+
+    @property
+    def history(self) -> int:
+        """What its messages are kept under."""
+        return self.session.history or self.pk

@@ -55,6 +55,8 @@ SEQUENCE: Final = 8
 """`(SEQUENCE, app_pk, session_pk, sequence)`: a `Message`, removed or not."""
 ROWS: Final = 9
 """`(ROWS, app_pk, domain, sql, parameters)`: the rows of a query; of many, perhaps."""
+OPERATION: Final = 11
+"""`(OPERATION, app_pk, operation_id)`: its kind, update time, record and content."""
 
 ACTIVE: Final = 10
 """`(ACTIVE, app_pk, user)`: how many ACTIVE sessions the database counts of a user."""
@@ -78,8 +80,12 @@ SESSIONS: Final = ("sessions",)
 APPS: Final = ("apps",)
 LOG: Final = ("log",)
 NOTES: Final = ("notes",)
+AUDIT: Final = ("audit",)
+SCOPES: Final = ("scopes",)
+REQUESTS: Final = ("requests",)
+"""The domain of queries over all requests of an app."""
+OPERATIONS: Final = ("operations",)
 STAGED: Final = ("staged",)
-STATES: Final = ("states",)
 
 Domain = tuple[Any, ...]
 """What a query depends on: what writes of the same domain make stale."""
@@ -340,6 +346,16 @@ def _fetch_active(app_pk: int, needs: list[Need]) -> Fetch:
     return Fetch((QUERIES.tallies_active, ([need[2] for need in needs], app_pk)), keep)
 
 
+def _fetch_operations(app_pk: int, needs: list[Need]) -> Fetch:
+    def keep(rows: Sequence[Row], facts: Facts) -> None:
+        for operation_id, *columns in rows:
+            facts.setdefault((OPERATION, app_pk, operation_id), tuple(columns))
+        for need in needs:
+            facts.setdefault(need, None)
+
+    return Fetch((QUERIES.operations, (app_pk, [need[2] for need in needs])), keep)
+
+
 _FETCHERS: Final[dict[int, Callable[[int, list[Need]], Fetch]]] = {
     APP: _fetch_apps,
     KEY: _fetch_by_key,
@@ -351,4 +367,5 @@ _FETCHERS: Final[dict[int, Callable[[int, list[Need]], Fetch]]] = {
     MESSAGE_ID: _fetch_messages,
     SEQUENCE: _fetch_messages,
     ACTIVE: _fetch_active,
+    OPERATION: _fetch_operations,
 }

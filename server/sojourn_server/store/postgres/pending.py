@@ -72,10 +72,13 @@ class Pending:
         self.removed: set[tuple[int, int]] = set()
         self.contents: dict[ContentId, bytes] = {}
         self.erased: set[ContentId] = set()
-        self.scopes: dict[tuple[int, str], bytes] = {}
+        self.scopes: dict[tuple[int, str], bytes | None] = {}
+        self.operations: dict[str, Row | None] = {}
         self.requests: dict[RequestKey, RequestRecord] = {}
         self.moved.clear()  # the same object: units look into it
         self.changes: list[Row] = []
+        self.audit: list[Row] = []
+        self.rewritten: list[tuple[str, list[Row]]] = []
         self.notes: list[tuple[int, int, int, int]] = []
         self.staged: dict[str, Staging | None] = {}
         self.done: set[int] = set()
@@ -94,9 +97,12 @@ class Pending:
             or self.contents
             or self.erased
             or self.scopes
+            or self.operations
             or self.requests
             or self.moved
             or self.changes
+            or self.audit
+            or self.rewritten
             or self.notes
             or self.staged
             or self.done
@@ -153,9 +159,12 @@ class Pending:
             self.erase(content_id)
         self.contents.update(later.contents)
         self.scopes.update(later.scopes)
+        self.operations.update(later.operations)
         self.requests.update(later.requests)
         self.moved.add(later.moved)
         self.changes += later.changes
+        self.audit += later.audit
+        self.rewritten += later.rewritten
         self.notes += later.notes
         self.staged.update(later.staged)
         self.done |= later.done
@@ -169,6 +178,7 @@ class Pending:
             *self._deletions(app_pk),
             *self._sessions(app_pk),
             *self._additions(app_pk),
+            *((sql, (*columns(rows), app_pk)) for sql, rows in self.rewritten),
             *tally_statements(app_pk, self.moved),
         ]
 
@@ -182,9 +192,15 @@ class Pending:
             yield QUERIES.messages_delete, (*columns(sorted(self.removed)), app_pk)
         if self.erased:
             yield QUERIES.contents_delete, (app_pk, Bigints(sorted(self.erased)))
-        dropped = sorted(name for name, staging in self.staged.items() if staging is None)
+        dropped = sorted(key for key, state in self.scopes.items() if state is None)
         if dropped:
-            yield QUERIES.stagings_delete, (app_pk, dropped)
+            yield QUERIES.scope_states_delete, (*columns(dropped), app_pk)
+        over = sorted(key for key, row in self.operations.items() if row is None)
+        if over:
+            yield QUERIES.operations_delete, (app_pk, over)
+        unstaged = sorted(name for name, staging in self.staged.items() if staging is None)
+        if unstaged:
+            yield QUERIES.stagings_delete, (app_pk, unstaged)
         if self.done:
             yield QUERIES.purge_delete, (app_pk, Bigints(sorted(self.done)))
 
@@ -211,9 +227,17 @@ class Pending:
                 [message_values(pk, each) for (pk, _), each in self.messages.items()],
             ),
             (QUERIES.contents_insert, list(self.contents.items())),
-            (QUERIES.scope_states_put, [(*key, self.scopes[key]) for key in sorted(self.scopes)]),
+            (
+                QUERIES.scope_states_put,
+                [(*key, state) for key, state in sorted(self.scopes.items()) if state is not None],
+            ),
+            (
+                QUERIES.operations_put,
+                [(key, *row) for key, row in sorted(self.operations.items()) if row is not None],
+            ),
             (QUERIES.requests_put, [_request_columns(each) for each in self.requests.values()]),
             (QUERIES.changes_insert, self.changes),
+            (QUERIES.audits_insert, self.audit),
             (QUERIES.purge_insert, self.notes),
             (
                 QUERIES.stagings_put,

@@ -13,6 +13,7 @@ from sojourn_server.store.base import ListedApp, RequestKey, RequestRecord, Sess
 from sojourn_server.store.postgres.facts import (
     MISSING,
     REQUEST,
+    REQUESTS,
     ROWS,
     AppEntry,
     Ask,
@@ -112,7 +113,7 @@ class UnitTx(PgReadTx):
             app_pk = self._own_row().pk
             self.pending.requests[key] = record
             self._facts[REQUEST, app_pk, key] = record
-            self._touch(of_requests(record.session_pk))
+            self._touch(of_requests(record.session_pk), REQUESTS)
         if self.pending:
             await self._wrote()
         return revision
