@@ -45,10 +45,13 @@ HARMLESS: Final[dict[str, str]] = {
     "EndSessionRequest": "cascade reason result status",
     "EndSessionsRequest": "all dry_run keep_newest reason status",
     "EndTurnRequest": "error outcome",
+    "ExportedApp": "create_time labels",
+    "ExportedSession": "owner_lease owner_turn turns_begun version",
     "Ephemeral": "lease",
     "ForkSessionRequest": "through_sequence",
     "GetMessageRequest": "sequence",
     "GetSessionRequest": "last_messages view",
+    "ImportSessionsRequest": "dropped",
     "ImportTarget": "on_existing",
     "Lineage": "through_sequence",
     "LabelSelector": "operator",
@@ -189,7 +192,7 @@ def base(method: Method, target: Target) -> Any:
     request: Any = method.request()
     names: Any = method.request.DESCRIPTOR.fields_by_name
     for name in ("app", "user", "turn_token"):
-        if name in names:
+        if name in names and names[name].message_type is None:
             setattr(request, name, getattr(target, name))
     if "session" in names and names["session"].message_type.name == "SessionRef":
         _point(request.session, target)
@@ -241,6 +244,10 @@ def _append(request: Any, target: Target) -> None:
     request.messages.add(role="user", content="seen", message_id=f"{target.message_id}-new")
 
 
+def _import(request: Any, target: Target) -> None:
+    request.target.app = target.app
+
+
 def _set(**values: Any) -> Callable[[Any, Target], None]:
     def fill(request: Any, _: Target) -> None:
         for name, value in values.items():
@@ -265,6 +272,7 @@ _FILLED: Final[dict[str, Callable[[Any, Target], None]]] = {
     "GetMessage": _set(sequence=1),
     "PopMessages": _set(count=1),
     "UpdateState": _update_state,
+    "ImportSessions": _import,
     "WatchSessions": _set(send_initial_state=True),
 }
 """What a good request holds beside names."""
