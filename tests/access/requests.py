@@ -45,11 +45,14 @@ HARMLESS: Final[dict[str, str]] = {
     "EndSessionRequest": "cascade reason result status",
     "EndSessionsRequest": "all dry_run keep_newest reason status",
     "EndTurnRequest": "error outcome",
+    "ExportedApp": "create_time labels",
+    "ExportedSession": "owner_lease owner_turn turns_begun version",
     "Ephemeral": "lease",
     "ForkSessionRequest": "through_sequence",
     "GetMessageRequest": "sequence",
     "GetSessionRequest": "last_messages view",
-    "ImportTarget": "rename",
+    "ImportSessionsRequest": "dropped",
+    "ImportTarget": "on_existing",
     "Lineage": "through_sequence",
     "LabelSelector": "operator",
     "ListAppsRequest": "page_size statuses",
@@ -68,7 +71,7 @@ HARMLESS: Final[dict[str, str]] = {
     "PopMessagesRequest": "count",
     "Precondition": "generation last_sequence",
     "RenewTurnRequest": "lease",
-    "ReplaceMessagesRequest": "keep_through_sequence more_follow",
+    "ReplaceMessagesRequest": "keep_through_sequence more_follow part",
     "ResetSessionRequest": "if_idle reason scope",
     "Session": "activity_time create_time end_cause end_reason end_result end_time ephemeral"
     " expire_cause expire_time generation idle_timeout labels last_event_time last_reset_reason"
@@ -189,7 +192,7 @@ def base(method: Method, target: Target) -> Any:
     request: Any = method.request()
     names: Any = method.request.DESCRIPTOR.fields_by_name
     for name in ("app", "user", "turn_token"):
-        if name in names:
+        if name in names and names[name].message_type is None:
             setattr(request, name, getattr(target, name))
     if "session" in names and names["session"].message_type.name == "SessionRef":
         _point(request.session, target)
@@ -258,6 +261,10 @@ def _of_labels(request: Any, target: Target) -> None:
     request.labels.add(key=target.label[0], values=[target.label[1]])
 
 
+def _import(request: Any, target: Target) -> None:
+    request.target.app = target.app
+
+
 def _set(**values: Any) -> Callable[[Any, Target], None]:
     def fill(request: Any, _: Target) -> None:
         for name, value in values.items():
@@ -287,6 +294,7 @@ _FILLED: Final[dict[str, Callable[[Any, Target], None]]] = {
     "UpdateApp": _update_app,
     "UpdateState": _update_state,
     "DeleteApps": _of_labels,
+    "ImportSessions": _import,
     "WatchSessions": _set(send_initial_state=True),
 }
 """What a good request holds beside names."""
