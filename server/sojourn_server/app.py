@@ -133,8 +133,8 @@ async def start(settings: Settings) -> RunningServer:
                 "SessionService": SessionServicer(use_cases.sessions, use_cases.bulk, watching),
                 "TurnService": TurnServicer(use_cases.turns),
                 "HistoryService": HistoryServicer(use_cases.history),
-                "AppService": AppServicer(use_cases.states),
-                "AdminService": AdminServicer(facts, lambda: pipeline.draining),
+                "AppService": AppServicer(use_cases.states, use_cases.erasing),
+                "AdminService": AdminServicer(facts, lambda: pipeline.draining, use_cases.auditing),
             },
             health,
             connections=settings.max_connections,
@@ -177,6 +177,7 @@ async def start(settings: Settings) -> RunningServer:
             "compaction": lambda: compaction.run(
                 store, settings.change_keeping, settings.max_changes
             ),
+            "audit": lambda: housekeeping.forget_audit(store, settings.audit_keeping),
             "operations": lambda: operations.run(store, use_cases.operations),
             "health": health.run,
             "streams": pipeline.streams.run,

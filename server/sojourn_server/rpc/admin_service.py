@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 from sojourn.v1 import admin_service_pb2 as pb
 from sojourn_server.domain.clock import Nanos
+from sojourn_server.rpc.convert_audit import decode_audit_query, fill_audit_entry
 from sojourn_server.rpc.times import fill
 from sojourn_server.service.answers import Call
+from sojourn_server.service.auditing import Auditing
 
 
 class ServerFacts(NamedTuple):
@@ -32,11 +34,25 @@ class AdminServicer:
     Args:
         facts: What this server is.
         draining: Says whether it is draining.
+        auditing: The use case of ListAuditEntries.
     """
 
-    def __init__(self, facts: ServerFacts, draining: Callable[[], bool]) -> None:
+    def __init__(
+        self, facts: ServerFacts, draining: Callable[[], bool], auditing: Auditing
+    ) -> None:
         self._facts = facts
         self._draining = draining
+        self._auditing = auditing
+
+    async def list_audit_entries(
+        self, request: pb.ListAuditEntriesRequest, call: Call
+    ) -> pb.ListAuditEntriesResponse:
+        """ListAuditEntries."""
+        page = await self._auditing.page(decode_audit_query(request, call))
+        response = pb.ListAuditEntriesResponse(next_page_token=page.next_page_token)
+        for entry in page.entries:
+            fill_audit_entry(response.entries.add(), request.app, entry)
+        return response
 
     async def get_server_info(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, NoReturn
 
 import grpc
@@ -11,6 +12,7 @@ from sojourn_server.access.gate import Gate, NoCredential
 from sojourn_server.access.identity import BadCredential
 from sojourn_server.domain.access import ANYBODY, Permission, Principal
 from sojourn_server.domain.errors import Reason, Refusal, invalid_field
+from sojourn_server.domain.tokens import digest
 
 AUTHORIZATION: Final = "authorization"
 ACTOR: Final = "x-sojourn-actor-bin"
@@ -150,3 +152,9 @@ def _checked_actor(value: str | bytes) -> str:
     if not actor.isprintable():
         raise invalid_field(ACTOR, "must be printable")
     return actor
+
+
+@lru_cache(4_096)
+def unnamed(principal: str) -> str:
+    """What request records know a principal by: they outlive a user who is erased."""
+    return digest(principal.encode()).hex() if principal else ""

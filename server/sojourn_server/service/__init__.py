@@ -2,7 +2,9 @@
 
 from sojourn_server.domain.limits import Limits
 from sojourn_server.domain.tokens import Sealer
+from sojourn_server.service.auditing import Auditing
 from sojourn_server.service.bulk import Bulk
+from sojourn_server.service.erasing import Erasing
 from sojourn_server.service.history import History
 from sojourn_server.service.operations import Operations
 from sojourn_server.service.sessions import Sessions
@@ -34,3 +36,5 @@ class Services:
         self.states = States(self.units)
         self.operations = Operations(self.units)
         self.bulk = Bulk(self.units, self.operations)
+        self.erasing = Erasing(self.units, self.operations)
+        self.auditing = Auditing(self.units)
