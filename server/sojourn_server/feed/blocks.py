@@ -114,9 +114,8 @@ class Blocks:
             last = Point(changes[-1].revision, changes[-1].nonce)
             found = msgspec.structs.replace(found, changes=changes, end=last)
         block = Block(found, self._encoder)
-        if (
-            found.end.revision < found.head and erasures == self._erasures
-        ):  # nothing will ever be added to it
+        whole = found.end.revision < found.head  # nothing will ever be added to it
+        if whole and erasures == self._erasures:
             self._kept[point] = block
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)

@@ -61,7 +61,9 @@ async def forget_audit(store: Store, keeping: Nanos, interval: float = FORGET_IN
         before, after = await store.read(now) - keeping, ""
         while names := await store.apps(after, UNIT_ROWS):
             for app in names:
-                while await store.forget_audit(app, before, UNIT_ROWS) >= UNIT_ROWS:
-                    await asyncio.sleep(PURGE_PAUSE)
+                removed = UNIT_ROWS
+                while removed >= UNIT_ROWS:
+                    removed = await store.forget_audit(app, before, UNIT_ROWS)
+                    await asyncio.sleep(PURGE_PAUSE if removed else 0)
             after = names[-1]
         await asyncio.sleep(interval)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, Final, NamedTuple, NoReturn
 
 import grpc
@@ -154,7 +153,10 @@ def _checked_actor(value: str | bytes) -> str:
     return actor
 
 
-@lru_cache(4_096)
-def unnamed(principal: str) -> str:
-    """What request records know a principal by: they outlive a user who is erased."""
-    return digest(principal.encode()).hex() if principal else ""
+def unnamed(name: str) -> str:
+    """What request records know a name by: they outlive a user who is erased.
+
+    Args:
+        name: A principal, or a request_id, in which callers like to put other names.
+    """
+    return digest(name.encode()).hex() if name else ""

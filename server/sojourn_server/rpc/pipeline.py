@@ -213,7 +213,7 @@ class Pipeline:
                     users = authorise(caller.principal, rule, request)
                     if not admission.enter(ticket, app_of(request), begin):
                         await self._wait(ticket, new_work)
-                    request_id = request.request_id if has_request_id else ""
+                    request_id = unnamed(request.request_id) if has_request_id else ""
                     call = Call(
                         principal=unnamed(caller.principal.name) if request_id else "",
                         actor=caller.actor,

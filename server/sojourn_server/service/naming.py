@@ -95,7 +95,7 @@ class Erasee(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
             return any(self._named(each) for pair in value.items() for each in pair)
         if not isinstance(value, list):
             return False
-        if len(value) >= _SESSION and isinstance(value[0], str) and len(value[0]) == _UID:
-            if value[1] == self.app and value[2] == self.user:
-                return value[0] not in self.kept
+        if len(value) >= _SESSION and value[1:3] == [self.app, self.user]:
+            uid = value[0]
+            return not (isinstance(uid, str) and len(uid) == _UID and uid in self.kept)
         return any(self._named(each) for each in value)
