@@ -127,7 +127,8 @@ WHOLE_APP = {
     "purge_first",
     # The log's beginning, with a LIMIT.
     "change_oldest",
-    "audit_times", "change_times",
+    "audit_times",
+    "change_times",
     # Whose state there is, with a LIMIT.
     "scope_names",
 }
