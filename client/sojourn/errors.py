@@ -21,7 +21,8 @@
     │   └── AppNotFoundError
     ├── AlreadyExistsError            ALREADY_EXISTS
     │   ├── SessionExistsError
-    │   └── MessageExistsError
+    │   ├── MessageExistsError
+    │   └── BackupExistsError
     ├── FailedPreconditionError       FAILED_PRECONDITION
     │   ├── SessionEndedError
     │   ├── HasChildrenError
@@ -33,7 +34,8 @@
     │   ├── AppUnknownError
     │   ├── AutoCreateRefusedError
     │   ├── TurnRequiredError
-    │   └── FeedChangedError
+    │   ├── FeedChangedError
+    │   └── BackupsOffError
     ├── AbortedError                  ABORTED
     │   ├── UidMismatchError
     │   ├── GenerationChangedError
@@ -41,7 +43,8 @@
     │   ├── TurnConflictError
     │   ├── EtagMismatchError
     │   ├── SequenceMismatchError
-    │   └── StateVersionMismatchError
+    │   ├── StateVersionMismatchError
+    │   └── StagingLostError
     ├── ResourceExhaustedError        RESOURCE_EXHAUSTED
     │   ├── RequestTooLargeError          also found before sending
     │   ├── ContentTooLargeError          also found before sending
@@ -144,6 +147,8 @@ __all__ = [
     "AppUnknownError",
     "ArgumentTypeError",
     "AutoCreateRefusedError",
+    "BackupExistsError",
+    "BackupsOffError",
     "CacheLimitError",
     "CancelledByServerError",
     "ClientClosedError",
@@ -197,6 +202,7 @@ __all__ = [
     "SessionNotFoundError",
     "SlowConsumerError",
     "SojournError",
+    "StagingLostError",
     "StateVersionMismatchError",
     "StorageFullError",
     "StoreUnavailableError",
@@ -291,6 +297,12 @@ class MessageExistsError(AlreadyExistsError):
     reason = "MESSAGE_EXISTS"
 
 
+class BackupExistsError(AlreadyExistsError):
+    """A backup has this name; none is ever overwritten."""
+
+    reason = "BACKUP_EXISTS"
+
+
 class SessionEndedError(FailedPreconditionError):
     """The session has ended; `metadata["status"]` and `metadata["cause"]` say how."""
 
@@ -319,6 +331,12 @@ class TurnRequiredError(FailedPreconditionError):
     """The app's policy wants history and state written by a turn."""
 
     reason = "TURN_REQUIRED"
+
+
+class BackupsOffError(FailedPreconditionError):
+    """The server has no folder for backups: its operator sets `backup_dir`."""
+
+    reason = "BACKUPS_OFF"
 
 
 class UidMismatchError(AbortedError):
@@ -361,6 +379,12 @@ class StateVersionMismatchError(AbortedError):
     """The state was patched since; `metadata` has `scope` and `version`."""
 
     reason = "STATE_VERSION_MISMATCH"
+
+
+class StagingLostError(AbortedError):
+    """What earlier parts had staged is gone; begin with the first part again."""
+
+    reason = "STAGING_LOST"
 
 
 class RequestTooLargeError(ResourceExhaustedError):

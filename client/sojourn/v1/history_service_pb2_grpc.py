@@ -134,10 +134,23 @@ class HistoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ReplaceMessages(self, request, context):
-        """Replaces all messages after a sequence by others, for compaction; the new
-        ones get sequences above the highest ever given. Takes one revision with
-        changes MESSAGES_REMOVED and MESSAGES_APPENDED. Idempotent with a request_id.
-        Errors: as AppendMessages.
+        """Replaces all messages after a sequence by others, for compaction: all of it,
+        or nothing. The new ones get sequences above the highest ever given; their
+        ids must differ from each other and from those that are kept. Takes one
+        revision with changes MESSAGES_REMOVED and MESSAGES_APPENDED, those of the two
+        that apply. Idempotent with a request_id.
+
+        More than one request holds is staged: all but the last request say
+        `more_follow`, and nothing is seen of them before the last one. Such a
+        replacement is of the history as its first request found it: when messages
+        were appended or removed since, the next request is SEQUENCE_MISMATCH, after
+        a reset GENERATION_CHANGED. What is staged and not used is erased after an
+        hour without a request, with the session, and at Reset; then, and when a
+        request is missing, STAGING_LOST: begin with the first one again.
+        Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
+        TURN_SUPERSEDED, TURN_TOKEN_INVALID, ETAG_MISMATCH, SEQUENCE_MISMATCH,
+        MESSAGE_EXISTS, TURN_REQUIRED, STAGING_LOST, QUOTA_EXCEEDED,
+        CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

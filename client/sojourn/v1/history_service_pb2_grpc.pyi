@@ -74,10 +74,23 @@ class HistoryServiceStub:
     Errors: as PopMessages.
     """
     ReplaceMessages: _grpc.UnaryUnaryMultiCallable[_history_service_pb2.ReplaceMessagesRequest, _history_service_pb2.ReplaceMessagesResponse]
-    """Replaces all messages after a sequence by others, for compaction; the new
-    ones get sequences above the highest ever given. Takes one revision with
-    changes MESSAGES_REMOVED and MESSAGES_APPENDED. Idempotent with a request_id.
-    Errors: as AppendMessages.
+    """Replaces all messages after a sequence by others, for compaction: all of it,
+    or nothing. The new ones get sequences above the highest ever given; their
+    ids must differ from each other and from those that are kept. Takes one
+    revision with changes MESSAGES_REMOVED and MESSAGES_APPENDED, those of the two
+    that apply. Idempotent with a request_id.
+
+    More than one request holds is staged: all but the last request say
+    `more_follow`, and nothing is seen of them before the last one. Such a
+    replacement is of the history as its first request found it: when messages
+    were appended or removed since, the next request is SEQUENCE_MISMATCH, after
+    a reset GENERATION_CHANGED. What is staged and not used is erased after an
+    hour without a request, with the session, and at Reset; then, and when a
+    request is missing, STAGING_LOST: begin with the first one again.
+    Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
+    TURN_SUPERSEDED, TURN_TOKEN_INVALID, ETAG_MISMATCH, SEQUENCE_MISMATCH,
+    MESSAGE_EXISTS, TURN_REQUIRED, STAGING_LOST, QUOTA_EXCEEDED,
+    CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
     """
 
 @_typing.type_check_only
@@ -126,10 +139,23 @@ class HistoryServiceAsyncStub(HistoryServiceStub):
     Errors: as PopMessages.
     """
     ReplaceMessages: _aio.UnaryUnaryMultiCallable[_history_service_pb2.ReplaceMessagesRequest, _history_service_pb2.ReplaceMessagesResponse]  # type: ignore[assignment]
-    """Replaces all messages after a sequence by others, for compaction; the new
-    ones get sequences above the highest ever given. Takes one revision with
-    changes MESSAGES_REMOVED and MESSAGES_APPENDED. Idempotent with a request_id.
-    Errors: as AppendMessages.
+    """Replaces all messages after a sequence by others, for compaction: all of it,
+    or nothing. The new ones get sequences above the highest ever given; their
+    ids must differ from each other and from those that are kept. Takes one
+    revision with changes MESSAGES_REMOVED and MESSAGES_APPENDED, those of the two
+    that apply. Idempotent with a request_id.
+
+    More than one request holds is staged: all but the last request say
+    `more_follow`, and nothing is seen of them before the last one. Such a
+    replacement is of the history as its first request found it: when messages
+    were appended or removed since, the next request is SEQUENCE_MISMATCH, after
+    a reset GENERATION_CHANGED. What is staged and not used is erased after an
+    hour without a request, with the session, and at Reset; then, and when a
+    request is missing, STAGING_LOST: begin with the first one again.
+    Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
+    TURN_SUPERSEDED, TURN_TOKEN_INVALID, ETAG_MISMATCH, SEQUENCE_MISMATCH,
+    MESSAGE_EXISTS, TURN_REQUIRED, STAGING_LOST, QUOTA_EXCEEDED,
+    CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
     """
 
 class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -211,10 +237,23 @@ class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _history_service_pb2.ReplaceMessagesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_history_service_pb2.ReplaceMessagesResponse, _abc.Awaitable[_history_service_pb2.ReplaceMessagesResponse]]:
-        """Replaces all messages after a sequence by others, for compaction; the new
-        ones get sequences above the highest ever given. Takes one revision with
-        changes MESSAGES_REMOVED and MESSAGES_APPENDED. Idempotent with a request_id.
-        Errors: as AppendMessages.
+        """Replaces all messages after a sequence by others, for compaction: all of it,
+        or nothing. The new ones get sequences above the highest ever given; their
+        ids must differ from each other and from those that are kept. Takes one
+        revision with changes MESSAGES_REMOVED and MESSAGES_APPENDED, those of the two
+        that apply. Idempotent with a request_id.
+
+        More than one request holds is staged: all but the last request say
+        `more_follow`, and nothing is seen of them before the last one. Such a
+        replacement is of the history as its first request found it: when messages
+        were appended or removed since, the next request is SEQUENCE_MISMATCH, after
+        a reset GENERATION_CHANGED. What is staged and not used is erased after an
+        hour without a request, with the session, and at Reset; then, and when a
+        request is missing, STAGING_LOST: begin with the first one again.
+        Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
+        TURN_SUPERSEDED, TURN_TOKEN_INVALID, ETAG_MISMATCH, SEQUENCE_MISMATCH,
+        MESSAGE_EXISTS, TURN_REQUIRED, STAGING_LOST, QUOTA_EXCEEDED,
+        CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
         """
 
 def add_HistoryServiceServicer_to_server(servicer: HistoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

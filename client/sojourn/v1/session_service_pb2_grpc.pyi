@@ -114,9 +114,14 @@ class SessionServiceStub:
     revoked. Takes one revision with a change RESET, also for an empty session.
     What was cleared is in no file of the store when `scrubbed` is true; else a
     job finishes it soon. Idempotent with a request_id.
+
+    With `backup_session_id` the session is first copied as by ForkSession, in the
+    same unit: either there is a backup, or nothing was cleared. The backup is
+    ACTIVE and without time limits, so it stays until somebody ends or deletes it.
     Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
     TURN_SUPERSEDED, ETAG_MISMATCH, SEQUENCE_MISMATCH, NOT_IDLE,
-    CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
+    CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL; for the backup as
+    ForkSession.
     """
     DeleteSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.DeleteSessionRequest, _session_service_pb2.DeleteSessionResponse]
     """Removes a session, ended or not, with all it held. Takes one revision with a
@@ -133,10 +138,21 @@ class SessionServiceStub:
     continues. Errors: REQUEST_ID_REUSED, STORAGE_FULL.
     """
     ForkSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.ForkSessionRequest, _session_service_pb2.ForkSessionResponse]
-    """Copies a session, through a sequence, to a new id. Takes one revision with a
-    change CREATED that names the lineage. Idempotent with a request_id.
-    Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_EXISTS, QUOTA_EXCEEDED,
-    REQUEST_ID_REUSED, STORAGE_FULL.
+    """Copies a session, through a sequence, to a new id of the same user. The copy
+    is ACTIVE, a root, and `forked_from` names its origin. It has the labels,
+    metadata, session state, idle timeout and maximum lifetime of the session as it
+    is now, its clocks beginning now, and the history with its ids, sequences and
+    times; its counters begin at 0 and its generation at 1. An ended session can
+    be forked, and one with a live turn, which is not copied. The copy is one of
+    its own: what happens to the session later, erasing it too, does not touch it.
+    Takes one revision with a change CREATED. A history of more than 500 messages
+    is copied in batches before that, unseen; when the session is reset meanwhile,
+    or messages that are to be copied are removed again and again, nothing is left
+    of the copy. Idempotent with a request_id.
+    Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_EXISTS, GENERATION_CHANGED,
+    TURN_SUPERSEDED, TURN_TOKEN_INVALID, ETAG_MISMATCH, SEQUENCE_MISMATCH,
+    STAGING_LOST, APP_DELETED, APP_DRAINING, QUOTA_EXCEEDED, REQUEST_ID_REUSED,
+    STORAGE_FULL.
     """
     AggregateSessions: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.AggregateSessionsRequest, _session_service_pb2.AggregateSessionsResponse]
     """Sums up the sessions that a filter selects, by group. Reads only.
@@ -236,9 +252,14 @@ class SessionServiceAsyncStub(SessionServiceStub):
     revoked. Takes one revision with a change RESET, also for an empty session.
     What was cleared is in no file of the store when `scrubbed` is true; else a
     job finishes it soon. Idempotent with a request_id.
+
+    With `backup_session_id` the session is first copied as by ForkSession, in the
+    same unit: either there is a backup, or nothing was cleared. The backup is
+    ACTIVE and without time limits, so it stays until somebody ends or deletes it.
     Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
     TURN_SUPERSEDED, ETAG_MISMATCH, SEQUENCE_MISMATCH, NOT_IDLE,
-    CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
+    CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL; for the backup as
+    ForkSession.
     """
     DeleteSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.DeleteSessionRequest, _session_service_pb2.DeleteSessionResponse]  # type: ignore[assignment]
     """Removes a session, ended or not, with all it held. Takes one revision with a
@@ -255,10 +276,21 @@ class SessionServiceAsyncStub(SessionServiceStub):
     continues. Errors: REQUEST_ID_REUSED, STORAGE_FULL.
     """
     ForkSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.ForkSessionRequest, _session_service_pb2.ForkSessionResponse]  # type: ignore[assignment]
-    """Copies a session, through a sequence, to a new id. Takes one revision with a
-    change CREATED that names the lineage. Idempotent with a request_id.
-    Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_EXISTS, QUOTA_EXCEEDED,
-    REQUEST_ID_REUSED, STORAGE_FULL.
+    """Copies a session, through a sequence, to a new id of the same user. The copy
+    is ACTIVE, a root, and `forked_from` names its origin. It has the labels,
+    metadata, session state, idle timeout and maximum lifetime of the session as it
+    is now, its clocks beginning now, and the history with its ids, sequences and
+    times; its counters begin at 0 and its generation at 1. An ended session can
+    be forked, and one with a live turn, which is not copied. The copy is one of
+    its own: what happens to the session later, erasing it too, does not touch it.
+    Takes one revision with a change CREATED. A history of more than 500 messages
+    is copied in batches before that, unseen; when the session is reset meanwhile,
+    or messages that are to be copied are removed again and again, nothing is left
+    of the copy. Idempotent with a request_id.
+    Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_EXISTS, GENERATION_CHANGED,
+    TURN_SUPERSEDED, TURN_TOKEN_INVALID, ETAG_MISMATCH, SEQUENCE_MISMATCH,
+    STAGING_LOST, APP_DELETED, APP_DRAINING, QUOTA_EXCEEDED, REQUEST_ID_REUSED,
+    STORAGE_FULL.
     """
     AggregateSessions: _aio.UnaryUnaryMultiCallable[_session_service_pb2.AggregateSessionsRequest, _session_service_pb2.AggregateSessionsResponse]  # type: ignore[assignment]
     """Sums up the sessions that a filter selects, by group. Reads only.
@@ -415,9 +447,14 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         revoked. Takes one revision with a change RESET, also for an empty session.
         What was cleared is in no file of the store when `scrubbed` is true; else a
         job finishes it soon. Idempotent with a request_id.
+
+        With `backup_session_id` the session is first copied as by ForkSession, in the
+        same unit: either there is a backup, or nothing was cleared. The backup is
+        ACTIVE and without time limits, so it stays until somebody ends or deletes it.
         Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
         TURN_SUPERSEDED, ETAG_MISMATCH, SEQUENCE_MISMATCH, NOT_IDLE,
-        CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
+        CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL; for the backup as
+        ForkSession.
         """
 
     @_abc_1.abstractmethod
@@ -452,10 +489,21 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_service_pb2.ForkSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.ForkSessionResponse, _abc.Awaitable[_session_service_pb2.ForkSessionResponse]]:
-        """Copies a session, through a sequence, to a new id. Takes one revision with a
-        change CREATED that names the lineage. Idempotent with a request_id.
-        Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_EXISTS, QUOTA_EXCEEDED,
-        REQUEST_ID_REUSED, STORAGE_FULL.
+        """Copies a session, through a sequence, to a new id of the same user. The copy
+        is ACTIVE, a root, and `forked_from` names its origin. It has the labels,
+        metadata, session state, idle timeout and maximum lifetime of the session as it
+        is now, its clocks beginning now, and the history with its ids, sequences and
+        times; its counters begin at 0 and its generation at 1. An ended session can
+        be forked, and one with a live turn, which is not copied. The copy is one of
+        its own: what happens to the session later, erasing it too, does not touch it.
+        Takes one revision with a change CREATED. A history of more than 500 messages
+        is copied in batches before that, unseen; when the session is reset meanwhile,
+        or messages that are to be copied are removed again and again, nothing is left
+        of the copy. Idempotent with a request_id.
+        Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_EXISTS, GENERATION_CHANGED,
+        TURN_SUPERSEDED, TURN_TOKEN_INVALID, ETAG_MISMATCH, SEQUENCE_MISMATCH,
+        STAGING_LOST, APP_DELETED, APP_DRAINING, QUOTA_EXCEEDED, REQUEST_ID_REUSED,
+        STORAGE_FULL.
         """
 
     @_abc_1.abstractmethod

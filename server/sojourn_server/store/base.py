@@ -42,6 +42,13 @@ Content
         so (`scrubs`), and what it erased is gone from every answer all the same.
     S32 Log and request records hold no content.
 
+Staging
+    S35 Messages that are put under a number of `new_history` are those of no session
+        until one names that number as its `history`. No number comes twice, as a pk
+        neither.
+    S36 A staging is found by its name, by its owner, and once it has expired, until it
+        is dropped.
+
 Log and requests
     S40 Change, session, content and request record of a unit are written together.
     S41 `changes` gives the log in order of (revision, index), complete, from after
@@ -90,6 +97,7 @@ from sojourn_server.domain.model import (
 from sojourn_server.store.records import LoggedChange as LoggedChange
 from sojourn_server.store.records import RequestKey as RequestKey
 from sojourn_server.store.records import RequestRecord as RequestRecord
+from sojourn_server.store.records import Staging as Staging
 from sojourn_server.store.records import TokenKey as TokenKey
 from sojourn_server.store.stats import StoreStats
 from sojourn_server.store.wanted import Candidates as Candidates
@@ -136,6 +144,11 @@ class SessionRow(msgspec.Struct, frozen=True):
     create_order: int
     """Ascends with the creations of the app, in commit order (S11)."""
     session: Session
+
+    @property
+    def history(self) -> int:
+        """What its messages are kept under."""
+        return self.session.history or self.pk
 
 
 class ReadTx(Protocol):
@@ -202,8 +215,26 @@ class ReadTx(Protocol):
         """The state of a user, or of the app (None); version 0 where there is none."""
         ...
 
+    async def user_states(
+        self, app: str, after: str | None, limit: int
+    ) -> Sequence[tuple[str, ScopeState]]:
+        """The states of an app's users, by the bytes of their names, those after one."""
+        ...
+
     async def request(self, key: RequestKey) -> RequestRecord | None:
         """What is remembered of a request (S42)."""
+        ...
+
+    async def staging(self, app: str, name: str) -> Staging | None:
+        """The staging of this name, or None (S36)."""
+        ...
+
+    async def stagings_of(self, row: SessionRow) -> Sequence[Staging]:
+        """The stagings that a session owns (S36)."""
+        ...
+
+    async def stagings_due(self, until: Nanos, limit: int) -> Sequence[Staging]:
+        """Stagings of all apps that have expired, the longest expired first (S36)."""
         ...
 
     async def changes(self, app: str, after_revision: int, limit: int) -> Sequence[LoggedChange]:
@@ -276,6 +307,18 @@ class Tx(ReadTx, Protocol):
         Returns:
             True when none is left.
         """
+        ...
+
+    async def new_history(self) -> int:
+        """A number to keep messages under (S35)."""
+        ...
+
+    async def put_staging(self, staging: Staging) -> None:
+        """Create or replace a staging."""
+        ...
+
+    async def drop_staging(self, app: str, name: str) -> None:
+        """Forget a staging. Its messages must be a session's now, or purged."""
         ...
 
     async def put_content(self, data: bytes) -> ContentId:

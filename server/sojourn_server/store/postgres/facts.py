@@ -68,6 +68,8 @@ SESSIONS: Final = ("sessions",)
 """The domain of queries over sessions; `of_parent`, `of_messages` and so on are smaller."""
 LOG: Final = ("log",)
 NOTES: Final = ("notes",)
+STAGED: Final = ("staged",)
+STATES: Final = ("states",)
 
 Domain = tuple[Any, ...]
 """What a query depends on: what writes of the same domain make stale."""

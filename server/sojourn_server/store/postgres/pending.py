@@ -11,12 +11,19 @@ from typing import NamedTuple
 
 from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.model import ContentId, Message
-from sojourn_server.store.base import RequestKey, RequestRecord, SessionRow
+from sojourn_server.store.base import RequestKey, RequestRecord, SessionRow, Staging
 from sojourn_server.store.postgres.arrays import Bigints, column
 from sojourn_server.store.postgres.connection import Statement
 from sojourn_server.store.postgres.facts import Domain
 from sojourn_server.store.postgres.queries import QUERIES
-from sojourn_server.store.rows import Row, held_blob, message_values, parent_blob, uid_blob
+from sojourn_server.store.rows import (
+    Row,
+    held_blob,
+    message_values,
+    parent_blob,
+    staging_values,
+    uid_blob,
+)
 
 
 class SessionWrite(NamedTuple):
@@ -64,7 +71,8 @@ class Pending:
         self.scopes: dict[tuple[int, str], bytes] = {}
         self.requests: dict[RequestKey, RequestRecord] = {}
         self.changes: list[Row] = []
-        self.notes: list[tuple[int, int, int]] = []
+        self.notes: list[tuple[int, int, int, int]] = []
+        self.staged: dict[str, Staging | None] = {}
         self.done: set[int] = set()
         self.dirty: set[Domain] = set()
         """What queries must not be asked before these writes are in the database."""
@@ -84,6 +92,7 @@ class Pending:
             or self.requests
             or self.changes
             or self.notes
+            or self.staged
             or self.done
         )
 
@@ -141,6 +150,7 @@ class Pending:
         self.requests.update(later.requests)
         self.changes += later.changes
         self.notes += later.notes
+        self.staged.update(later.staged)
         self.done |= later.done
         self.dirty |= later.dirty
 
@@ -160,6 +170,9 @@ class Pending:
             yield QUERIES.messages_delete, (*_columns(sorted(self.removed)), app_pk)
         if self.erased:
             yield QUERIES.contents_delete, (app_pk, Bigints(sorted(self.erased)))
+        dropped = sorted(name for name, staging in self.staged.items() if staging is None)
+        if dropped:
+            yield QUERIES.stagings_delete, (app_pk, dropped)
         if self.done:
             yield QUERIES.purge_delete, (app_pk, Bigints(sorted(self.done)))
 
@@ -190,6 +203,10 @@ class Pending:
             (QUERIES.requests_put, [_request_columns(each) for each in self.requests.values()]),
             (QUERIES.changes_insert, self.changes),
             (QUERIES.purge_insert, self.notes),
+            (
+                QUERIES.stagings_put,
+                [staging_values(each) for each in self.staged.values() if each is not None],
+            ),
         )
         for sql, rows in tables:
             if rows:
