@@ -58,6 +58,7 @@ from sojourn.enums import (
     Membership,
     MessageOrder,
     OnConflict,
+    OnExisting,
     Outcome,
     OverflowAction,
     QuotaAction,
@@ -94,7 +95,15 @@ from sojourn.models import (
 )
 from sojourn.options import TLS, ApiKey, BearerToken, KeepaliveOptions, RetryOptions
 from sojourn.recipes import retrying, tracked
-from sojourn.reports import AuditEntry, ServerInfo, SessionAggregate
+from sojourn.reports import (
+    AuditEntry,
+    DroppedSession,
+    Exported,
+    ExportedApp,
+    ExportedUser,
+    ServerInfo,
+    SessionAggregate,
+)
 from sojourn.results import (
     AppendResult,
     BackupResult,
@@ -159,6 +168,7 @@ __all__ = [
     "DeleteMode",
     "DeleteResult",
     "DeletedWhy",
+    "DroppedSession",
     "EndCause",
     "EndManyResult",
     "EndResult",
@@ -166,6 +176,9 @@ __all__ = [
     "EraseResult",
     "ExpireCause",
     "ExportResult",
+    "Exported",
+    "ExportedApp",
+    "ExportedUser",
     "GetManyResult",
     "GroupBy",
     "IfExists",
@@ -186,6 +199,7 @@ __all__ = [
     "NewMessage",
     "NewSession",
     "OnConflict",
+    "OnExisting",
     "Outcome",
     "OverflowAction",
     "Page",

@@ -13,7 +13,14 @@ from sojourn import inputs
 from sojourn._calls import PageAsk, request_id_of
 from sojourn._convert import to_duration
 from sojourn.apps import Policy, Threshold
-from sojourn.enums import AppStatus, DeleteMode, OverflowAction, QuotaAction, ThresholdAction
+from sojourn.enums import (
+    AppStatus,
+    DeleteMode,
+    OnExisting,
+    OverflowAction,
+    QuotaAction,
+    ThresholdAction,
+)
 from sojourn.models import Session
 from sojourn.v1 import admin_service_pb2, app_pb2, app_service_pb2
 
@@ -233,11 +240,13 @@ def export_sessions(
     )
 
 
-def import_target(app: str, *, rename: bool) -> admin_service_pb2.ImportSessionsRequest:
+def import_target(app: str, on_existing: OnExisting) -> admin_service_pb2.ImportSessionsRequest:
     """Build the first part of ImportSessions."""
+    name = describe.member("on_existing", OnExisting, on_existing)
     return admin_service_pb2.ImportSessionsRequest(
         target=admin_service_pb2.ImportTarget(
-            app=check.app_name(app), rename=check.flag("rename", rename)
+            app=check.app_name(app),
+            on_existing=admin_service_pb2.OnExisting.Value(f"ON_EXISTING_{name}"),
         )
     )
 

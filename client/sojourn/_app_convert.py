@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from sojourn import _convert as convert
@@ -177,14 +178,17 @@ def aggregate(source: session_service_pb2.SessionAggregate) -> reports.SessionAg
 
 
 def replaced(
-    answer: history_service_pb2.ReplaceMessagesResponse,
+    answers: Sequence[history_service_pb2.ReplaceMessagesResponse],
 ) -> results.ReplaceResult:
-    """Return what the replacement of messages did."""
+    """Return what the replacement of messages did; the last answer says what became of it."""
+    last = answers[-1]
     return results.ReplaceResult(
-        session=convert.session(answer.session, answer.revision),
-        messages_removed=answer.messages_removed,
-        sequences=tuple(answer.sequences),
-        revision=answer.revision,
+        session=convert.session(last.session, last.revision),
+        messages_removed=last.messages_removed,
+        message_ids=tuple(one for answer in answers for one in answer.message_ids),
+        sequences=tuple(one for answer in answers for one in answer.sequences),
+        changed=last.changed,
+        revision=last.revision,
     )
 
 
@@ -201,6 +205,39 @@ def audit_entry(source: admin_service_pb2.AuditEntry) -> reports.AuditEntry:
         cause=_CAUSE.get(source.cause, enums.ChangeCause.UNKNOWN),
         session=key(source.session) if source.HasField("session") else None,
         uid=source.uid,
+    )
+
+
+def exported(part: admin_service_pb2.ExportSessionsResponse) -> Iterator[reports.Exported]:
+    """Return what a part of an export holds."""
+    match part.WhichOneof("part"):
+        case "app":
+            yield reports.ExportedApp(
+                app=part.app.app,
+                labels=dict(part.app.labels),
+                policy=policy(part.app.policy),
+                state=convert.state(part.app.state),
+                create_time=convert.from_timestamp(part.app.create_time),
+            )
+        case "user":
+            yield reports.ExportedUser(part.user.user, convert.state(part.user.state))
+        case "session":
+            yield convert.session(part.session.session, 0, full=True)
+        case "messages":
+            for one in part.messages.messages:
+                yield convert.message(one)
+        case "dropped":
+            yield reports.DroppedSession(part.dropped)
+
+
+def imported(answer: admin_service_pb2.ImportSessionsResponse) -> results.ImportResult:
+    """Return what an import did."""
+    return results.ImportResult(
+        sessions=answer.sessions,
+        messages=answer.messages,
+        skipped=answer.skipped,
+        renamed=answer.renamed,
+        revision=answer.revision,
     )
 
 

@@ -151,6 +151,7 @@ def replace_messages(
     ]
     whole = request_id_of(request_id)
     batches = list(_batches(new)) or [[]]
+    last = len(batches) - 1
     staging = _derived(whole, "staging") or new_request_id()
     return [
         history_service_pb2.ReplaceMessagesRequest(
@@ -158,11 +159,12 @@ def replace_messages(
             precondition=describe.precondition(precondition),
             keep_through_sequence=check.integer("keep_through_sequence", keep_through_sequence),
             messages=batch,
-            staging_id=staging if len(batches) > 1 else "",
-            more_follow=number < len(batches),
-            request_id=_derived(whole, str(number)) if number < len(batches) else whole,
+            staging_id=staging if last else "",
+            part=number,
+            more_follow=number < last,
+            request_id=_derived(whole, str(number)) if number < last else whole,
         )
-        for number, batch in enumerate(batches, start=1)
+        for number, batch in enumerate(batches)
     ]
 
 

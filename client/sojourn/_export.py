@@ -1,12 +1,15 @@
-"""An export as a file of JSON Lines: what each line holds, written and read. Pure but for the file.
+"""An export as JSON Lines: what each line holds, written and read. Pure but for the file.
 
-    {"sojourn_export":1,"app":"support"}
-    {"session":{…}}          a session in the view FULL
-    {"message":{…}}          the messages of the last session, oldest first
+    {"app":{…}}                        the app, its labels and policy
+    {"user":{…}}                       the state of a user
+    {"session":{"session":{…},…}}      a session
+    {"messages":{"messages":[{…}]}}    a message of the last session
+    {"dropped":"<uid>"}                the last session is to be forgotten
     {"end":{"messages":2,"sessions":1}}
 
-Sessions and messages are in protobuf's JSON, with the contract's names of fields: nothing is lost.
-Keys are sorted, so that equal sessions make equal lines. Without its last line a file is not whole.
+Each line but the last is a part of ExportSessions in protobuf's JSON form, with the contract's names
+of fields. Keys are sorted and each message has a line of its own, so that equal exports make equal
+files. The last line says that the file is whole.
 """
 
 from __future__ import annotations
@@ -17,12 +20,10 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from google.protobuf import json_format
-from google.protobuf.message import Message
 
 from sojourn.errors import ExportFormatError
-from sojourn.v1 import admin_service_pb2, message_pb2, session_pb2
+from sojourn.v1 import admin_service_pb2, message_pb2
 
-FORMAT = 1
 MOST_MESSAGES = 1000
 MOST_BYTES = 1024 * 1024
 """Of messages in one part of an import; one message may have more."""
@@ -30,37 +31,49 @@ MOST_BYTES = 1024 * 1024
 TAIL = 4096
 """The last line of a file is shorter than this."""
 
-
-def _line(**fields: object) -> bytes:
-    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
-    return text.encode() + b"\n"
-
-
-def _object(source: Message) -> Any:
-    return json_format.MessageToDict(source, preserving_proto_field_name=True)
+PARTS = {"app", "user", "session", "messages", "dropped"}
 
 
 # --- writing -------------------------------------------------------------------------------------
 
 
-def first_line(app: str) -> bytes:
-    """Return the line that says what this is."""
-    return _line(sojourn_export=FORMAT, app=app)
+class Writer:
+    """Turns the parts of an export into lines, and counts."""
+
+    def __init__(self) -> None:
+        self.sessions = 0
+        self.messages = 0
+        self._last = 0
+
+    def lines(self, part: admin_service_pb2.ExportSessionsResponse) -> list[bytes]:
+        """Return the lines of a part."""
+        kind = part.WhichOneof("part")
+        if kind == "messages":
+            held = part.messages.messages
+            self.messages += len(held)
+            self._last += len(held)
+            return [_line({"messages": {"messages": [_object(one)]}}) for one in held]
+        if kind == "session":
+            self.sessions += 1
+            self._last = 0
+        elif kind == "dropped":
+            self.sessions -= 1
+            self.messages -= self._last
+            self._last = 0
+        return [_line(_object(part))]
+
+    def last_line(self) -> bytes:
+        """Return the line that says that all is there."""
+        return _line({"end": {"sessions": self.sessions, "messages": self.messages}})
 
 
-def session_line(session: session_pb2.Session) -> bytes:
-    """Return the line of a session."""
-    return _line(session=_object(session))
+def _line(fields: object) -> bytes:
+    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return text.encode() + b"\n"
 
 
-def message_line(message: message_pb2.Message) -> bytes:
-    """Return the line of a message."""
-    return _line(message=_object(message))
-
-
-def last_line(sessions: int, messages: int) -> bytes:
-    """Return the line that says that all is there."""
-    return _line(end={"sessions": sessions, "messages": messages})
+def _object(source: Any) -> Any:
+    return json_format.MessageToDict(source, preserving_proto_field_name=True)
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -75,8 +88,12 @@ def refuse_a_torso(file: IO[bytes]) -> None:
     file.seek(max(here, size - TAIL))
     tail = file.read()
     file.seek(here)
-    if b'"end"' not in tail.rstrip().rpartition(b"\n")[2]:
-        raise ExportFormatError("the file ends before the export's last line: it is not whole")
+    if not tail.rstrip().rpartition(b"\n")[2].startswith(b'{"end"'):
+        raise _torso()
+
+
+def _torso() -> ExportFormatError:
+    return ExportFormatError("the file ends before the export's last line: it is not whole")
 
 
 class _Batch:
@@ -110,55 +127,38 @@ def read(file: IO[bytes], *, partial: bool) -> Iterator[admin_service_pb2.Import
     `partial` says that it may be so.
     """
     batch = _Batch()
-    before = ""
+    whole = False
     for number, line in enumerate(file, start=1):
         if not line.strip():
             continue
-        kind, value = _parse(line, number)
-        _refuse_disorder(before, kind, number)
-        if kind == "message":
-            yield from batch.add(_message(value, message_pb2.Message(), number))
+        if whole:
+            raise ExportFormatError(f"line {number}: there is more after the last line")
+        part = _part(line, number)
+        if part is None:
+            whole = True
+        elif part.HasField("messages"):
+            for message in part.messages.messages:
+                yield from batch.add(message)
         else:
             yield from batch.empty()
-        if kind == "session":
-            session = _message(value, session_pb2.Session(), number)
-            yield admin_service_pb2.ImportSessionsRequest(session=session)
-        before = kind
+            yield part
     yield from batch.empty()
-    if before != "end" and not partial:
-        raise ExportFormatError("the file ends before the export's last line: it is not whole")
+    if not whole and not partial:
+        raise _torso()
 
 
-def _refuse_disorder(before: str, kind: str, number: int) -> None:
-    if before == "end":
-        raise ExportFormatError(f"line {number}: there is more after the last line")
-    if (kind == "sojourn_export") == bool(before):
-        raise ExportFormatError(f"line {number}: an export begins with its format, and only once")
-    if kind == "message" and before == "sojourn_export":
-        raise ExportFormatError(f"line {number}: a message of no session")
-
-
-def _parse(line: bytes, number: int) -> tuple[str, Any]:
-    """Return what a line holds, and its value."""
+def _part(line: bytes, number: int) -> admin_service_pb2.ImportSessionsRequest | None:
+    """Return the part that a line holds; None: it is the last line."""
     try:
         fields = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise ExportFormatError(f"line {number}: no JSON: {error}") from error
-    if isinstance(fields, dict):
-        if "sojourn_export" in fields:
-            if fields["sojourn_export"] != FORMAT:
-                raise ExportFormatError(
-                    f"line {number}: format {fields['sojourn_export']!r} is not known here"
-                )
-            return "sojourn_export", None
-        for kind in ("session", "message", "end"):
-            if kind in fields:
-                return kind, fields[kind]
-    raise ExportFormatError(f"line {number}: neither a session, nor a message, nor the end")
-
-
-def _message(value: Any, into: Any, number: int) -> Any:
+    if not isinstance(fields, dict) or len(fields) != 1 or not fields.keys() <= PARTS | {"end"}:
+        raise ExportFormatError(f"line {number}: this is no part of an export")
+    if "end" in fields:
+        return None
+    part = admin_service_pb2.ImportSessionsRequest()
     try:
-        return json_format.ParseDict(value, into)
-    except (json_format.ParseError, AttributeError, TypeError) as error:
+        return json_format.ParseDict(fields, part)
+    except (json_format.ParseError, AttributeError, TypeError, ValueError) as error:
         raise ExportFormatError(f"line {number}: {error}") from error

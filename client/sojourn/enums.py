@@ -21,6 +21,7 @@ __all__ = [
     "Membership",
     "MessageOrder",
     "OnConflict",
+    "OnExisting",
     "Outcome",
     "OverflowAction",
     "QuotaAction",
@@ -230,6 +231,14 @@ class ThresholdAction(StrEnum):
     WARN = "WARN"
     END = "END"
     UNKNOWN = "UNKNOWN"
+
+
+class OnExisting(StrEnum):
+    """What an import does when a session's id is taken: fail, pass it over, or give it a new id."""
+
+    FAIL = "FAIL"
+    SKIP = "SKIP"
+    RENAME = "RENAME"
 
 
 class GroupBy(StrEnum):

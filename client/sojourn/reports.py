@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
+from sojourn.apps import Policy
 from sojourn.enums import ChangeCause
-from sojourn.models import Metrics, SessionKey
+from sojourn.models import Message, Metrics, Session, SessionKey, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,40 @@ class AuditEntry:
     """To which session; None for the app itself."""
     uid: str
     """The session's uid; empty for the app itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedApp:
+    """The app itself, in an export."""
+
+    app: str
+    """Its name. An import goes to whatever app it names."""
+    labels: Mapping[str, str]
+    policy: Policy
+    state: State
+    create_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedUser:
+    """The state of one user, in an export."""
+
+    user: str
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedSession:
+    """The last session of an export changed too much while it was read: forget it.
+
+    If it is still there, it follows anew.
+    """
+
+    uid: str
+
+
+Exported: TypeAlias = ExportedApp | ExportedUser | Session | Message | DroppedSession
+"""A part of an export. Messages belong to the session before them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,8 @@ class ResetResult:
     metrics_cleared: bool
     scrubbed: bool
     """Whether it is gone from the store's files already; else a job finishes it soon."""
+    backup: Session | None = None
+    """The copy that was made first, in the view BASIC, where one was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +174,11 @@ class ReplaceResult:
     session: Session
     """The session afterwards, in the view BASIC."""
     messages_removed: int
+    message_ids: tuple[str, ...]
+    """The ids of the new messages, in their order."""
     sequences: tuple[int, ...]
     """The sequences of the new messages, in their order."""
+    changed: bool
     revision: int
 
 
@@ -261,6 +266,7 @@ class ExportResult:
     """What an export wrote."""
 
     sessions: int
+    """How many sessions are in it."""
     messages: int
 
 
@@ -271,6 +277,10 @@ class ImportResult:
     sessions: int
     """How many sessions were taken in."""
     messages: int
+    skipped: int
+    """How many sessions were passed over, because their ids are taken."""
+    renamed: int
+    """How many sessions were taken in under another id."""
     revision: int
 
 

@@ -10,14 +10,15 @@ from typing import IO, Unpack, cast
 
 from sojourn import _app_calls as calls
 from sojourn import _app_convert as convert
-from sojourn import _convert, _export, inputs, results
+from sojourn import _export, inputs, results
 from sojourn._acompat import async_ask
 from sojourn._async.caller import AsyncCaller
 from sojourn._async.pager import AsyncPager
 from sojourn._calls import PageAsk
 from sojourn._files import reading, writing
-from sojourn.models import Message, Page, Session
-from sojourn.reports import AuditEntry, ServerInfo
+from sojourn.enums import OnExisting
+from sojourn.models import Page, Session
+from sojourn.reports import AuditEntry, Exported, ServerInfo
 from sojourn.v1 import admin_service_pb2
 
 
@@ -53,43 +54,33 @@ class AsyncAdmin:
 
         return AsyncPager(fetch, page_size=page_size, page_token=page_token)
 
-    async def export(
-        self, **fields: Unpack[inputs.SelectionFields]
-    ) -> AsyncIterator[Session | Message]:
-        """Read whole sessions: each in the view FULL, and then its messages, oldest first.
+    async def export(self, **fields: Unpack[inputs.SelectionFields]) -> AsyncIterator[Exported]:
+        """Read an app, part by part: itself, its users' states, and then whole sessions.
 
-        The fields select; no `status` means any. It takes as long as it is read.
+        After each session, in the view FULL, come its messages, oldest first. The fields select
+        sessions; no `status` means any. It takes as long as it is read. Raises
+        `GenerationChangedError` (a session was cut down again and again while it was read).
         """
         async with aclosing(self._parts(fields)) as parts:
             async for part in parts:
-                if part.HasField("session"):
-                    yield _convert.session(part.session, 0, full=True)
-                for message in part.messages.messages:
-                    yield _convert.message(message)
+                for one in convert.exported(part):
+                    yield one
 
     async def export_jsonl(
         self, file: str | Path | IO[bytes], **fields: Unpack[inputs.SelectionFields]
     ) -> results.ExportResult:
-        """Write whole sessions to a file of JSON Lines, from which `import_jsonl` reads them.
+        """Write an app, as `export` reads it, to a file of JSON Lines for `import_jsonl`.
 
-        `file` is a path, or is open for bytes. At a path the file appears when it is whole. The
-        lines are described in the reference of the command line.
+        `file` is a path, or is open for bytes. At a path the file appears when it is whole. Its
+        lines are the parts of ExportSessions in protobuf's JSON form, and a last one of counts.
         """
-        sessions = messages = 0
+        writer = _export.Writer()
         with writing(file) as sink:
-            await async_ask(
-                bind(sink.write, _export.first_line(self._caller.app(fields.get("app"))))
-            )
             async with aclosing(self._parts(fields)) as parts:
                 async for part in parts:
-                    lines = [_export.message_line(one) for one in part.messages.messages]
-                    messages += len(lines)
-                    if part.HasField("session"):
-                        sessions += 1
-                        lines.append(_export.session_line(part.session))
-                    await async_ask(bind(sink.writelines, lines))
-            await async_ask(bind(sink.write, _export.last_line(sessions, messages)))
-        return results.ExportResult(sessions, messages)
+                    await async_ask(bind(sink.writelines, writer.lines(part)))
+            await async_ask(bind(sink.write, writer.last_line()))
+        return results.ExportResult(writer.sessions, writer.messages)
 
     async def _parts(
         self, fields: inputs.SelectionFields
@@ -104,20 +95,21 @@ class AsyncAdmin:
         self,
         file: str | Path | IO[bytes],
         *,
-        rename: bool = False,
+        on_existing: OnExisting = OnExisting.FAIL,
         partial: bool = False,
         app: str | None = None,
         deadline: inputs.Duration | None = None,
     ) -> results.ImportResult:
         """Take in the sessions of a file that `export_jsonl` wrote, into any app.
 
-        Each session is taken in whole or not at all. `rename` gives taken ids a new name instead of
-        failing; `partial` takes a file that is not whole. It may take up to `deadline`, an hour by
-        default. After an error the sessions that were taken in by then stay.
+        Each session is taken in whole or not at all; after an error those that were taken in by
+        then stay, and with `on_existing` SKIP the same file can be imported again. `partial` takes
+        a file that is not whole. It may take up to `deadline`, an hour by default.
 
-        Raises `ExportFormatError`, `SessionExistsError`, `ContentTooLargeError`.
+        Raises `ExportFormatError`, `SessionExistsError`, `AppDeletedError`, `AppDrainingError`,
+        `AppUnknownError`, `QuotaExceededError`, `ContentTooLargeError`, `StagingLostError`.
         """
-        target = calls.import_target(self._caller.app(app), rename=rename)
+        target = calls.import_target(self._caller.app(app), on_existing)
         with reading(file) as source:
             if not partial:
                 _export.refuse_a_torso(source)
@@ -134,15 +126,16 @@ class AsyncAdmin:
                 name="ImportSessions",
                 deadline=self._caller.long_deadline(deadline),
             )
-        return results.ImportResult(answer.sessions, answer.messages, answer.revision)
+        return convert.imported(answer)
 
     async def backup(
         self, name: str, *, deadline: inputs.Duration | None = None
     ) -> results.BackupResult:
         """Copy the server's SQLite file, while it runs, to a new file in its backup folder.
 
-        It may take up to `deadline`, an hour by default. Raises `StorageFullError`,
-        `RpcNotImplementedError` (on PostgreSQL).
+        It may take up to `deadline`, an hour by default. Raises `BackupsOffError` (the server has
+        no such folder), `BackupExistsError`, `StorageFullError`, `RpcNotImplementedError` (on
+        PostgreSQL).
         """
         answer = await self._caller.call(
             self._caller.stubs.admin.BackupStore,

@@ -149,7 +149,8 @@ class AsyncMessages:
 
         The new ones get sequences above the highest ever given. What one request does not hold
         (1,000 messages, or about 3 MiB) is sent before and kept aside; nothing is replaced before
-        the last request, and then all at once. Raises as `append`.
+        the last request, and then all at once. Whoever appends or removes meanwhile makes it
+        `SequenceMismatchError`. Raises as `append`, and `StagingLostError` (begin again).
         """
         requests = bulk_calls.replace_messages(
             self._caller.app(app),
@@ -161,9 +162,7 @@ class AsyncMessages:
             request_id=request_id,
         )
         stub = self._caller.stubs.history.ReplaceMessages
-        for request in requests[:-1]:
-            await self._caller.call(stub, request)
-        return app_convert.replaced(await self._caller.call(stub, requests[-1]))
+        return app_convert.replaced([await self._caller.call(stub, one) for one in requests])
 
     def list(
         self,

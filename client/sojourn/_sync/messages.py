@@ -150,7 +150,8 @@ class Messages:
 
         The new ones get sequences above the highest ever given. What one request does not hold
         (1,000 messages, or about 3 MiB) is sent before and kept aside; nothing is replaced before
-        the last request, and then all at once. Raises as `append`.
+        the last request, and then all at once. Whoever appends or removes meanwhile makes it
+        `SequenceMismatchError`. Raises as `append`, and `StagingLostError` (begin again).
         """
         requests = bulk_calls.replace_messages(
             self._caller.app(app),
@@ -162,9 +163,7 @@ class Messages:
             request_id=request_id,
         )
         stub = self._caller.stubs.history.ReplaceMessages
-        for request in requests[:-1]:
-            self._caller.call(stub, request)
-        return app_convert.replaced(self._caller.call(stub, requests[-1]))
+        return app_convert.replaced([self._caller.call(stub, one) for one in requests])
 
     def list(
         self,
