@@ -37,6 +37,10 @@ AsyncUploadMethod: TypeAlias = "grpc.aio.StreamUnaryMultiCallable[Request, Respo
 SyncUploadMethod: TypeAlias = "grpc.StreamUnaryMultiCallable[Request, Response]"
 """One RPC of a stub whose request is a stream."""
 
+MADE_UP = "Internal error from Core"
+LOOK_AGAIN = 0.01
+LOOKS = 100
+
 
 def _unreadable(name: str) -> InternalError:
     return InternalError("the answer could not be read", method=name)
@@ -190,7 +194,8 @@ async def async_upload(
             try:
                 await call.write(part)
             except (grpc.RpcError, asyncio.InvalidStateError):
-                # It has its answer already; the answer says why.
+                # It has its answer already, which says why.
+                await _own_status(call)
                 break
         else:
             await call.done_writing()
@@ -203,6 +208,14 @@ async def async_upload(
     finally:
         call.cancel()
     return answer
+
+
+async def _own_status(call: grpc.aio.StreamUnaryCall[Any, Any]) -> None:
+    """Wait for the server's own status: grpc.aio makes one up when a write fails before it came."""
+    for _ in range(LOOKS):
+        if await call.code() is not grpc.StatusCode.INTERNAL or await call.details() != MADE_UP:
+            return
+        await asyncio.sleep(LOOK_AGAIN)
 
 
 def sync_upload(

@@ -7,9 +7,9 @@
     {"dropped":"<uid>"}                the last session is to be forgotten
     {"end":{"messages":2,"sessions":1}}
 
-Each line but the last is a part of ExportSessions in protobuf's JSON form, with the contract's names
-of fields. Keys are sorted and each message has a line of its own, so that equal exports make equal
-files. The last line says that the file is whole.
+Each line but the last is a part of ExportSessions in protobuf's JSON form, with the contract's
+names of fields. Keys are sorted and each message has a line of its own, so that equal exports make
+equal files. The last line says that the file is whole.
 """
 
 from __future__ import annotations
