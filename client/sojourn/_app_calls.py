@@ -11,7 +11,7 @@ from sojourn import _checks as check
 from sojourn import _describe as describe
 from sojourn import inputs
 from sojourn._calls import PageAsk, request_id_of
-from sojourn._convert import to_duration
+from sojourn._convert import from_duration, to_duration
 from sojourn.apps import Policy, Threshold
 from sojourn.enums import (
     AppStatus,
@@ -24,6 +24,7 @@ from sojourn.enums import (
 from sojourn.models import Session
 from sojourn.v1 import admin_service_pb2, app_pb2, app_service_pb2
 
+DEFAULT_DRAIN = timedelta(hours=1)
 LONGEST_DRAIN = timedelta(days=7)
 MAX_THRESHOLDS = 8
 
@@ -153,6 +154,14 @@ def _mode(mode: DeleteMode) -> app_service_pb2.DeleteMode.V:
     return app_service_pb2.DeleteMode.Value(f"DELETE_MODE_{name}")
 
 
+def _drain_timeout(mode: DeleteMode, timeout: inputs.Duration | None) -> Any:
+    if timeout is None:
+        return None
+    if describe.member("mode", DeleteMode, mode) != "DRAIN":
+        raise check.invalid("drain_timeout", "is for mode=DeleteMode.DRAIN only")
+    return to_duration(check.duration("drain_timeout", timeout, maximum=LONGEST_DRAIN))
+
+
 def delete_app(
     app: str,
     *,
@@ -161,16 +170,19 @@ def delete_app(
     request_id: str | None = None,
 ) -> app_service_pb2.DeleteAppRequest:
     """Build DeleteApp."""
-    if drain_timeout is not None and describe.member("mode", DeleteMode, mode) != "DRAIN":
-        raise check.invalid("drain_timeout", "is for mode=DeleteMode.DRAIN only")
     return app_service_pb2.DeleteAppRequest(
         app=check.app_name(app),
         mode=_mode(mode),
-        drain_timeout=None
-        if drain_timeout is None
-        else to_duration(check.duration("drain_timeout", drain_timeout, maximum=LONGEST_DRAIN)),
+        drain_timeout=_drain_timeout(mode, drain_timeout),
         request_id=request_id_of(request_id),
     )
+
+
+def drain_of(request: app_service_pb2.DeleteAppRequest) -> timedelta:
+    """Return how long a drain waits before it forces."""
+    if not request.HasField("drain_timeout"):
+        return DEFAULT_DRAIN
+    return from_duration(request.drain_timeout)
 
 
 def delete_apps(
@@ -178,6 +190,7 @@ def delete_apps(
     *,
     keep_newest: int = 0,
     mode: DeleteMode = DeleteMode.REFUSE,
+    drain_timeout: inputs.Duration | None = None,
     dry_run: bool = False,
     request_id: str | None = None,
 ) -> app_service_pb2.DeleteAppsRequest:
@@ -189,6 +202,7 @@ def delete_apps(
         labels=chosen,
         keep_newest=check.integer("keep_newest", keep_newest),
         mode=_mode(mode),
+        drain_timeout=_drain_timeout(mode, drain_timeout),
         dry_run=check.flag("dry_run", dry_run),
         request_id=request_id_of(request_id),
     )

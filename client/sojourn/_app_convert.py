@@ -131,6 +131,11 @@ def app_deleted(answer: app_service_pb2.DeleteAppResponse) -> results.DeleteAppR
     )
 
 
+def apps_deleted(answer: app_service_pb2.DeleteAppsResponse) -> results.DeleteAppsResult:
+    """Return what the delete of several apps did."""
+    return results.DeleteAppsResult(tuple(answer.apps), tuple(answer.refused), answer.more)
+
+
 def user_erased(answer: app_service_pb2.EraseUserResponse) -> results.EraseResult:
     """Return the receipt of an erased user."""
     return results.EraseResult(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from sojourn._error_codes import FailedPreconditionError, NotFoundError
 
 if TYPE_CHECKING:
-    from sojourn.apps import AppBlockers
     from sojourn.models import SessionKey
 
 
@@ -31,43 +31,53 @@ class AppDrainingError(FailedPreconditionError):
 
 
 class AppHasSessionsError(FailedPreconditionError):
-    """The app has live sessions; `blockers` says who holds it, and until when."""
+    """The app has live sessions; `retry_after` says when they will have expired, if nobody calls.
+
+    What the server did not say is empty or None.
+    """
 
     reason = "APP_HAS_SESSIONS"
-    blockers: AppBlockers | None = None
-    """All that the server said; None when it said nothing but `metadata`."""
 
     @property
     def count(self) -> int:
         """How many sessions are live."""
-        return (
-            int(self.metadata.get("count", "0")) if self.blockers is None else self.blockers.count
-        )
+        return int(self.metadata.get("count", "0"))
 
     @property
     def first_keys(self) -> tuple[SessionKey, ...]:
         """The first 20 of them."""
-        return () if self.blockers is None else self.blockers.first_keys
+        # Here, because models need errors.
+        from sojourn.models import SessionKey  # noqa: PLC0415
+
+        app = self.metadata.get("app", "")
+        return tuple(
+            SessionKey(app, str(user), str(session_id))
+            for user, session_id in json.loads(self.metadata.get("first_keys", "[]"))
+        )
 
     @property
     def holders(self) -> tuple[str, ...]:
         """Who holds turns."""
-        return () if self.blockers is None else self.blockers.holders
+        return tuple(map(str, json.loads(self.metadata.get("holders", "[]"))))
 
     @property
     def last_actor(self) -> str:
         """Who called last."""
-        return "" if self.blockers is None else self.blockers.last_actor
+        return self.metadata.get("last_actor", "")
 
     @property
     def latest_activity_time(self) -> datetime | None:
-        """When that was."""
-        return None if self.blockers is None else self.blockers.latest_activity_time
+        """When a session was last active."""
+        return self._time("latest_activity_time")
 
     @property
     def earliest_success_time(self) -> datetime | None:
-        """The earliest time at which a delete could succeed; None: never by itself."""
-        return None if self.blockers is None else self.blockers.earliest_success_time
+        """When they will all have expired, if nobody calls any more; None: never by themselves."""
+        return self._time("earliest_success_time")
+
+    def _time(self, name: str) -> datetime | None:
+        text = self.metadata.get(name)
+        return None if text is None else datetime.fromisoformat(text)
 
 
 class AppUnknownError(FailedPreconditionError):

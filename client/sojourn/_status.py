@@ -10,11 +10,8 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
-from sojourn._app_convert import blockers as blockers_of
 from sojourn._convert import from_duration
-from sojourn.apps import AppBlockers
-from sojourn.errors import AppHasSessionsError, FieldViolation, SojournError, error_class
-from sojourn.v1 import app_pb2
+from sojourn.errors import FieldViolation, SojournError, error_class
 
 DOMAIN = "sojourn"
 DETAILS_KEY = "grpc-status-details-bin"
@@ -38,7 +35,6 @@ class _Details:
     metadata: dict[str, str] = field(default_factory=dict)
     violations: tuple[FieldViolation, ...] = ()
     retry_after: timedelta | None = None
-    blockers: AppBlockers | None = None
 
 
 def to_error(status: Status, *, method: str, request_id: str = "") -> SojournError:
@@ -47,7 +43,7 @@ def to_error(status: Status, *, method: str, request_id: str = "") -> SojournErr
     correlation_id = "".join(
         value for value in _values(status.trailers, CORRELATION_KEY) if isinstance(value, str)
     )
-    error = error_class(status.code, details.reason)(
+    return error_class(status.code, details.reason)(
         status.message or f"the call failed with {status.code}",
         code=status.code,
         reason=details.reason,
@@ -58,9 +54,6 @@ def to_error(status: Status, *, method: str, request_id: str = "") -> SojournErr
         request_id=request_id,
         method=method,
     )
-    if isinstance(error, AppHasSessionsError):
-        error.blockers = details.blockers
-    return error
 
 
 def forbids_retry(status: Status) -> bool:
@@ -95,7 +88,6 @@ def _read_detail(packed: Any, details: _Details) -> None:
     info = error_details_pb2.ErrorInfo()
     bad = error_details_pb2.BadRequest()
     retry = error_details_pb2.RetryInfo()
-    blockers = app_pb2.AppBlockers()
     try:
         if packed.Unpack(info):
             if info.domain == DOMAIN:
@@ -107,7 +99,5 @@ def _read_detail(packed: Any, details: _Details) -> None:
             )
         elif packed.Unpack(retry):
             details.retry_after = from_duration(retry.retry_delay)
-        elif packed.Unpack(blockers):
-            details.blockers = blockers_of(blockers)
     except DecodeError:
         return

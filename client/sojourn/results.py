@@ -229,7 +229,7 @@ class DeleteAppResult:
     status: AppStatus
     """DELETED, or DRAINING when it waits for its sessions."""
     sessions_deleted: int
-    """How many sessions were deleted by then; after a wait, how many there were to delete."""
+    """How many sessions were deleted by then."""
     revision: int
 
 
@@ -238,7 +238,11 @@ class DeleteAppsResult:
     """The answer to deleting several apps."""
 
     apps: tuple[str, ...]
-    """Those that are deleted or drain; after a dry run, those that would be."""
+    """Those that are deleted or drain, the oldest first; after a dry run, those that would be."""
+    refused: tuple[str, ...]
+    """Those that are left alone, because they have live sessions."""
+    more: bool
+    """Whether the filter selects more than one call does, 1,000: call again."""
 
 
 @dataclass(frozen=True, slots=True)

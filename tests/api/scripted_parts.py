@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -32,8 +31,6 @@ class PartsScript:
     refuse_after: int | None = None
     """Imports are refused after so many parts."""
     refusal: Failure | None = None
-    left: threading.Event = field(default_factory=threading.Event)
-    """Set when a caller left an import before its end."""
 
 
 class _Handler(grpc.GenericRpcHandler):
@@ -78,7 +75,6 @@ class _Handler(grpc.GenericRpcHandler):
         except grpc.RpcError:
             # The caller left in the middle.
             script.whole.append(False)
-            script.left.set()
             raise
         script.whole.append(True)
         return admin_service_pb2.ImportSessionsResponse(

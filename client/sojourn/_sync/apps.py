@@ -6,7 +6,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from datetime import timedelta
 
 from sojourn import _app_calls as calls
 from sojourn import _app_convert as convert
@@ -14,16 +13,15 @@ from sojourn import inputs, results
 from sojourn._acompat import sync_sleep
 from sojourn._calls import PageAsk
 from sojourn._sync import state
-from sojourn._sync.caller import LONG, Caller
+from sojourn._sync.caller import Caller
 from sojourn._sync.pager import Pager
 from sojourn.apps import App, Policy
 from sojourn.enums import AppStatus, DeleteMode
-from sojourn.errors import AppNotFoundError, DeadlineExceededError
+from sojourn.errors import DeadlineExceededError
 from sojourn.models import Page, State
 
 FIRST_LOOK = 0.1
 LAST_LOOKS = 2.0
-DEFAULT_DRAIN = timedelta(hours=1)
 
 
 class Apps:
@@ -56,7 +54,8 @@ class Apps:
         """Change labels and policy, and with `allow_again` let a deleted name be used again.
 
         Labels are merged. The policy takes the place of the old one: to change a part of it, read
-        it and use `dataclasses.replace`. The app comes into being with it.
+        it and use `dataclasses.replace`. The app comes into being with it. Raises
+        `AppDeletedError`.
         """
         request = calls.update_app(
             self._caller.app(app),
@@ -90,60 +89,39 @@ class Apps:
 
         Raises `AppNotFoundError`, `AppHasSessionsError` (which says who holds it, and until when).
         """
-        name = self._caller.app(app)
         request = calls.delete_app(
-            name, mode=mode, drain_timeout=drain_timeout, request_id=request_id
+            self._caller.app(app), mode=mode, drain_timeout=drain_timeout, request_id=request_id
         )
+        stub = self._caller.stubs.apps.DeleteApp
         limit = self._caller.long_deadline(deadline)
-        answer = self._caller.call(self._caller.stubs.apps.DeleteApp, request, deadline=limit)
-        done = convert.app_deleted(answer)
+        end = time.monotonic() + limit.total_seconds()
+        if deadline is None and mode == DeleteMode.DRAIN:
+            end += calls.drain_of(request).total_seconds()
+        done = convert.app_deleted(self._caller.call(stub, request, deadline=limit))
         if not wait or done.status is not AppStatus.DRAINING:
             return done
-        if deadline is None:
-            drain = (
-                request.drain_timeout.ToTimedelta()
-                if request.HasField("drain_timeout")
-                else (DEFAULT_DRAIN)
-            )
-            limit = drain + LONG
-        return self._drained(name, done, limit, on_progress)
+        found = self._drained(request.app, end, on_progress)
+        if not request.request_id:
+            # Without one a repeat would not be the same delete.
+            return replace(done, status=AppStatus.DELETED, revision=found)
+        return convert.app_deleted(self._caller.call(stub, request, deadline=limit))
 
-    def _drained(
-        self,
-        name: str,
-        begun: results.DeleteAppResult,
-        limit: timedelta,
-        on_progress: Callable[[App], object] | None,
-    ) -> results.DeleteAppResult:
-        """Look at a draining app until it is deleted."""
-        end = time.monotonic() + limit.total_seconds()
+    def _drained(self, name: str, end: float, on_progress: Callable[[App], object] | None) -> int:
+        """Look at a draining app until it is deleted, and return its last revision."""
         pause = FIRST_LOOK
-        left = 0
-        revision = begun.revision
         while True:
-            try:
-                found = self.get(name)
-            except AppNotFoundError:
-                break
-            revision = found.revision
+            found = self.get(name)
             if on_progress is not None:
                 on_progress(found)
             if not found.is_draining:
-                break
-            left = max(left, found.session_count)
+                return found.revision
             if time.monotonic() + pause > end:
                 raise DeadlineExceededError(
-                    f"the app still has {found.session_count} sessions and drains on",
+                    f"the app still has {found.session_count} sessions, and drains on",
                     method="DeleteApp",
                 )
             sync_sleep(pause)
             pause = min(pause * 1.5, LAST_LOOKS)
-        return replace(
-            begun,
-            status=AppStatus.DELETED,
-            sessions_deleted=begun.sessions_deleted + left,
-            revision=revision,
-        )
 
     def delete_many(
         self,
@@ -151,24 +129,30 @@ class Apps:
         *,
         keep_newest: int = 0,
         mode: DeleteMode = DeleteMode.REFUSE,
+        drain_timeout: inputs.Duration | None = None,
         dry_run: bool = False,
         request_id: str | None = None,
         deadline: inputs.Duration | None = None,
     ) -> results.DeleteAppsResult:
-        """Delete the apps whose labels match, but for the newest; see `delete`.
+        """Delete the apps whose labels match, the oldest first, but for the newest; see `delete`.
 
-        With `dry_run` nothing is deleted, and the answer says what would be. Raises as `delete`,
-        for the first app that fails.
+        With REFUSE those that have live sessions are left alone, and named. With `dry_run` nothing
+        is deleted, and the answer says what would be.
         """
         request = calls.delete_apps(
-            labels, keep_newest=keep_newest, mode=mode, dry_run=dry_run, request_id=request_id
+            labels,
+            keep_newest=keep_newest,
+            mode=mode,
+            drain_timeout=drain_timeout,
+            dry_run=dry_run,
+            request_id=request_id,
         )
         answer = self._caller.call(
             self._caller.stubs.apps.DeleteApps,
             request,
             deadline=self._caller.long_deadline(deadline),
         )
-        return results.DeleteAppsResult(tuple(answer.apps))
+        return convert.apps_deleted(answer)
 
     def get_state(self, *, app: str | None = None) -> State:
         """Read the state of an app; one that was never heard of has an empty state of version 0."""

@@ -18,6 +18,12 @@ from sojourn.cli.settings import Group, Settings, settings_of
 
 NAME = click.argument("name", metavar="[NAME]", default="")
 
+TIMEOUT = click.option(
+    "--timeout",
+    type=given.DURATION,
+    help="How long a drain waits before what is left is forced, up to 7d.  [default: 1h]",
+)
+
 MODES = click.Choice(["refuse", "drain", "force"], case_sensitive=False)
 
 CLEANUP_EXAMPLES = """\b
@@ -170,11 +176,7 @@ def _policy(client: sojourn.Client, app: str, *, may_be_new: bool) -> sojourn.Po
 
 @apps.command()
 @NAME
-@click.option(
-    "--timeout",
-    type=given.DURATION,
-    help="How long to wait before what is left is forced, up to 7d.  [default: 1h]",
-)
+@TIMEOUT
 @click.option("--wait", is_flag=True, help="Stay until the app is deleted.")
 @yes_option
 @given.request_id_option
@@ -287,8 +289,9 @@ def _why_not(error: sojourn.errors.AppHasSessionsError) -> str:
     type=MODES,
     default="refuse",
     show_default=True,
-    help="What to do about live sessions: fail, wait for their end, or end them.",
+    help="What to do about live sessions: leave the app alone, wait for their end, or end them.",
 )
+@TIMEOUT
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
 @yes_option
 @given.request_id_option
@@ -298,37 +301,56 @@ def cleanup(
     labels: tuple[tuple[str, str, tuple[str, ...]], ...],
     keep: int,
     mode: str,
+    timeout: timedelta | None,
     dry_run: bool,
     yes: bool,
     request_id: str | None,
 ) -> None:
-    """Delete the apps whose labels match, but for the newest."""
+    """Delete the apps whose labels match, but for the newest; the oldest first.
+
+    Ends with status 1 if apps are left alone because they have live sessions.
+    """
     settings = settings_of(context)
     chosen = given.selectors(labels)
     if not chosen:
         raise click.UsageError("Which apps? Name at least one --label.")
+    how = sojourn.DeleteMode(mode.upper())
     may_be_asked(yes=yes or dry_run)
     with settings.connect(any_app=True) as client:
         if not dry_run and not yes:
-            found = client.apps.delete_many(chosen, keep_newest=keep, dry_run=True).apps
-            confirm(f"Delete {', '.join(found) or 'nothing'}?", yes=not found)
-        try:
-            done = client.apps.delete_many(
-                chosen,
-                keep_newest=keep,
-                mode=sojourn.DeleteMode(mode.upper()),
-                dry_run=dry_run,
-                request_id=request_id,
-                deadline=settings.deadline_said,
-            )
-        except sojourn.errors.AppHasSessionsError as error:
-            raise Failure(_why_not(error), ExitCode.REFUSED) from error
-    if not settings.as_table:
-        print_json_lines({"app": one, "dry_run": dry_run} for one in done.apps)
-    elif not done.apps:
-        print_sentence("No app is to be deleted.")
-    else:
-        what = {"drain": "drain" if not dry_run else "would drain"}.get(
-            mode, "would be deleted" if dry_run else "are deleted"
+            would = client.apps.delete_many(chosen, keep_newest=keep, mode=how, dry_run=True).apps
+            confirm(f"Delete {', '.join(would) or 'nothing'}?", yes=not would)
+        done = client.apps.delete_many(
+            chosen,
+            keep_newest=keep,
+            mode=how,
+            drain_timeout=timeout,
+            dry_run=dry_run,
+            request_id=request_id,
+            deadline=settings.deadline_said,
         )
-        print_sentence(f"These {what}: {', '.join(done.apps)}.")
+    if settings.as_table:
+        print_sentence(_cleaned(done, how, dry_run=dry_run))
+    else:
+        print_json(
+            {
+                "apps": list(done.apps),
+                "refused": list(done.refused),
+                "more": done.more,
+                "dry_run": dry_run,
+            }
+        )
+    if done.refused and not dry_run:
+        raise Failure(
+            f"APP_HAS_SESSIONS: {', '.join(done.refused)} left alone; use --mode drain or force",
+            ExitCode.REFUSED,
+        )
+
+
+def _cleaned(done: sojourn.DeleteAppsResult, how: sojourn.DeleteMode, *, dry_run: bool) -> str:
+    if not done.apps:
+        return "No app is deleted."
+    drains = how is sojourn.DeleteMode.DRAIN
+    now, then = ("drain", "would drain") if drains else ("are deleted", "would be deleted")
+    more = " There are more: run it again." if done.more else ""
+    return f"These {then if dry_run else now}: {', '.join(done.apps)}.{more}"

@@ -21,7 +21,13 @@ from sojourn import (
     _app_calls,
     _app_convert,
 )
-from sojourn.v1 import admin_service_pb2, app_pb2, app_service_pb2, session_service_pb2
+from sojourn.v1 import (
+    admin_service_pb2,
+    app_pb2,
+    app_service_pb2,
+    change_pb2,
+    session_service_pb2,
+)
 
 COUNTS = st.none() | st.integers(0, 2**63 - 1)
 LENGTHS = st.none() | st.timedeltas(timedelta(0), timedelta(days=3650))
@@ -124,7 +130,12 @@ def test_a_sum_knows_no_mean_without_requests() -> None:
 
 def test_an_entry_of_the_audit_is_of_a_session_or_of_the_app() -> None:
     source = admin_service_pb2.AuditEntry(
-        app="a", revision=3, time=Timestamp(seconds=1), actor="me", cause=8, uid="x"
+        app="a",
+        revision=3,
+        time=Timestamp(seconds=1),
+        actor="me",
+        cause=change_pb2.CHANGE_CAUSE_RESET,
+        uid="x",
     )
     assert _app_convert.audit_entry(source).session is None
     source.session.session_id = "s"

@@ -203,7 +203,7 @@ EVERY_BUILDER: dict[str, Callable[[], Message]] = {
     ),
     "DeleteApp": lambda: _app_calls.delete_app("a", mode=DeleteMode.DRAIN, drain_timeout=60),
     "DeleteApps": lambda: _app_calls.delete_apps(
-        {"agent": "x"}, keep_newest=1, mode=DeleteMode.FORCE, dry_run=True
+        {"agent": "x"}, keep_newest=1, mode=DeleteMode.DRAIN, drain_timeout=60, dry_run=True
     ),
     "EraseUser": lambda: _app_calls.erase_user("a", ""),
     "ListAuditEntries": lambda: _app_calls.audit_page(
@@ -335,6 +335,7 @@ def test_no_user_is_every_user_and_the_empty_one_is_the_app_s_own() -> None:
         lambda: _app_calls.delete_app("a", mode=DeleteMode.FORCE, drain_timeout=1),
         lambda: _app_calls.delete_app("a", mode=DeleteMode.DRAIN, drain_timeout=timedelta(days=8)),
         lambda: _app_calls.delete_apps({}),
+        lambda: _app_calls.delete_apps({"k": "v"}, drain_timeout=1),
         lambda: _app_calls.backup_store("../etc/passwd"),
         lambda: _app_calls.list_apps(None, "gone"),
     ],
