@@ -81,11 +81,12 @@ class HistoryServiceServicer(object):
         """Appends up to 1,000 messages, with state patches and counters if wanted: all
         or nothing. Takes one revision with a change MESSAGES_APPENDED (and
         STATE_CHANGED, CREATED where they apply); none when every message was known
-        already and nothing else changed. Renews the idle deadline. Idempotent with
-        a request_id, and by message ids.
+        already and nothing else changed. Renews the idle deadline. At a limit of the
+        app's policy the oldest messages may go, with a change MESSAGES_REMOVED before.
+        Idempotent with a request_id, and by message ids.
         Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
         TURN_SUPERSEDED, TURN_TOKEN_INVALID, ETAG_MISMATCH, SEQUENCE_MISMATCH,
-        STATE_VERSION_MISMATCH, MESSAGE_EXISTS, TURN_REQUIRED, AUTO_CREATE_REFUSED,
+        TURN_REQUIRED, STATE_VERSION_MISMATCH, MESSAGE_EXISTS, AUTO_CREATE_REFUSED,
         APP_DELETED, APP_DRAINING, QUOTA_EXCEEDED, CONTENT_TOO_LARGE,
         REQUEST_ID_REUSED, STORAGE_FULL.
         """

@@ -28,6 +28,9 @@ Sessions
         session twice and leaves out none that its hints select.
     S13 `due_sessions` names the ACTIVE sessions whose `due` is not after the
         instant, the longest due first.
+    S18 `overdue_in` names the same of one app, or of one of its users.
+    S19 `ended_sessions` names the sessions of an app that ended before an instant, in the
+        order of their ends, after a position.
 
 History
     S20 `messages` are those of the session, without removed ranges, in the order
@@ -43,11 +46,9 @@ Content
     S32 Log and request records hold no content.
 
 Staging
-    S35 Messages that are put under a number of `new_history` are those of no session
-        until one names that number as its `history`. No number comes twice, as a pk
-        neither.
-    S36 A staging is found by its name, by its owner, and once it has expired, until it
-        is dropped.
+    S35 Messages put under a number of `new_history` are nobody's until a session names
+        it as its `history`. No number comes twice, as a pk neither.
+    S36 Until it is dropped, a staging is found by name, by owner, and once it expired.
 
 Log and requests
     S40 Change, session, content and request record of a unit are written together.
@@ -61,6 +62,16 @@ Log and requests
         something there, through this server or another. It is a hint: it may be lost,
         come late or come twice.
 
+Audit, and erasing users
+    S90 A change that `auditing.is_audited` is written into the audit by the unit that logs
+        it. `audit` gives the newest first; compaction leaves the audit alone, and
+        `forget_audit` removes its oldest entries.
+    S91 `rewrite_changes`, `rewrite_audit` and `empty_request` replace what a row says, and
+        leave its place, its nonce, its time and its cause.
+    S92 Where `scrubs`, once a unit has asked for `clear_stale` and `purge` says that nothing
+        is left, no name of any row removed before that unit is in any file, nor any text that
+        was erased; also where the process died in between.
+
 Faults
     S50 A full disk refuses writes with `StoreFull`, serves reads, and heals without
         a restart.
@@ -72,6 +83,23 @@ Jobs
     S55 Of the servers that share a store, `leads` names one for each job; where it dies,
         another within 5 s. For a moment there may be two: a job must bear that.
 
+Counts and sums
+    S70 The counts of apps and users are those of the sessions that are there, in every state
+        that can be read; an app's and a user's cost the same, however many there are.
+    S71 The sums are what those sessions add up to, exactly, also beyond 64 bits.
+    S72 Counts and sums move with the unit that writes the session: they are kept with it,
+        undone with it, and seen by the units after it.
+    S73 A page of users costs what its users cost, however many sessions and users there are.
+    S74 Nothing of counts and sums is kept of a user or app without sessions.
+
+Operations
+    S80 `operation` finds what the last committed unit has put under its id; `operations`
+        names those of every app, in the order in which they were put.
+    S81 `scopes` names each user that has a state, and the app; a dropped one is version 0.
+    S82 `with_children` names those of the given sessions that have a child.
+    S83 An emptied request record is found as before, and has neither outcome nor content.
+    S84 A unit that says `scrub_later` is answered before the scrub; `purge` awaits it.
+
 Figures
     S60 `stats` does little, however much is stored. Its counts begin at 0 with `open` and
         never go down; `rows` may come late, and be an estimate.
@@ -79,11 +107,8 @@ Figures
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, Protocol, TypeVar
-
-import msgspec
+from typing import Protocol, TypeVar
 
 from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.model import (
@@ -94,11 +119,25 @@ from sojourn_server.domain.model import (
     ScopeState,
     Session,
 )
+from sojourn_server.store.counting import Counting
+from sojourn_server.store.erasing import AuditReads, ErasingWrites
+from sojourn_server.store.operations import OperationReads, OperationWrites
+from sojourn_server.store.outcomes import Applied as Applied
+from sojourn_server.store.outcomes import KeyTaken as KeyTaken
+from sojourn_server.store.outcomes import Priority as Priority
+from sojourn_server.store.outcomes import StoreDown as StoreDown
+from sojourn_server.store.outcomes import StoreFull as StoreFull
+from sojourn_server.store.outcomes import StoreUnusable as StoreUnusable
+from sojourn_server.store.records import AppCounts as AppCounts
+from sojourn_server.store.records import ListedApp as ListedApp
 from sojourn_server.store.records import LoggedChange as LoggedChange
+from sojourn_server.store.records import Operation as Operation
 from sojourn_server.store.records import RequestKey as RequestKey
 from sojourn_server.store.records import RequestRecord as RequestRecord
+from sojourn_server.store.records import SessionRow as SessionRow
 from sojourn_server.store.records import Staging as Staging
 from sojourn_server.store.records import TokenKey as TokenKey
+from sojourn_server.store.staged import Backing, StagedReads, StagedWrites
 from sojourn_server.store.stats import StoreStats
 from sojourn_server.store.wanted import Candidates as Candidates
 from sojourn_server.store.wanted import MessageRange as MessageRange
@@ -106,22 +145,6 @@ from sojourn_server.store.wanted import Position as Position
 from sojourn_server.store.wanted import SortBy as SortBy
 
 T = TypeVar("T")
-
-
-class StoreUnusable(Exception):
-    """The store cannot be opened; the text is a sentence for the operator (S51)."""
-
-
-class StoreFull(Exception):
-    """There is no room: writes are refused, reads go on (S50)."""
-
-
-class StoreDown(Exception):
-    """The store failed or is away; the outcome of a write is unknown (S52)."""
-
-
-class KeyTaken(Exception):
-    """A session with this key exists (S10)."""
 
 
 class Precede(Exception):
@@ -136,22 +159,7 @@ class Precede(Exception):
         self.unit = unit
 
 
-class SessionRow(msgspec.Struct, frozen=True):
-    """A session as it is stored."""
-
-    pk: int
-    """The store's own number for it, never used again."""
-    create_order: int
-    """Ascends with the creations of the app, in commit order (S11)."""
-    session: Session
-
-    @property
-    def history(self) -> int:
-        """What its messages are kept under."""
-        return self.session.history or self.pk
-
-
-class ReadTx(Protocol):
+class ReadTx(AuditReads, Counting, OperationReads, StagedReads, Protocol):
     """One committed state, at one head. Every method may be awaited in any order."""
 
     @property
@@ -187,6 +195,25 @@ class ReadTx(Protocol):
         """The nearest `due` of all ACTIVE sessions, or None."""
         ...
 
+    async def overdue_in(
+        self, app: str, user: str | None, until: Nanos, limit: int
+    ) -> Sequence[SessionRow]:
+        """Sessions of one app, or of one of its users, for which something is due (S18)."""
+        ...
+
+    async def ended_sessions(
+        self, app: str, before: Nanos, after: Position | None, limit: int
+    ) -> Sequence[SessionRow]:
+        """Sessions that ended before an instant, the one that ended first at the front (S19).
+
+        Args:
+            app: The app.
+            before: They ended before this.
+            after: Only those after this place; its value is when a session ended.
+            limit: The most of them.
+        """
+        ...
+
     async def messages(self, row: SessionRow, which: MessageRange) -> Sequence[Message]:
         """The messages of a range (S20), without their bodies."""
         ...
@@ -215,26 +242,8 @@ class ReadTx(Protocol):
         """The state of a user, or of the app (None); version 0 where there is none."""
         ...
 
-    async def user_states(
-        self, app: str, after: str | None, limit: int
-    ) -> Sequence[tuple[str, ScopeState]]:
-        """The states of an app's users, by the bytes of their names, those after one."""
-        ...
-
     async def request(self, key: RequestKey) -> RequestRecord | None:
         """What is remembered of a request (S42)."""
-        ...
-
-    async def staging(self, app: str, name: str) -> Staging | None:
-        """The staging of this name, or None (S36)."""
-        ...
-
-    async def stagings_of(self, row: SessionRow) -> Sequence[Staging]:
-        """The stagings that a session owns (S36)."""
-        ...
-
-    async def stagings_due(self, until: Nanos, limit: int) -> Sequence[Staging]:
-        """Stagings of all apps that have expired, the longest expired first (S36)."""
         ...
 
     async def changes(self, app: str, after_revision: int, limit: int) -> Sequence[LoggedChange]:
@@ -253,7 +262,7 @@ class ReadTx(Protocol):
         ...
 
 
-class Tx(ReadTx, Protocol):
+class Tx(ReadTx, ErasingWrites, OperationWrites, StagedWrites, Protocol):
     """A unit's transaction. Reads see the unit's own writes."""
 
     async def put_app(self, app: App) -> None:
@@ -309,18 +318,6 @@ class Tx(ReadTx, Protocol):
         """
         ...
 
-    async def new_history(self) -> int:
-        """A number to keep messages under (S35)."""
-        ...
-
-    async def put_staging(self, staging: Staging) -> None:
-        """Create or replace a staging."""
-        ...
-
-    async def drop_staging(self, app: str, name: str) -> None:
-        """Forget a staging. Its messages must be a session's now, or purged."""
-        ...
-
     async def put_content(self, data: bytes) -> ContentId:
         """Keep bytes; `NO_CONTENT` for none."""
         ...
@@ -361,27 +358,7 @@ class Tx(ReadTx, Protocol):
         ...
 
 
-class Applied(msgspec.Struct, Generic[T], frozen=True):
-    """What became of a unit."""
-
-    value: T
-    """What the unit returned."""
-    revision: int
-    """The revision taken, or the head where nothing was logged."""
-    changed: bool
-    """Whether anything was logged."""
-    scrubbed: bool
-    """Whether everything the unit erased is gone from the files."""
-
-
-class Priority(enum.IntEnum):
-    """Who goes first into a commit."""
-
-    CALLER = 0
-    JOB = 1
-
-
-class Store(Protocol):
+class Store(Backing, Protocol):
     """A backend. Made by `app`, used by `service`, `feed` and `jobs`."""
 
     @property
@@ -479,8 +456,10 @@ class Store(Protocol):
     async def purge(self, limit: int) -> bool:
         """Erase up to `limit` messages of those left over by `Tx.purge_messages`.
 
+        When none is left, go on with what `Tx.clear_stale` asked for, a little at a time.
+
         Returns:
-            True when none is left anywhere and the files are scrubbed.
+            True when nothing is left anywhere and the files are scrubbed.
         """
         ...
 
@@ -489,6 +468,14 @@ class Store(Protocol):
 
         Returns:
             How many were removed.
+        """
+        ...
+
+    async def forget_audit(self, app: str, before: Nanos, limit: int) -> int:
+        """Remove entries of an app's audit that were made before an instant (S90).
+
+        Returns:
+            How many went; fewer than `limit`: nothing is left to remove.
         """
         ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from sojourn_server.domain.clock import Nanos
-from sojourn_server.domain.model import ChangeCause, ChangeDetail, ContentId, Session
+from sojourn_server.domain.model import App, ChangeCause, ChangeDetail, ContentId, Session
 
 
 class RequestKey(msgspec.Struct, frozen=True):
@@ -32,6 +32,22 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The session whose content `held` points to; 0: none."""
     held: tuple[ContentId, ...] = ()
     """Content that only this record still holds: popped bodies."""
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """Work that takes more than one unit, and where it has come to."""
+
+    app: str
+    operation_id: str
+    """Unique within the app."""
+    kind: str
+    """Whose steps bring it on."""
+    record: bytes
+    """Where it has come to, as its kind encodes it. It holds no content."""
+    update_time: Nanos
+    """When a step was last taken."""
+    content: tuple[ContentId, ...] = ()
+    """Content that it holds until it is done."""
 
 
 class LoggedChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,3 +89,36 @@ class TokenKey(msgspec.Struct, frozen=True):
     """0 to 255; the first byte of every token."""
     secret: bytes
     """32 random bytes."""
+
+
+class AppCounts(msgspec.Struct, frozen=True):
+    """How many sessions an app has."""
+
+    active: int
+    """ACTIVE ones."""
+    sessions: int
+    """All that are there, ended ones too."""
+
+
+class ListedApp(msgspec.Struct, frozen=True):
+    """An app as a list of apps shows it."""
+
+    app: App
+    head: int
+    """The newest revision of its log."""
+    counts: AppCounts
+
+
+class SessionRow(msgspec.Struct, frozen=True):
+    """A session as it is stored."""
+
+    pk: int
+    """The store's own number for it, never used again."""
+    create_order: int
+    """Ascends with the creations of the app, in commit order (S11)."""
+    session: Session
+
+    @property
+    def history(self) -> int:
+        """What its messages are kept under."""
+        return self.session.history or self.pk

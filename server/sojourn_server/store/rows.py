@@ -6,8 +6,17 @@ from typing import Any, Final
 
 import msgspec
 
-from sojourn_server.domain.model import App, ChangeCause, ChangeDetail, Message, ScopeState, Session
-from sojourn_server.store.base import LoggedChange, RequestKey, RequestRecord, Staging
+from sojourn_server.domain.auditing import NO_DETAIL, AuditDetail, AuditEntry, detail_of
+from sojourn_server.domain.model import (
+    App,
+    Change,
+    ChangeCause,
+    ChangeDetail,
+    Message,
+    ScopeState,
+    Session,
+)
+from sojourn_server.store.base import LoggedChange, Operation, RequestKey, RequestRecord, Staging
 
 Row = tuple[Any, ...]
 """What a query answers: the columns of its SELECT, in that order."""
@@ -29,6 +38,8 @@ decode_app: Final = msgspec.msgpack.Decoder(App).decode
 decode_scope_state: Final = msgspec.msgpack.Decoder(ScopeState).decode
 _decode_detail: Final = msgspec.msgpack.Decoder(ChangeDetail).decode
 _decode_held: Final = msgspec.msgpack.Decoder(tuple[int, ...]).decode
+
+_decode_audit: Final = msgspec.msgpack.Decoder(AuditDetail).decode
 
 _NO_DETAIL: Final = ChangeDetail()
 
@@ -122,6 +133,44 @@ def change_of(row: Row) -> LoggedChange:
     )
 
 
+def subject_uid(change: Change) -> bytes | None:
+    """The uid of the session that a change is of; None: of none."""
+    subject = change.before if change.after is None else change.after
+    if subject is not None:
+        return uid_blob(subject.uid)
+    return uid_blob(change.uid) if change.uid else None
+
+
+def audit_values(change: Change) -> Row:
+    """The columns of an audit entry that its change decides, from `cause` on."""
+    subject = change.before if change.after is None else change.after
+    detail = None
+    if change.cause is not ChangeCause.CREATED:
+        kept = detail_of(change)
+        detail = None if kept == NO_DETAIL else encode(kept)
+    if subject is not None:
+        names: Row = (subject.user, subject.session_id)
+    else:
+        names = (change.detail.alias or None, None)
+    return (int(change.cause), subject_uid(change), *names, detail)
+
+
+def audit_of(row: Row) -> AuditEntry:
+    """The entry of a row of the `audit_…` queries."""
+    revision, index, time, actor, cause, uid, user, session_id, detail = row
+    return AuditEntry(
+        revision=revision,
+        index=index,
+        time=time,
+        actor=actor,
+        cause=ChangeCause(cause),
+        uid=_uid_text(uid),
+        user=user,
+        session_id=session_id or "",
+        detail=NO_DETAIL if detail is None else _decode_audit(detail),
+    )
+
+
 def held_blob(held: tuple[int, ...]) -> bytes | None:
     """Content ids as stored: NULL for none."""
     return encode(held) if held else None
@@ -167,6 +216,30 @@ def request_of(key: RequestKey, row: Row) -> RequestRecord:
         create_time=create_time,
         session_pk=session_pk,
         held=held_of(held),
+    )
+
+
+def operation_of(app: str, operation_id: str, row: Row) -> Operation:
+    """The operation of a row: kind, update_time, record, content."""
+    kind, update_time, record, content = row
+    return Operation(
+        app=app,
+        operation_id=operation_id,
+        kind=kind,
+        record=bytes(record),
+        update_time=update_time,
+        content=held_of(content),
+    )
+
+
+def operation_values(operation: Operation) -> Row:
+    """The columns of an operation, without the app's."""
+    return (
+        operation.operation_id,
+        operation.kind,
+        operation.update_time,
+        operation.record,
+        held_blob(operation.content),
     )
 
 

@@ -140,7 +140,9 @@ async def test_what_is_left_of_an_old_history_is_purged_without_touching_the_new
         if await store.purge(5):
             break
     assert await history_of(store, row) == [1, 3], "a range of the new history stays"
-    totals = await store.read(lambda tx: tx.message_totals(SessionRow(row.pk, 1, a_session()), 1, 99))
+    totals = await store.read(
+        lambda tx: tx.message_totals(SessionRow(row.pk, 1, a_session()), 1, 99)
+    )
     assert totals == (0, 0), "the old one is gone"
 
 

@@ -5,33 +5,47 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from sojourn_server.domain.auditing import AuditEntry, AuditRange
 from sojourn_server.domain.clock import Nanos
-from sojourn_server.domain.model import NO_CONTENT, App, ContentId, Message, ScopeState
+from sojourn_server.domain.limits import SUM_COUNTERS_MOST
+from sojourn_server.domain.model import NO_CONTENT, App, ContentId, Message, ScopeState, Status
+from sojourn_server.domain.sums import Sums
 from sojourn_server.store.base import (
+    AppCounts,
     Candidates,
+    ListedApp,
     LoggedChange,
     MessageRange,
+    Operation,
+    Position,
     RequestKey,
     RequestRecord,
     SessionRow,
     Staging,
 )
-from sojourn_server.store.lists import Lists, merged
+from sojourn_server.store.counting import NO_COUNTS
+from sojourn_server.store.lists import Lists, ended_after, merged
 from sojourn_server.store.postgres.facts import (
+    ACTIVE,
     APP,
+    APPS,
+    AUDIT,
     CONTENT,
     KEY,
     LOG,
     MESSAGE_ID,
     MISSING,
     NO_STATE,
+    OPERATION,
+    OPERATIONS,
     REQUEST,
+    REQUESTS,
     ROWS,
     SCOPE,
+    SCOPES,
     SEQUENCE,
     SESSIONS,
     STAGED,
-    STATES,
     UID,
     AppEntry,
     Ask,
@@ -39,22 +53,31 @@ from sojourn_server.store.postgres.facts import (
     Facts,
     Need,
     ask,
+    entry_of,
     session_row,
 )
 from sojourn_server.store.postgres.memory import Memory
 from sojourn_server.store.postgres.queries import QUERIES
+from sojourn_server.store.postgres.tally_rows import sums_of
 from sojourn_server.store.ranges import intervals, is_removed, kept_intervals
 from sojourn_server.store.rows import (
     ORDER_BITS,
     Row,
+    audit_of,
     change_of,
     decode_scope_state,
     message_of,
     nonce_of,
+    operation_of,
+    request_of,
     staging_of,
     try_uid_blob,
+    uid_blob,
 )
+from sojourn_server.store.tallies import merged_sums
 
+_LAST: Final = (1 << 63) - 1
+"""After every revision."""
 _LISTS: Final = Lists(QUERIES._asdict())
 
 Parameters = Sequence[Any] | Mapping[str, Any]
@@ -194,6 +217,35 @@ class PgReadTx:
         rows = await self._query(0, SESSIONS, QUERIES.session_next_due, ())
         return rows[0][0] if rows else None
 
+    async def overdue_in(
+        self, app: str, user: str | None, until: Nanos, limit: int
+    ) -> Sequence[SessionRow]:
+        """See `ReadTx`."""
+        entry = await self._entry(app)
+        if entry is None or cannot_be(user or ""):
+            return []
+        given: tuple[Any, ...] = (until, entry.pk << ORDER_BITS, (entry.pk + 1) << ORDER_BITS)
+        if user is None:
+            rows = await self._query(
+                entry.pk, SESSIONS, QUERIES.session_overdue_app, (*given, limit)
+            )
+        else:
+            rows = await self._query(
+                entry.pk, SESSIONS, QUERIES.session_overdue_user, (*given, user, limit)
+            )
+        return [session_row(row) for row in rows]
+
+    async def ended_sessions(
+        self, app: str, before: Nanos, after: Position | None, limit: int
+    ) -> Sequence[SessionRow]:
+        """See `ReadTx`."""
+        entry = await self._entry(app)
+        if entry is None:
+            return []
+        given = (entry.pk, *ended_after(entry.pk, after), before, limit)
+        rows = await self._query(entry.pk, SESSIONS, QUERIES.session_ended, given)
+        return [session_row(row) for row in rows]
+
     async def messages(self, row: SessionRow, which: MessageRange) -> Sequence[Message]:
         """See `ReadTx`."""
         since = which.event_time_not_before
@@ -220,7 +272,9 @@ class PgReadTx:
         """See `ReadTx`."""
         count = size = 0
         for bounds in kept_intervals(low, high, row.session.removed_ranges):
-            ((more, bytes_more),) = await self._of_session(row.history, QUERIES.message_totals, bounds)
+            ((more, bytes_more),) = await self._of_session(
+                row.history, QUERIES.message_totals, bounds
+            )
             count += more
             size += bytes_more
         return count, size
@@ -238,7 +292,9 @@ class PgReadTx:
         if is_removed(row, sequence):
             return None
         history = row.history
-        found: Message | None = await self._know((SEQUENCE, history >> ORDER_BITS, history, sequence))
+        found: Message | None = await self._know(
+            (SEQUENCE, history >> ORDER_BITS, history, sequence)
+        )
         return found
 
     async def content(self, content_id: ContentId) -> bytes:
@@ -270,12 +326,10 @@ class PgReadTx:
         if entry is None:
             return []
         if after is None:
-            rows = await self._query(
-                entry.pk, STATES, QUERIES.user_states_first, (entry.pk, limit)
-            )
+            rows = await self._query(entry.pk, SCOPES, QUERIES.user_states_first, (entry.pk, limit))
         else:
             given = (entry.pk, after, limit)
-            rows = await self._query(entry.pk, STATES, QUERIES.user_states, given)
+            rows = await self._query(entry.pk, SCOPES, QUERIES.user_states, given)
         return [(user, decode_scope_state(record)) for user, record in rows]
 
     async def staging(self, app: str, name: str) -> Staging | None:
@@ -304,6 +358,36 @@ class PgReadTx:
             return None
         record: RequestRecord | None = await self._know((REQUEST, entry.pk, key))
         return record
+
+    async def requests_after(
+        self, app: str, after: RequestKey | None, limit: int
+    ) -> Sequence[RequestRecord]:
+        """See `ReadTx`."""
+        entry = await self._entry(app)
+        if entry is None:
+            return []
+        place = ("", "", "") if after is None else (after.principal, after.method, after.request_id)
+        given = (entry.pk, *place, limit)
+        rows = await self._query(entry.pk, REQUESTS, QUERIES.requests_after, given)
+        return [request_of(RequestKey(app, *row[:3]), tuple(row[3:])) for row in rows]
+
+    async def audit(self, which: AuditRange) -> Sequence[AuditEntry]:
+        """See `ReadTx`."""
+        entry = await self._entry(which.app)
+        if entry is None or cannot_be(which.user or ""):
+            return []
+        place = (_LAST, 0) if which.before is None else (which.before.revision, which.before.index)
+        given: tuple[Any, ...] = (entry.pk, *place, which.limit)
+        sql = QUERIES.audit_before
+        if which.uid:
+            uid = try_uid_blob(which.uid)
+            if uid is None:
+                return []
+            sql, given = QUERIES.audit_of_session, (entry.pk, uid, *place, uid, which.limit)
+        elif which.user is not None:
+            user = which.user
+            sql, given = QUERIES.audit_of_user, (entry.pk, user, *place, user, which.limit)
+        return [audit_of(row) for row in await self._query(entry.pk, AUDIT, sql, given)]
 
     async def changes(self, app: str, after_revision: int, limit: int) -> Sequence[LoggedChange]:
         """See `ReadTx`. A revision is never cut: the last one comes whole."""
@@ -337,6 +421,101 @@ class PgReadTx:
             return 0
         rows = await self._query(entry.pk, LOG, QUERIES.change_oldest, (entry.pk,))
         return int(rows[0][0]) if rows else 0
+
+    async def app_counts(self, app: str) -> AppCounts:
+        """See `Counting`."""
+        entry = await self._entry(app)
+        return NO_COUNTS if entry is None else entry.counts()
+
+    async def user_active(self, app: str, user: str) -> int:
+        """See `Counting`."""
+        entry = await self._entry(app)
+        if entry is None or cannot_be(user):
+            return 0
+        count: int = await self._know((ACTIVE, entry.pk, user))
+        return count
+
+    async def listed_apps(self, after: str, limit: int) -> Sequence[ListedApp]:
+        """See `Counting`."""
+        rows = await self._query(0, APPS, QUERIES.apps_listed, (after, limit))
+        entries = [entry for row in rows if (entry := entry_of(row)) is not None]
+        return [listed for entry in entries if (listed := entry.listed()) is not None]
+
+    async def status_sums(self, app: str, user: str | None = None) -> Mapping[Status, Sums]:
+        """See `Counting`."""
+        entry = await self._entry(app)
+        if entry is None or cannot_be(user or ""):
+            return {}
+        found: dict[Status, Sums] = {}
+        for status in Status:
+            key = (entry.pk, int(user is not None), int(status), user or "")
+            given = (SUM_COUNTERS_MOST + 1, *key)
+            for row in await self._query(entry.pk, SESSIONS, QUERIES.tally_get, given):
+                found[status] = sums_of(row)
+        return found
+
+    async def user_sums(
+        self, app: str, statuses: Sequence[Status], after: str | None, limit: int
+    ) -> Sequence[tuple[str, Sums]]:
+        """See `Counting`."""
+        entry = await self._entry(app)
+        if entry is None:
+            return []
+        sql = QUERIES.tallies_first if after is None else QUERIES.tallies_after
+        most = SUM_COUNTERS_MOST + 1
+        place = () if after is None else (after,)
+        streams = [
+            await self._query(entry.pk, SESSIONS, sql, (most, entry.pk, int(status), *place, limit))
+            for status in statuses
+        ]
+        return merged_sums(
+            [[(user, sums_of(tuple(row))) for user, *row in rows] for rows in streams], limit
+        )
+
+    # --- operations ---
+
+    async def operation(self, app: str, operation_id: str) -> Operation | None:
+        """See `ReadTx`."""
+        entry = await self._entry(app)
+        if entry is None:
+            return None
+        row = await self._know((OPERATION, entry.pk, operation_id))
+        return None if row is None else operation_of(app, operation_id, row)
+
+    async def operations(self, before: Nanos, limit: int) -> Sequence[Operation]:
+        """See `ReadTx`."""
+        rows = await self._query(0, OPERATIONS, QUERIES.operations_before, (before, limit))
+        return [operation_of(app, operation_id, tuple(row)) for app, operation_id, *row in rows]
+
+    async def with_children(self, app: str, uids: Sequence[str]) -> frozenset[str]:
+        """See `ReadTx`."""
+        entry = await self._entry(app)
+        if entry is None or not uids:
+            return frozenset()
+        asked = {uid_blob(uid).hex(): uid for uid in uids}
+        given = (",".join(asked), entry.pk)
+        rows = await self._query(entry.pk, SESSIONS, QUERIES.parents, given)
+        return frozenset(asked[uid] for (uid,) in rows)
+
+    async def scopes(self, app: str, limit: int) -> Sequence[str | None]:
+        """See `ReadTx`."""
+        entry = await self._entry(app)
+        if entry is None:
+            return []
+        rows = await self._query(entry.pk, SCOPES, QUERIES.scope_names, (entry.pk, limit))
+        return [user if of_user else None for of_user, user in rows]
+
+    async def label_values(
+        self, app: str, key: str, after: str, limit: int
+    ) -> tuple[Sequence[str], str | None]:
+        """See `Counting`."""
+        entry = await self._entry(app)
+        if entry is None or cannot_be(key):
+            return [], None
+        given = {"app_pk": entry.pk, "key": key, "after": after, "limit": limit}
+        rows = await self._query(entry.pk, SESSIONS, QUERIES.label_values, given)
+        values = [value for (value,) in rows]
+        return values, values[-1] if len(values) == limit else None
 
 
 def cannot_be(*names: str) -> bool:

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Sequence
-from typing import Any
-
-from sojourn_server.domain.model import App
 from sojourn_server.store.base import Staging
 from sojourn_server.store.rows import ORDER_BITS, staging_values
 from sojourn_server.store.sqlite.queries import QUERIES
-from sojourn_server.store.sqlite.read_tx import AppEntry, SqliteReadTx
+from sojourn_server.store.sqlite.unit_tx import UnitTx
 
 
-class StagedTx(SqliteReadTx):
+class StagedTx(UnitTx):
     """What a unit does to stagings."""
-
-    def _write(self, sql: str, parameters: Sequence[Any]) -> sqlite3.Cursor:
-        raise NotImplementedError
-
-    def _own_row(self, app: App | None = None) -> AppEntry:
-        raise NotImplementedError
 
     async def new_history(self) -> int:
         """See `Tx`. From the numbers of sessions: it can be none of theirs."""
