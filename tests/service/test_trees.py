@@ -217,6 +217,28 @@ async def test_children_of_a_turn_behind_many_others_end_with_it(world: World) -
     assert await statuses(world, owned) == {DONE}
 
 
+async def test_the_end_of_a_turn_looks_for_children_only_where_some_may_be(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = await world.create("p")
+    asked: list[Status | None] = []
+    every_child = tree._every_child
+
+    async def told(tx: Any, above: Session, status: Status | None) -> Any:
+        asked.append(status)
+        return await every_child(tx, above, status)
+
+    monkeypatch.setattr(tree, "_every_child", told)
+    await world.end_turn(await world.turn("p"))
+    assert asked == []
+    token = await world.turn("p")
+    owned = await grow(world, parent, 2, owner=NewOwner(turn_token=token))
+    await world.renew(token)
+    await world.end_turn(token)
+    assert set(asked) == {Status.ACTIVE}
+    assert await statuses(world, owned) == {DONE}
+
+
 @pytest.mark.usefixtures("small_units")
 async def test_a_refused_end_of_a_large_tree_ends_no_descendant(world: World) -> None:
     parent = await world.create("p")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from sojourn_server.domain import lifecycle
@@ -56,13 +56,17 @@ async def descendants(
     while generation and len(found) < limit:
         below: list[Session] = []
         for session in generation:
-            for row in await _every_child(tx, session, status):
-                if all_of_them or row.session.owner is not None:
-                    below.append(row.session)
-                    if ended_too or row.session.is_active:
-                        found.append(row)
-            if len(found) >= limit:
-                break
+            after: Position | None = None
+            more = True
+            while more and len(found) < limit:
+                rows = await _children(tx, session, status, after)
+                for row in rows:
+                    if all_of_them or row.session.owner is not None:
+                        below.append(row.session)
+                        if ended_too or row.session.is_active:
+                            found.append(row)
+                more = len(rows) == UNIT_ROWS
+                after = _place(rows)
         generation = below
     return found[:limit]
 
@@ -70,16 +74,27 @@ async def descendants(
 async def _every_child(tx: ReadTx, parent: Session, status: Status | None) -> list[SessionRow]:
     """All children of a session, oldest first."""
     found: list[SessionRow] = []
-    after: Position | None = None
     while True:
-        query = Candidates(
-            app=parent.app, parent_uid=parent.uid, status=status, after=after, limit=UNIT_ROWS
-        )
-        rows = await tx.candidates(query)
+        rows = await _children(tx, parent, status, _place(found))
         found += rows
         if len(rows) < UNIT_ROWS:
             return found
-        after = Position(rows[-1].create_order, rows[-1].create_order)
+
+
+async def _children(
+    tx: ReadTx, parent: Session, status: Status | None, after: Position | None
+) -> Sequence[SessionRow]:
+    """The next children of a session, oldest first, at most `UNIT_ROWS`."""
+    return await tx.candidates(
+        Candidates(
+            app=parent.app, parent_uid=parent.uid, status=status, after=after, limit=UNIT_ROWS
+        )
+    )
+
+
+def _place(rows: Sequence[SessionRow]) -> Position | None:
+    """Where to go on after these."""
+    return Position(rows[-1].create_order, rows[-1].create_order) if rows else None
 
 
 async def settle(work: Work, app: str, uid: str) -> None:
@@ -148,12 +163,13 @@ async def end_one(work: Work, row: SessionRow, status: Status, cause: EndCause) 
 async def _end_dependents(work: Work, before: Session, changes: list[Change]) -> None:
     for change in changes:
         after = change.after
-        if change.cause is ChangeCause.TURN_ENDED and before.turn is not None:
+        turn = before.turn
+        if change.cause is ChangeCause.TURN_ENDED and turn is not None and turn.owns:
             completed = change.detail.turn_outcome is TurnOutcome.OK
             await _end_owned(
                 work,
                 before,
-                before.turn.number,
+                turn.number,
                 Status.COMPLETED if completed else Status.FAILED,
             )
         if after is not None and not after.is_active:
