@@ -48,7 +48,7 @@ HARMLESS: Final[dict[str, str]] = {
     "Ephemeral": "lease",
     "ForkSessionRequest": "through_sequence",
     "GetMessageRequest": "sequence",
-    "GetSessionRequest": "last_messages view",
+    "GetSessionRequest": "last_messages roll_up view",
     "ImportTarget": "rename",
     "Lineage": "through_sequence",
     "LabelSelector": "operator",

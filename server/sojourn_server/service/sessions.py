@@ -82,9 +82,11 @@ class Sessions:
 
         return await self._units.write(call, app, CreateManyOutcome, decide)
 
-    async def get(self, call: Call, ref: SessionRef, view: View, last_messages: int) -> SessionRead:
+    async def get(
+        self, call: Call, ref: SessionRef, view: View, last_messages: int, roll_up: bool = False
+    ) -> SessionRead:
         """GetSession."""
-        return await reading.get(self._units, ref, view, last_messages)
+        return await reading.get(self._units, ref, view, last_messages, roll_up)
 
     async def get_many(
         self, call: Call, app: str, refs: Sequence[SessionRef], view: View

@@ -65,6 +65,7 @@ SURFACE = [
     "ResetResult",
     "ResetScope",
     "RetryOptions",
+    "RolledUp",
     "Session",
     "SessionCache",
     "SessionChange",
