@@ -5,13 +5,20 @@ import pytest
 
 from sojourn import (
     Client,
+    EndCause,
+    InitialSession,
     MetricsDelta,
+    NewSession,
     RawJson,
+    SessionChange,
+    SessionHandle,
     StatePatch,
     Status,
     View,
     errors,
 )
+from sojourn._acompat import SyncFunction, sync_sleep
+from tests.api.together import sync_together
 
 
 class Broken(Exception):
@@ -122,3 +129,131 @@ def test_sums_of_a_session_and_all_below_it(client: Client) -> None:
         assert seen.metrics.counters == {}
         with pytest.raises(errors.NotLoadedError):
             assert (root.refresh()).rolled_up is None
+
+
+def run_sub_agent(session: SessionHandle, name: str, task: str) -> str:
+    """A sub-agent as a dungeon master runs it: a session for one task, and nothing left of it."""
+    with session.child(labels={"agent": name, "campaign": "default"}) as sub:
+        sub.append("user", task)
+        if not task:
+            raise Broken
+        sub.result = {"answer": f"{name}: {task.upper()}"}
+    return str(sub.result["answer"])
+
+
+def test_sub_agents_have_sessions_of_their_own_that_end_and_a_root_that_persists(
+    client: Client,
+) -> None:
+    root = client.attach("campaign-1", user="root_agent", idle_timeout=0)
+    with root.turn():
+        answers = [run_sub_agent(root, "bard", f"verse {number}") for number in range(3)]
+        with pytest.raises(Broken):
+            run_sub_agent(root, "bard", "")
+    assert answers == [f"bard: VERSE {number}" for number in range(3)]
+    children = root.children().to_list()
+    # Unique ids, even of the same agent, campaign and second.
+    assert len({child.session_id for child in children}) == 4
+    # Terminated after completion; a failure is told, and stays with its session.
+    assert [child.status for child in children] == [Status.COMPLETED] * 3 + [Status.FAILED]
+    assert [child.message_count for child in children] == [1] * 4
+    # None lingers, and the root persists with nothing of theirs in it.
+    assert client.sessions.list().count() == 1
+    persisted = root.refresh()
+    assert (persisted.status, persisted.message_count) == (Status.ACTIVE, 0)
+    assert (persisted.metrics.request_count, persisted.metrics.error_count) == (1, 0)
+    assert persisted.expire_time is None
+
+
+def test_many_sub_agents_at_once_do_not_meet(client: Client) -> None:
+    root = client.attach("campaign-1", state={"gold": 1})
+
+    def agent(number: int) -> SyncFunction[[], str]:
+        def run() -> str:
+            with root.child() as sub:
+                sub.update_state({"mine": number})
+                sub.append("user", str(number))
+                held = sub.get_state()
+                sub.result = number
+                assert dict(held.values) == {"mine": number}
+                return sub.session_id
+
+        return run
+
+    with root.turn():
+        ids = sync_together(*(agent(number) for number in range(20)))
+    assert len(set(ids)) == 20
+    children = root.children().to_list()
+    assert {child.session_id for child in children} == set(ids)
+    assert sorted(child.end_result for child in children) == list(range(20))
+    assert {child.status for child in children} == {Status.COMPLETED}
+
+
+def test_a_child_has_a_deadline_of_its_own(client: Client) -> None:
+    root = client.attach("root")
+    with pytest.raises(errors.SessionEndedError) as caught:
+        with root.turn(), root.child(max_lifetime=0.2) as sub:
+            while True:
+                sub.touch()
+                sync_sleep(0.02)
+    assert caught.value.metadata == {"status": "EXPIRED", "cause": "LIFETIME"}
+    [child] = root.children().to_list()
+    assert (child.status, child.end_cause) == (Status.EXPIRED, EndCause.LIFETIME)
+    assert (root.refresh()).is_active
+
+
+def test_pre_warmed_children_end_with_the_turn_that_they_were_made_for(
+    client: Client,
+) -> None:
+    root = client.attach("root")
+    with root.turn() as turn:
+        warm = [NewSession(parent=root.info, owner_turn_token=turn.token)] * 500
+        made = client.sessions.create_many(warm)
+        client.sessions.end(made.sessions[7], result="used")
+    with root.turn():
+        children = root.children(view=View.FULL).to_list()
+    assert len({child.uid for child in children}) == 500
+    assert {child.status for child in children} == {Status.COMPLETED}
+    assert [child.end_result for child in children].count("used") == 1
+
+
+def test_all_below_a_chain_of_children_ends_with_the_turn_of_its_root(
+    client: Client,
+) -> None:
+    root = client.attach("root")
+    with root.turn() as turn:
+        above = client.sessions.create(parent=root.info, owner_turn_token=turn.token)
+        for _ in range(60):
+            above = client.sessions.create(parent=above, owner_lease=60)
+    lowest = client.sessions.get(above)
+    assert (lowest.status, lowest.end_cause) == (Status.COMPLETED, EndCause.PARENT_ENDED)
+    sums = (root.refresh(roll_up=True)).rolled_up
+    assert (sums.session_count, sums.active_count) == (62, 1)
+
+
+def test_the_children_of_one_session_are_watched(client: Client) -> None:
+    root = client.attach("root")
+    client.sessions.create("elsewhere")
+    with (
+        root.child() as first,
+        client.sessions.watch(parent=root.info, initial_state=True) as watch,
+    ):
+        _, before, _ = [watch.__next__() for _ in range(3)]
+        assert isinstance(before, InitialSession)
+        active = {before.session.session_id}
+        assert active == {first.session_id}
+        ended: dict[str, Status] = {}
+        with pytest.raises(Broken):
+            with root.child() as second, second.child():
+                raise Broken
+        client.sessions.end(first.ref)
+        for event in watch:
+            assert isinstance(event, SessionChange)
+            session = event.session
+            if session.is_active:
+                active.add(session.session_id)
+            else:
+                active.discard(session.session_id)
+                ended[session.session_id] = session.status
+            if not active:
+                break
+    assert ended == {first.session_id: Status.COMPLETED, second.session_id: Status.FAILED}
