@@ -25,6 +25,7 @@ from rich.table import Table
 
 from bench import (
     access,
+    children,
     expiry,
     machine,
     neighbours,
@@ -120,6 +121,7 @@ def _measure(
         (("access",), access.measure),
         (("neighbours",), neighbours.measure),
         (("expiry",), expiry.measure),
+        (("children",), children.measure),
         (scale.SECTIONS, scale.measure),
         (watch.SECTIONS, watch.measure),
         (postgres.SECTIONS, postgres.measure),

@@ -50,6 +50,7 @@ TARGETS: Mapping[str, Target] = {
     "memory filled": Target(64),
     "memory restarted": Target(64),
     "expiry p99": Target(2),
+    "children of turns": Target(3_000, at_least=True),
     "fan-out 40": Target(2),
     "fan-out 200": Target(2),
     "catch-up": Target(100, at_least=True),
