@@ -612,8 +612,8 @@ class RolledUp(_message.Message):
     """
     @_builtins.property
     def metrics(self) -> Global___Metrics:
-        """Their counters. Up to 1,000 names of own counters, the first in their
-        alphabet; a sum beyond a signed 64-bit number stays at its end.
+        """Their counters. Up to 1,000 own counters, the first by name; a sum beyond
+        a signed 64-bit number stays at its end.
         """
 
     def __init__(
