@@ -168,9 +168,12 @@ class Sessions:
             count = earlier.sessions
             for uid in earlier.rest:
                 count += await tree.end_branch(work, ref.app, uid, status)
-            count += await tree.end_descendants(
-                work, session, status, EndCause.PARENT_ENDED, all_of_them=cascade
-            )
+            if cascade:
+                count += await tree.end_descendants(
+                    work, session, status, EndCause.PARENT_ENDED, all_of_them=True
+                )
+            else:
+                count += work.ended_ahead + await tree.end_dependents(work, session, 0, status)
             if again:
                 return EndOutcome(session=session, changed=count > 0, descendants=count)
             end_note = await work.tx.put_content(note)

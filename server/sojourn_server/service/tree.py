@@ -24,6 +24,32 @@ from sojourn_server.store.base import Candidates, Position, ReadTx, SessionRow
 NO_LIMIT: Final = sys.maxsize
 
 
+class TooMany(Exception):
+    """More ends with a session, or with a turn of it, than one unit may end.
+
+    Units of their own end it ahead (`ahead.end_ahead`), and then this one comes again.
+
+    Args:
+        session: The session.
+        turn: Its turn; 0: all of it.
+        status: What it ends as.
+    """
+
+    def __init__(self, session: Session, turn: int, status: Status) -> None:
+        super().__init__("more depends on the session than one unit may end")
+        self.app = session.app
+        self.uid = session.uid
+        self.turn = turn
+        self.status = status
+
+    def holds(self, session: Session) -> bool:
+        """Whether the session is still as it was in what matters: ACTIVE, in the same turn."""
+        turn = session.turn
+        return session.is_active and (
+            not self.turn or (turn is not None and turn.number == self.turn)
+        )
+
+
 async def first_children(tx: ReadTx, parent: Session) -> list[SessionRow]:
     """The children of a session, oldest first, at most `UNIT_ROWS`."""
     query = Candidates(app=parent.app, parent_uid=parent.uid, limit=UNIT_ROWS)
@@ -162,32 +188,59 @@ async def end_one(work: Work, row: SessionRow, status: Status, cause: EndCause) 
     await work.write(row, changes)
 
 
+async def end_dependents(work: Work, parent: Session, turn: int, status: Status) -> int:
+    """End what depends on a session, or only on a turn of it: children first.
+
+    Returns:
+        How many ended.
+
+    Raises:
+        TooMany: They are more than a unit may end.
+    """
+    rows = await dependents(work.tx, parent, turn, UNIT_ROWS + 1)
+    if len(rows) > UNIT_ROWS:
+        raise TooMany(parent, turn, status)
+    for row, cause in reversed(rows):
+        await end_one(work, row, status, cause)
+    return len(rows)
+
+
+async def dependents(
+    tx: ReadTx, parent: Session, turn: int, limit: int
+) -> list[tuple[SessionRow, EndCause]]:
+    """What ends with a session: all that is ephemeral up to it and still ACTIVE.
+
+    Args:
+        tx: Where to read.
+        parent: The session.
+        turn: Only what depends on this turn of it; 0: all.
+        limit: How many at the most.
+
+    Returns:
+        Each with the cause of its end, parents before children.
+    """
+    if not turn:
+        rows = await descendants(tx, parent, ended_too=False, all_of_them=False, limit=limit)
+        return [(row, EndCause.PARENT_ENDED) for row in rows]
+    children = await _every_child(tx, parent, Status.ACTIVE)
+    owned = [row for row in children if (by := row.session.owner) and by.turn_number == turn]
+    found = [(row, EndCause.OWNER_ENDED) for row in owned[:limit]]
+    for row in owned:
+        if len(found) < limit:
+            more = await dependents(tx, row.session, 0, limit - len(found))
+            found += more
+    return found
+
+
 async def _end_dependents(work: Work, before: Session, changes: list[Change]) -> None:
     for change in changes:
-        after = change.after
-        turn = before.turn
+        after, turn = change.after, before.turn
         if change.cause is ChangeCause.TURN_ENDED and turn is not None and turn.owns:
             completed = change.detail.turn_outcome is TurnOutcome.OK
-            await _end_owned(
-                work,
-                before,
-                turn.number,
-                Status.COMPLETED if completed else Status.FAILED,
-            )
+            status = Status.COMPLETED if completed else Status.FAILED
+            await end_dependents(work, before, turn.number, status)
         if after is not None and not after.is_active:
-            await end_descendants(
-                work, before, after.status, EndCause.PARENT_ENDED, all_of_them=False
-            )
-
-
-async def _end_owned(work: Work, parent: Session, turn: int, status: Status) -> None:
-    for row in await _every_child(work.tx, parent, Status.ACTIVE):
-        owner = row.session.owner
-        if owner is not None and owner.turn_number == turn:
-            await end_descendants(
-                work, row.session, status, EndCause.PARENT_ENDED, all_of_them=False
-            )
-            await end_one(work, row, status, EndCause.OWNER_ENDED)
+            await end_dependents(work, before, 0, after.status)
 
 
 async def delete_tree(work: Work, row: SessionRow, *, end_first: bool) -> tuple[int, int]:

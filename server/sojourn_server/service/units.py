@@ -15,8 +15,9 @@ from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.domain.limits import UNIT_ROWS, Limits
 from sojourn_server.domain.model import AppStatus, ContentId, Session
 from sojourn_server.domain.tokens import Sealer
+from sojourn_server.service.ahead import end_ahead
 from sojourn_server.service.answers import Answer, Call
-from sojourn_server.service.tree import settle
+from sojourn_server.service.tree import TooMany, settle
 from sojourn_server.service.turn_line import TurnLine
 from sojourn_server.service.work import Defaults, Work, absent
 from sojourn_server.store.base import (
@@ -97,6 +98,7 @@ class Units:
         works: list[Work] = []
         last: list[Work | None] = [None]
         instants: list[Nanos] = [0]
+        ahead = 0
 
         async def unit(tx: Tx) -> T:
             instants[0] = tx.now
@@ -107,6 +109,7 @@ class Units:
                 if record is not None:
                     return await decode_outcome(tx, call, record, kind)
             work = self.work(tx)
+            work.ended_ahead = ahead
             works.append(work)
             last[0] = work
             outcome = await decide(work)
@@ -126,7 +129,12 @@ class Units:
             return outcome
 
         try:
-            applied = await self.store.apply(app, call.actor, unit)
+            applied: Applied[T] | None = None
+            while applied is None:
+                try:
+                    applied = await self.store.apply(app, call.actor, unit)
+                except TooMany as many:
+                    ahead += await end_ahead(self, many, call.actor, Priority.CALLER)
         finally:
             for work in works:
                 self.line.freed(work.freed)
@@ -157,7 +165,12 @@ class Units:
             await settle(work, app, uid)
             freed.update(work.freed)
 
-        applied = await self.store.apply(app, "", unit, priority)
+        applied: Applied[None] | None = None
+        while applied is None:
+            try:
+                applied = await self.store.apply(app, "", unit, priority)
+            except TooMany as many:
+                await end_ahead(self, many, "", priority)
         self.line.freed(freed)
         return applied
 
