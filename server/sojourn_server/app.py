@@ -131,10 +131,12 @@ async def start(settings: Settings) -> RunningServer:
         server = make_server(
             pipeline,
             {
-                "SessionService": SessionServicer(use_cases.sessions, watching),
+                "SessionService": SessionServicer(use_cases.sessions, use_cases.bulk, watching),
                 "TurnService": TurnServicer(use_cases.turns),
                 "HistoryService": HistoryServicer(use_cases.history),
-                "AppService": AppServicer(use_cases.apps, use_cases.states),
+                "AppService": AppServicer(
+                    use_cases.apps, use_cases.states, use_cases.deletion, use_cases.deletions
+                ),
                 "AdminService": AdminServicer(facts, lambda: pipeline.draining),
             },
             health,

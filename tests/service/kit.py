@@ -34,6 +34,7 @@ from sojourn_server.domain.model import (
 )
 from sojourn_server.domain.tokens import Sealer, etag
 from sojourn_server.service import Services
+from sojourn_server.service.aggregating import AggregatePage, AggregateQuery
 from sojourn_server.service.answers import (
     Answer,
     AppendOutcome,
@@ -247,6 +248,12 @@ class World:
     async def page(self, **query: Any) -> SessionPage:
         self.apps.add(query.setdefault("app", APP))
         return await self.sessions.list(self.call("ListSessions"), ListQuery(**query))
+
+    async def aggregate(self, **query: Any) -> AggregatePage:
+        self.apps.add(query.setdefault("app", APP))
+        return await self.sessions.aggregate(
+            self.call("AggregateSessions"), AggregateQuery(**query)
+        )
 
     async def begin(
         self,

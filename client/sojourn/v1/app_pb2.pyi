@@ -373,22 +373,24 @@ class AppBlockers(_message.Message):
     count: _builtins.int
     """How many sessions are live."""
     last_actor: _builtins.str
-    """Who called last."""
+    """Who is named by the newest change with a name, of the last 100 in the log."""
     @_builtins.property
     def first_keys(self) -> _containers.RepeatedCompositeFieldContainer[_session_pb2.SessionKey]:
         """The first 20 of them."""
 
     @_builtins.property
     def holders(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Who holds turns."""
+        """Who holds live turns, up to 20, of the first 2,000 sessions."""
 
     @_builtins.property
     def latest_activity_time(self) -> _timestamp_pb2.Timestamp:
-        """When that was."""
+        """The latest activity of the first 2,000 sessions."""
 
     @_builtins.property
     def earliest_success_time(self) -> _timestamp_pb2.Timestamp:
-        """The earliest time at which a delete could succeed. Absent: never by itself."""
+        """The earliest time at which they will all have expired by themselves or be
+        forced, where nobody calls any more. Absent: never.
+        """
 
     def __init__(
         self,

@@ -47,13 +47,23 @@ class AppServiceStub:
     request_id. Errors: REQUEST_ID_REUSED, STORAGE_FULL.
     """
     DeleteApp: _grpc.UnaryUnaryMultiCallable[_app_service_pb2.DeleteAppRequest, _app_service_pb2.DeleteAppResponse]
-    """Deletes an app with all it holds. Takes revisions with changes ENDED, DELETED,
-    APP_DRAINING and, last, APP_DELETED. Idempotent with a request_id.
+    """Deletes an app with all it holds: sessions, state of users and app, and what
+    is remembered of requests. Takes one revision with a change APP_DRAINING, from
+    which on nothing new comes in; more of them tell how a drain goes on; then
+    revisions with changes ENDED and DELETED(APP), a few sessions in each; and
+    last, one with APP_DELETED, which ends the app's feed. Once begun it comes to
+    its end, also when a server dies. The name stays, and refuses sessions and
+    state with APP_DELETED until UpdateApp allows it again. Called again, it
+    brings a drain's deadline forward, or forces; deleting what is deleted changes
+    nothing. Idempotent with a request_id: a repeat answers how far it has come.
     Errors: APP_NOT_FOUND, APP_HAS_SESSIONS, REQUEST_ID_REUSED, STORAGE_FULL.
     """
     DeleteApps: _grpc.UnaryUnaryMultiCallable[_app_service_pb2.DeleteAppsRequest, _app_service_pb2.DeleteAppsResponse]
-    """Deletes the apps that a filter selects, but for the newest. Idempotent with a
-    request_id. Errors: as DeleteApp, for the first app that fails.
+    """Deletes the apps that a filter selects, but for the newest, the oldest first,
+    each like DeleteApp and in the log of its own; up to 1,000 in one call. An app
+    that DeleteApp would refuse is left alone and named. Once begun it comes to
+    its end, also when a server dies. Idempotent with a request_id.
+    Errors: REQUEST_ID_REUSED, STORAGE_FULL.
     """
     GetState: _grpc.UnaryUnaryMultiCallable[_app_service_pb2.GetStateRequest, _app_service_pb2.GetStateResponse]
     """Reads the state of an app or of one of its users. An app or a user that was
@@ -92,13 +102,23 @@ class AppServiceAsyncStub(AppServiceStub):
     request_id. Errors: REQUEST_ID_REUSED, STORAGE_FULL.
     """
     DeleteApp: _aio.UnaryUnaryMultiCallable[_app_service_pb2.DeleteAppRequest, _app_service_pb2.DeleteAppResponse]  # type: ignore[assignment]
-    """Deletes an app with all it holds. Takes revisions with changes ENDED, DELETED,
-    APP_DRAINING and, last, APP_DELETED. Idempotent with a request_id.
+    """Deletes an app with all it holds: sessions, state of users and app, and what
+    is remembered of requests. Takes one revision with a change APP_DRAINING, from
+    which on nothing new comes in; more of them tell how a drain goes on; then
+    revisions with changes ENDED and DELETED(APP), a few sessions in each; and
+    last, one with APP_DELETED, which ends the app's feed. Once begun it comes to
+    its end, also when a server dies. The name stays, and refuses sessions and
+    state with APP_DELETED until UpdateApp allows it again. Called again, it
+    brings a drain's deadline forward, or forces; deleting what is deleted changes
+    nothing. Idempotent with a request_id: a repeat answers how far it has come.
     Errors: APP_NOT_FOUND, APP_HAS_SESSIONS, REQUEST_ID_REUSED, STORAGE_FULL.
     """
     DeleteApps: _aio.UnaryUnaryMultiCallable[_app_service_pb2.DeleteAppsRequest, _app_service_pb2.DeleteAppsResponse]  # type: ignore[assignment]
-    """Deletes the apps that a filter selects, but for the newest. Idempotent with a
-    request_id. Errors: as DeleteApp, for the first app that fails.
+    """Deletes the apps that a filter selects, but for the newest, the oldest first,
+    each like DeleteApp and in the log of its own; up to 1,000 in one call. An app
+    that DeleteApp would refuse is left alone and named. Once begun it comes to
+    its end, also when a server dies. Idempotent with a request_id.
+    Errors: REQUEST_ID_REUSED, STORAGE_FULL.
     """
     GetState: _aio.UnaryUnaryMultiCallable[_app_service_pb2.GetStateRequest, _app_service_pb2.GetStateResponse]  # type: ignore[assignment]
     """Reads the state of an app or of one of its users. An app or a user that was
@@ -158,8 +178,15 @@ class AppServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _app_service_pb2.DeleteAppRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_app_service_pb2.DeleteAppResponse, _abc.Awaitable[_app_service_pb2.DeleteAppResponse]]:
-        """Deletes an app with all it holds. Takes revisions with changes ENDED, DELETED,
-        APP_DRAINING and, last, APP_DELETED. Idempotent with a request_id.
+        """Deletes an app with all it holds: sessions, state of users and app, and what
+        is remembered of requests. Takes one revision with a change APP_DRAINING, from
+        which on nothing new comes in; more of them tell how a drain goes on; then
+        revisions with changes ENDED and DELETED(APP), a few sessions in each; and
+        last, one with APP_DELETED, which ends the app's feed. Once begun it comes to
+        its end, also when a server dies. The name stays, and refuses sessions and
+        state with APP_DELETED until UpdateApp allows it again. Called again, it
+        brings a drain's deadline forward, or forces; deleting what is deleted changes
+        nothing. Idempotent with a request_id: a repeat answers how far it has come.
         Errors: APP_NOT_FOUND, APP_HAS_SESSIONS, REQUEST_ID_REUSED, STORAGE_FULL.
         """
 
@@ -169,8 +196,11 @@ class AppServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _app_service_pb2.DeleteAppsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_app_service_pb2.DeleteAppsResponse, _abc.Awaitable[_app_service_pb2.DeleteAppsResponse]]:
-        """Deletes the apps that a filter selects, but for the newest. Idempotent with a
-        request_id. Errors: as DeleteApp, for the first app that fails.
+        """Deletes the apps that a filter selects, but for the newest, the oldest first,
+        each like DeleteApp and in the log of its own; up to 1,000 in one call. An app
+        that DeleteApp would refuse is left alone and named. Once begun it comes to
+        its end, also when a server dies. Idempotent with a request_id.
+        Errors: REQUEST_ID_REUSED, STORAGE_FULL.
         """
 
     @_abc_1.abstractmethod

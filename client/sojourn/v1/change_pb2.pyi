@@ -355,15 +355,23 @@ class AppChange(_message.Message):
     USER_FIELD_NUMBER: _builtins.int
     STATE_KEYS_FIELD_NUMBER: _builtins.int
     STATE_VERSION_FIELD_NUMBER: _builtins.int
+    ACTIVE_SESSIONS_FIELD_NUMBER: _builtins.int
+    DRAIN_DEADLINE_FIELD_NUMBER: _builtins.int
     app: _builtins.str
     """The app."""
     user: _builtins.str
     """The user, for a change of the user's state."""
     state_version: _builtins.int
     """The scope's version after the change."""
+    active_sessions: _builtins.int
+    """How many sessions are still ACTIVE, for APP_DRAINING."""
     @_builtins.property
     def state_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Keys of the state that changed."""
+
+    @_builtins.property
+    def drain_deadline(self) -> _timestamp_pb2.Timestamp:
+        """When the drain forces what is left, for APP_DRAINING."""
 
     def __init__(
         self,
@@ -372,10 +380,12 @@ class AppChange(_message.Message):
         user: _builtins.str | None = ...,
         state_keys: _abc.Iterable[_builtins.str] | None = ...,
         state_version: _builtins.int = ...,
+        active_sessions: _builtins.int = ...,
+        drain_deadline: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_user", b"_user", "user", b"user"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_user", b"_user", "drain_deadline", b"drain_deadline", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_user", b"_user", "app", b"app", "state_keys", b"state_keys", "state_version", b"state_version", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_user", b"_user", "active_sessions", b"active_sessions", "app", b"app", "drain_deadline", b"drain_deadline", "state_keys", b"state_keys", "state_version", b"state_version", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__user: _TypeAlias = _typing.Literal["user"]  # noqa: Y015
     _WhichOneofArgType__user: _TypeAlias = _typing.Literal["_user", b"_user"]  # noqa: Y015

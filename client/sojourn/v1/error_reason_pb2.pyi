@@ -112,8 +112,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: BeginTurn during a drain → {"app": "x"}.
     """
     ERROR_REASON_APP_HAS_SESSIONS: _ErrorReason.ValueType  # 46
-    """FAILED_PRECONDITION. The app has live sessions.
-    Example: DeleteApp with REFUSE → {"app": "x", "count": "3"}.
+    """FAILED_PRECONDITION. The app has live sessions. RetryInfo says when the last
+    of them will have expired, where nobody calls any more; texts of several are
+    JSON arrays. Example: DeleteApp with REFUSE → {"app": "x", "count": "3",
+    "first_keys": "[[\\"ann\\",\\"s-1\\"]]", "holders": "[\\"pod-1\\"]",
+    "last_actor": "key:ci", "latest_activity_time": "2026-01-01T00:00:00Z",
+    "earliest_success_time": "2026-01-01T01:00:00Z"}.
     """
     ERROR_REASON_APP_UNKNOWN: _ErrorReason.ValueType  # 47
     """FAILED_PRECONDITION. The server's setting refuses apps it does not know.
@@ -318,8 +322,12 @@ ERROR_REASON_APP_DRAINING: ErrorReason.ValueType  # 45
 Example: BeginTurn during a drain → {"app": "x"}.
 """
 ERROR_REASON_APP_HAS_SESSIONS: ErrorReason.ValueType  # 46
-"""FAILED_PRECONDITION. The app has live sessions.
-Example: DeleteApp with REFUSE → {"app": "x", "count": "3"}.
+"""FAILED_PRECONDITION. The app has live sessions. RetryInfo says when the last
+of them will have expired, where nobody calls any more; texts of several are
+JSON arrays. Example: DeleteApp with REFUSE → {"app": "x", "count": "3",
+"first_keys": "[[\\"ann\\",\\"s-1\\"]]", "holders": "[\\"pod-1\\"]",
+"last_actor": "key:ci", "latest_activity_time": "2026-01-01T00:00:00Z",
+"earliest_success_time": "2026-01-01T01:00:00Z"}.
 """
 ERROR_REASON_APP_UNKNOWN: ErrorReason.ValueType  # 47
 """FAILED_PRECONDITION. The server's setting refuses apps it does not know.

@@ -228,9 +228,13 @@ class SessionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def EndSessions(self, request, context):
-        """Ends all sessions that a filter selects, in batches of one unit each, with a
-        change ENDED a session. Progress is kept under the request_id: a retry
-        continues. Errors: REQUEST_ID_REUSED, STORAGE_FULL.
+        """Ends all ACTIVE sessions that a filter selects, newest first, in units of a
+        few at a time, each with a change ENDED a session; live turns are REVOKED,
+        and ephemeral descendants end too. Meant are those that were created before
+        the call and that match when their turn comes; "now" of a predicate is when
+        the call began. Once begun it comes to its end, also when the caller leaves
+        or a server dies; with a request_id a repeat joins it, or answers what came
+        of it. Errors: REQUEST_ID_REUSED, STORAGE_FULL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -264,9 +268,13 @@ class SessionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteSessions(self, request, context):
-        """Removes all sessions that a filter selects, in batches of one unit each, with
-        a change DELETED a session. Progress is kept under the request_id: a retry
-        continues. Errors: REQUEST_ID_REUSED, STORAGE_FULL.
+        """Removes all sessions that a filter selects, ended or not, in the way of
+        EndSessions, each with a change DELETED; one that is ACTIVE ends first, as
+        FAILED. With a session go all its descendants, also those that the filter
+        does not select; but one with a descendant that the caller may not touch, or
+        that `keep_newest` keeps, stays, and so does one with more than 2,000
+        descendants where that would have to be found out.
+        Errors: REQUEST_ID_REUSED, STORAGE_FULL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -283,8 +291,18 @@ class SessionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def AggregateSessions(self, request, context):
-        """Sums up the sessions that a filter selects, by group. Reads only.
-        Errors: PAGE_TOKEN_INVALID.
+        """Sums up the sessions that a filter selects, by group: how many, what their
+        counters come to, how many messages they hold. Reads only.
+
+        Where the filter asks for no more than statuses, and nothing is rolled up or
+        grouped by label, the server keeps the sums: a page costs the same whatever
+        the number of sessions, and is true at its `revision`, as a whole. Anything
+        else looks at every session that the filter's status, label, parent and user
+        leave, in short reads: each session counts once, as it was when it was looked
+        at; all that was there at `revision` and stayed is in it, and what came or
+        went meanwhile is or is not. By user and by label a page looks only at the
+        sessions of its own groups, and may hold fewer groups than asked for, even
+        none, before the last page. Errors: PAGE_TOKEN_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

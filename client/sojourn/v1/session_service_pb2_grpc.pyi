@@ -105,9 +105,13 @@ class SessionServiceStub:
     SEQUENCE_MISMATCH, CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
     """
     EndSessions: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.EndSessionsRequest, _session_service_pb2.EndSessionsResponse]
-    """Ends all sessions that a filter selects, in batches of one unit each, with a
-    change ENDED a session. Progress is kept under the request_id: a retry
-    continues. Errors: REQUEST_ID_REUSED, STORAGE_FULL.
+    """Ends all ACTIVE sessions that a filter selects, newest first, in units of a
+    few at a time, each with a change ENDED a session; live turns are REVOKED,
+    and ephemeral descendants end too. Meant are those that were created before
+    the call and that match when their turn comes; "now" of a predicate is when
+    the call began. Once begun it comes to its end, also when the caller leaves
+    or a server dies; with a request_id a repeat joins it, or answers what came
+    of it. Errors: REQUEST_ID_REUSED, STORAGE_FULL.
     """
     ResetSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.ResetSessionRequest, _session_service_pb2.ResetSessionResponse]
     """Clears history, state, counters or all of them, under the same id, with
@@ -129,9 +133,13 @@ class SessionServiceStub:
     STORAGE_FULL.
     """
     DeleteSessions: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.DeleteSessionsRequest, _session_service_pb2.DeleteSessionsResponse]
-    """Removes all sessions that a filter selects, in batches of one unit each, with
-    a change DELETED a session. Progress is kept under the request_id: a retry
-    continues. Errors: REQUEST_ID_REUSED, STORAGE_FULL.
+    """Removes all sessions that a filter selects, ended or not, in the way of
+    EndSessions, each with a change DELETED; one that is ACTIVE ends first, as
+    FAILED. With a session go all its descendants, also those that the filter
+    does not select; but one with a descendant that the caller may not touch, or
+    that `keep_newest` keeps, stays, and so does one with more than 2,000
+    descendants where that would have to be found out.
+    Errors: REQUEST_ID_REUSED, STORAGE_FULL.
     """
     ForkSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.ForkSessionRequest, _session_service_pb2.ForkSessionResponse]
     """Copies a session, through a sequence, to a new id. Takes one revision with a
@@ -140,8 +148,18 @@ class SessionServiceStub:
     REQUEST_ID_REUSED, STORAGE_FULL.
     """
     AggregateSessions: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.AggregateSessionsRequest, _session_service_pb2.AggregateSessionsResponse]
-    """Sums up the sessions that a filter selects, by group. Reads only.
-    Errors: PAGE_TOKEN_INVALID.
+    """Sums up the sessions that a filter selects, by group: how many, what their
+    counters come to, how many messages they hold. Reads only.
+
+    Where the filter asks for no more than statuses, and nothing is rolled up or
+    grouped by label, the server keeps the sums: a page costs the same whatever
+    the number of sessions, and is true at its `revision`, as a whole. Anything
+    else looks at every session that the filter's status, label, parent and user
+    leave, in short reads: each session counts once, as it was when it was looked
+    at; all that was there at `revision` and stayed is in it, and what came or
+    went meanwhile is or is not. By user and by label a page looks only at the
+    sessions of its own groups, and may hold fewer groups than asked for, even
+    none, before the last page. Errors: PAGE_TOKEN_INVALID.
     """
     WatchSessions: _grpc.UnaryStreamMultiCallable[_session_service_pb2.WatchSessionsRequest, _session_service_pb2.WatchSessionsResponse]
     """Streams every change of an app, of one user or of one parent's children, in
@@ -228,9 +246,13 @@ class SessionServiceAsyncStub(SessionServiceStub):
     SEQUENCE_MISMATCH, CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
     """
     EndSessions: _aio.UnaryUnaryMultiCallable[_session_service_pb2.EndSessionsRequest, _session_service_pb2.EndSessionsResponse]  # type: ignore[assignment]
-    """Ends all sessions that a filter selects, in batches of one unit each, with a
-    change ENDED a session. Progress is kept under the request_id: a retry
-    continues. Errors: REQUEST_ID_REUSED, STORAGE_FULL.
+    """Ends all ACTIVE sessions that a filter selects, newest first, in units of a
+    few at a time, each with a change ENDED a session; live turns are REVOKED,
+    and ephemeral descendants end too. Meant are those that were created before
+    the call and that match when their turn comes; "now" of a predicate is when
+    the call began. Once begun it comes to its end, also when the caller leaves
+    or a server dies; with a request_id a repeat joins it, or answers what came
+    of it. Errors: REQUEST_ID_REUSED, STORAGE_FULL.
     """
     ResetSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.ResetSessionRequest, _session_service_pb2.ResetSessionResponse]  # type: ignore[assignment]
     """Clears history, state, counters or all of them, under the same id, with
@@ -252,9 +274,13 @@ class SessionServiceAsyncStub(SessionServiceStub):
     STORAGE_FULL.
     """
     DeleteSessions: _aio.UnaryUnaryMultiCallable[_session_service_pb2.DeleteSessionsRequest, _session_service_pb2.DeleteSessionsResponse]  # type: ignore[assignment]
-    """Removes all sessions that a filter selects, in batches of one unit each, with
-    a change DELETED a session. Progress is kept under the request_id: a retry
-    continues. Errors: REQUEST_ID_REUSED, STORAGE_FULL.
+    """Removes all sessions that a filter selects, ended or not, in the way of
+    EndSessions, each with a change DELETED; one that is ACTIVE ends first, as
+    FAILED. With a session go all its descendants, also those that the filter
+    does not select; but one with a descendant that the caller may not touch, or
+    that `keep_newest` keeps, stays, and so does one with more than 2,000
+    descendants where that would have to be found out.
+    Errors: REQUEST_ID_REUSED, STORAGE_FULL.
     """
     ForkSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.ForkSessionRequest, _session_service_pb2.ForkSessionResponse]  # type: ignore[assignment]
     """Copies a session, through a sequence, to a new id. Takes one revision with a
@@ -263,8 +289,18 @@ class SessionServiceAsyncStub(SessionServiceStub):
     REQUEST_ID_REUSED, STORAGE_FULL.
     """
     AggregateSessions: _aio.UnaryUnaryMultiCallable[_session_service_pb2.AggregateSessionsRequest, _session_service_pb2.AggregateSessionsResponse]  # type: ignore[assignment]
-    """Sums up the sessions that a filter selects, by group. Reads only.
-    Errors: PAGE_TOKEN_INVALID.
+    """Sums up the sessions that a filter selects, by group: how many, what their
+    counters come to, how many messages they hold. Reads only.
+
+    Where the filter asks for no more than statuses, and nothing is rolled up or
+    grouped by label, the server keeps the sums: a page costs the same whatever
+    the number of sessions, and is true at its `revision`, as a whole. Anything
+    else looks at every session that the filter's status, label, parent and user
+    leave, in short reads: each session counts once, as it was when it was looked
+    at; all that was there at `revision` and stayed is in it, and what came or
+    went meanwhile is or is not. By user and by label a page looks only at the
+    sessions of its own groups, and may hold fewer groups than asked for, even
+    none, before the last page. Errors: PAGE_TOKEN_INVALID.
     """
     WatchSessions: _aio.UnaryStreamMultiCallable[_session_service_pb2.WatchSessionsRequest, _session_service_pb2.WatchSessionsResponse]  # type: ignore[assignment]
     """Streams every change of an app, of one user or of one parent's children, in
@@ -402,9 +438,13 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_service_pb2.EndSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.EndSessionsResponse, _abc.Awaitable[_session_service_pb2.EndSessionsResponse]]:
-        """Ends all sessions that a filter selects, in batches of one unit each, with a
-        change ENDED a session. Progress is kept under the request_id: a retry
-        continues. Errors: REQUEST_ID_REUSED, STORAGE_FULL.
+        """Ends all ACTIVE sessions that a filter selects, newest first, in units of a
+        few at a time, each with a change ENDED a session; live turns are REVOKED,
+        and ephemeral descendants end too. Meant are those that were created before
+        the call and that match when their turn comes; "now" of a predicate is when
+        the call began. Once begun it comes to its end, also when the caller leaves
+        or a server dies; with a request_id a repeat joins it, or answers what came
+        of it. Errors: REQUEST_ID_REUSED, STORAGE_FULL.
         """
 
     @_abc_1.abstractmethod
@@ -444,9 +484,13 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_service_pb2.DeleteSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.DeleteSessionsResponse, _abc.Awaitable[_session_service_pb2.DeleteSessionsResponse]]:
-        """Removes all sessions that a filter selects, in batches of one unit each, with
-        a change DELETED a session. Progress is kept under the request_id: a retry
-        continues. Errors: REQUEST_ID_REUSED, STORAGE_FULL.
+        """Removes all sessions that a filter selects, ended or not, in the way of
+        EndSessions, each with a change DELETED; one that is ACTIVE ends first, as
+        FAILED. With a session go all its descendants, also those that the filter
+        does not select; but one with a descendant that the caller may not touch, or
+        that `keep_newest` keeps, stays, and so does one with more than 2,000
+        descendants where that would have to be found out.
+        Errors: REQUEST_ID_REUSED, STORAGE_FULL.
         """
 
     @_abc_1.abstractmethod
@@ -467,8 +511,18 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_service_pb2.AggregateSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.AggregateSessionsResponse, _abc.Awaitable[_session_service_pb2.AggregateSessionsResponse]]:
-        """Sums up the sessions that a filter selects, by group. Reads only.
-        Errors: PAGE_TOKEN_INVALID.
+        """Sums up the sessions that a filter selects, by group: how many, what their
+        counters come to, how many messages they hold. Reads only.
+
+        Where the filter asks for no more than statuses, and nothing is rolled up or
+        grouped by label, the server keeps the sums: a page costs the same whatever
+        the number of sessions, and is true at its `revision`, as a whole. Anything
+        else looks at every session that the filter's status, label, parent and user
+        leave, in short reads: each session counts once, as it was when it was looked
+        at; all that was there at `revision` and stayed is in it, and what came or
+        went meanwhile is or is not. By user and by label a page looks only at the
+        sessions of its own groups, and may hold fewer groups than asked for, even
+        none, before the last page. Errors: PAGE_TOKEN_INVALID.
         """
 
     @_abc_1.abstractmethod

@@ -35,6 +35,8 @@ ROLL_UP_COUNTERS: Final = 1_000
 
 COUNTER_MOST: Final = 2**63 - 1
 COUNTERS_MOST: Final = 64
+SUM_COUNTERS_MOST: Final = 256
+"""How many counters the sums of many sessions name: the first, by name."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

@@ -32,13 +32,8 @@ NOT_BUILT: Final[frozenset[str]] = frozenset(
         "AdminService/ExportSessions",
         "AdminService/ImportSessions",
         "AdminService/ListAuditEntries",
-        "AppService/DeleteApp",
-        "AppService/DeleteApps",
         "AppService/EraseUser",
         "HistoryService/ReplaceMessages",
-        "SessionService/AggregateSessions",
-        "SessionService/DeleteSessions",
-        "SessionService/EndSessions",
         "SessionService/ForkSession",
     }
 )

@@ -37,6 +37,7 @@ from sojourn_server.service import (
     tree,
     updating,
 )
+from sojourn_server.service.aggregating import AggregatePage, AggregateQuery, Aggregating
 from sojourn_server.service.answers import (
     Answer,
     Call,
@@ -63,6 +64,7 @@ class Sessions:
     def __init__(self, units: Units) -> None:
         self._units = units
         self._listing = Listing(units)
+        self._aggregating = Aggregating(units)
 
     async def create(
         self, call: Call, app: str, new: NewSession, if_exists: IfExists
@@ -107,6 +109,10 @@ class Sessions:
     async def list(self, call: Call, query: ListQuery) -> SessionPage:
         """ListSessions."""
         return await self._listing.page(query)
+
+    async def aggregate(self, call: Call, query: AggregateQuery) -> AggregatePage:
+        """AggregateSessions."""
+        return await self._aggregating.page(query)
 
     async def update(
         self, call: Call, ref: SessionRef, precondition: Precondition, changes: Changes

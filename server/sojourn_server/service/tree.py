@@ -257,7 +257,14 @@ async def delete_tree(work: Work, row: SessionRow, *, end_first: bool) -> tuple[
     return len(rows) + 1, messages
 
 
-async def delete_one(work: Work, row: SessionRow, why: DeletedWhy, *, end_first: bool) -> int:
+async def delete_one(
+    work: Work,
+    row: SessionRow,
+    why: DeletedWhy,
+    *,
+    end_first: bool,
+    end_cause: EndCause = EndCause.PARENT_ENDED,
+) -> int:
     """Remove one session and erase what it held.
 
     Args:
@@ -265,13 +272,14 @@ async def delete_one(work: Work, row: SessionRow, why: DeletedWhy, *, end_first:
         row: The session; its descendants are no concern of this.
         why: For the log.
         end_first: Whether an ACTIVE one ends before, for its watchers.
+        end_cause: What it is said to have ended by.
 
     Returns:
         How many messages went with it.
     """
     tx, session = work.tx, row.session
     if end_first and session.is_active:
-        ending = lifecycle.ended(session, work.now, Status.FAILED, EndCause.PARENT_ENDED)
+        ending = lifecycle.ended(session, work.now, Status.FAILED, end_cause)
         row = await work.write(row, ending)
     elif session.turn:
         revoked = lifecycle.turn_ended(session, work.now, TurnOutcome.REVOKED)

@@ -91,3 +91,13 @@ class ListedApp(msgspec.Struct, frozen=True):
     head: int
     """The newest revision of its log."""
     counts: AppCounts
+
+
+class SessionRow(msgspec.Struct, frozen=True):
+    """A session as it is stored."""
+
+    pk: int
+    """The store's own number for it, never used again."""
+    create_order: int
+    """Ascends with the creations of the app, in commit order (S11)."""
+    session: Session

@@ -6,7 +6,16 @@ from typing import Any, Final
 
 import msgspec
 
-from sojourn_server.domain.model import App, ChangeCause, ChangeDetail, Message, ScopeState, Session
+from sojourn_server.domain.auditing import NO_DETAIL, AuditDetail, AuditEntry, detail_of
+from sojourn_server.domain.model import (
+    App,
+    Change,
+    ChangeCause,
+    ChangeDetail,
+    Message,
+    ScopeState,
+    Session,
+)
 from sojourn_server.store.base import LoggedChange, Operation, RequestKey, RequestRecord
 
 Row = tuple[Any, ...]
@@ -29,6 +38,8 @@ decode_app: Final = msgspec.msgpack.Decoder(App).decode
 decode_scope_state: Final = msgspec.msgpack.Decoder(ScopeState).decode
 _decode_detail: Final = msgspec.msgpack.Decoder(ChangeDetail).decode
 _decode_held: Final = msgspec.msgpack.Decoder(tuple[int, ...]).decode
+
+_decode_audit: Final = msgspec.msgpack.Decoder(AuditDetail).decode
 
 _NO_DETAIL: Final = ChangeDetail()
 
@@ -119,6 +130,44 @@ def change_of(row: Row) -> LoggedChange:
         before=None if before is None else decode_session(before),
         after=None if after is None else decode_session(after),
         detail=_NO_DETAIL if detail is None else _decode_detail(detail),
+    )
+
+
+def subject_uid(change: Change) -> bytes | None:
+    """The uid of the session that a change is of; None: of none."""
+    subject = change.before if change.after is None else change.after
+    if subject is not None:
+        return uid_blob(subject.uid)
+    return uid_blob(change.uid) if change.uid else None
+
+
+def audit_values(change: Change) -> Row:
+    """The columns of an audit entry that its change decides, from `cause` on."""
+    subject = change.before if change.after is None else change.after
+    detail = None
+    if change.cause is not ChangeCause.CREATED:
+        kept = detail_of(change)
+        detail = None if kept == NO_DETAIL else encode(kept)
+    if subject is not None:
+        names: Row = (subject.user, subject.session_id)
+    else:
+        names = (change.detail.alias or None, None)
+    return (int(change.cause), subject_uid(change), *names, detail)
+
+
+def audit_of(row: Row) -> AuditEntry:
+    """The entry of a row of the `audit_…` queries."""
+    revision, index, time, actor, cause, uid, user, session_id, detail = row
+    return AuditEntry(
+        revision=revision,
+        index=index,
+        time=time,
+        actor=actor,
+        cause=ChangeCause(cause),
+        uid=_uid_text(uid),
+        user=user,
+        session_id=session_id or "",
+        detail=NO_DETAIL if detail is None else _decode_audit(detail),
     )
 
 

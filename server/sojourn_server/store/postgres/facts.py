@@ -80,6 +80,7 @@ SESSIONS: Final = ("sessions",)
 APPS: Final = ("apps",)
 LOG: Final = ("log",)
 NOTES: Final = ("notes",)
+AUDIT: Final = ("audit",)
 SCOPES: Final = ("scopes",)
 REQUESTS: Final = ("requests",)
 """The domain of queries over all requests of an app."""

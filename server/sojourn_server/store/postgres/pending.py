@@ -70,6 +70,8 @@ class Pending:
         self.requests: dict[RequestKey, RequestRecord] = {}
         self.moved.clear()  # the same object: units look into it
         self.changes: list[Row] = []
+        self.audit: list[Row] = []
+        self.rewritten: list[tuple[str, list[Row]]] = []
         self.notes: list[tuple[int, int, int]] = []
         self.done: set[int] = set()
         self.dirty: set[Domain] = set()
@@ -91,6 +93,8 @@ class Pending:
             or self.requests
             or self.moved
             or self.changes
+            or self.audit
+            or self.rewritten
             or self.notes
             or self.done
         )
@@ -150,6 +154,8 @@ class Pending:
         self.requests.update(later.requests)
         self.moved.add(later.moved)
         self.changes += later.changes
+        self.audit += later.audit
+        self.rewritten += later.rewritten
         self.notes += later.notes
         self.done |= later.done
         self.dirty |= later.dirty
@@ -162,6 +168,7 @@ class Pending:
             *self._deletions(app_pk),
             *self._sessions(app_pk),
             *self._additions(app_pk),
+            *((sql, (*columns(rows), app_pk)) for sql, rows in self.rewritten),
             *tally_statements(app_pk, self.moved),
         ]
 
@@ -217,6 +224,7 @@ class Pending:
             ),
             (QUERIES.requests_put, [_request_columns(each) for each in self.requests.values()]),
             (QUERIES.changes_insert, self.changes),
+            (QUERIES.audits_insert, self.audit),
             (QUERIES.purge_insert, self.notes),
         )
         for sql, rows in tables:

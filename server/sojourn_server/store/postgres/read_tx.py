@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from sojourn_server.domain.auditing import AuditEntry, AuditRange
 from sojourn_server.domain.clock import Nanos
+from sojourn_server.domain.limits import SUM_COUNTERS_MOST
 from sojourn_server.domain.model import NO_CONTENT, App, ContentId, Message, ScopeState, Status
 from sojourn_server.domain.sums import Sums
 from sojourn_server.store.base import (
@@ -26,6 +28,7 @@ from sojourn_server.store.postgres.facts import (
     ACTIVE,
     APP,
     APPS,
+    AUDIT,
     CONTENT,
     KEY,
     LOG,
@@ -35,6 +38,7 @@ from sojourn_server.store.postgres.facts import (
     OPERATION,
     OPERATIONS,
     REQUEST,
+    REQUESTS,
     ROWS,
     SCOPE,
     SCOPES,
@@ -57,15 +61,19 @@ from sojourn_server.store.ranges import intervals, is_removed, kept_intervals
 from sojourn_server.store.rows import (
     ORDER_BITS,
     Row,
+    audit_of,
     change_of,
     message_of,
     nonce_of,
     operation_of,
+    request_of,
     try_uid_blob,
     uid_blob,
 )
 from sojourn_server.store.tallies import merged_sums
 
+_LAST: Final = (1 << 63) - 1
+"""After every revision."""
 _LISTS: Final = Lists(QUERIES._asdict())
 
 Parameters = Sequence[Any] | Mapping[str, Any]
@@ -309,6 +317,36 @@ class PgReadTx:
         record: RequestRecord | None = await self._know((REQUEST, entry.pk, key))
         return record
 
+    async def requests_after(
+        self, app: str, after: RequestKey | None, limit: int
+    ) -> Sequence[RequestRecord]:
+        """See `ReadTx`."""
+        entry = await self._entry(app)
+        if entry is None:
+            return []
+        place = ("", "", "") if after is None else (after.principal, after.method, after.request_id)
+        given = (entry.pk, *place, limit)
+        rows = await self._query(entry.pk, REQUESTS, QUERIES.requests_after, given)
+        return [request_of(RequestKey(app, *row[:3]), tuple(row[3:])) for row in rows]
+
+    async def audit(self, which: AuditRange) -> Sequence[AuditEntry]:
+        """See `ReadTx`."""
+        entry = await self._entry(which.app)
+        if entry is None or cannot_be(which.user or ""):
+            return []
+        place = (_LAST, 0) if which.before is None else (which.before.revision, which.before.index)
+        given: tuple[Any, ...] = (entry.pk, *place, which.limit)
+        sql = QUERIES.audit_before
+        if which.uid:
+            uid = try_uid_blob(which.uid)
+            if uid is None:
+                return []
+            sql, given = QUERIES.audit_of_session, (entry.pk, uid, *place, uid, which.limit)
+        elif which.user is not None:
+            user = which.user
+            sql, given = QUERIES.audit_of_user, (entry.pk, user, *place, user, which.limit)
+        return [audit_of(row) for row in await self._query(entry.pk, AUDIT, sql, given)]
+
     async def changes(self, app: str, after_revision: int, limit: int) -> Sequence[LoggedChange]:
         """See `ReadTx`. A revision is never cut: the last one comes whole."""
         entry = await self._entry(app)
@@ -368,7 +406,8 @@ class PgReadTx:
             return {}
         found: dict[Status, Sums] = {}
         for status in Status:
-            given = (entry.pk, int(user is not None), int(status), user or "")
+            key = (entry.pk, int(user is not None), int(status), user or "")
+            given = (SUM_COUNTERS_MOST + 1, *key)
             for row in await self._query(entry.pk, SESSIONS, QUERIES.tally_get, given):
                 found[status] = sums_of(row)
         return found
@@ -381,9 +420,10 @@ class PgReadTx:
         if entry is None:
             return []
         sql = QUERIES.tallies_first if after is None else QUERIES.tallies_after
+        most = SUM_COUNTERS_MOST + 1
         place = () if after is None else (after,)
         streams = [
-            await self._query(entry.pk, SESSIONS, sql, (entry.pk, int(status), *place, limit))
+            await self._query(entry.pk, SESSIONS, sql, (most, entry.pk, int(status), *place, limit))
             for status in statuses
         ]
         return merged_sums(
@@ -422,6 +462,18 @@ class PgReadTx:
             return []
         rows = await self._query(entry.pk, SCOPES, QUERIES.scope_names, (entry.pk, limit))
         return [user if of_user else None for of_user, user in rows]
+
+    async def label_values(
+        self, app: str, key: str, after: str, limit: int
+    ) -> tuple[Sequence[str], str | None]:
+        """See `Counting`."""
+        entry = await self._entry(app)
+        if entry is None or cannot_be(key):
+            return [], None
+        given = {"app_pk": entry.pk, "key": key, "after": after, "limit": limit}
+        rows = await self._query(entry.pk, SESSIONS, QUERIES.label_values, given)
+        values = [value for (value,) in rows]
+        return values, values[-1] if len(values) == limit else None
 
 
 def cannot_be(*names: str) -> bool:

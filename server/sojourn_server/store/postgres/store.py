@@ -236,6 +236,19 @@ class PostgresStore:
         self._writer.removed.changes += len(gone)
         return len(gone)
 
+    async def forget_audit(self, app: str, before: Nanos, limit: int) -> int:
+        """See `Store`. As `compact`: nobody writes what is old."""
+        (found,) = await self._run([(QUERIES.app_many, ([app],))])
+        _, pk, head, *_ = found[0]
+        if pk is None:
+            return 0
+        (rows,) = await self._run([(QUERIES.audit_times, (pk, limit))])
+        last = last_to_go(rows, head + 1, before, head + 1)
+        if not last:
+            return 0
+        (gone,) = await self._run([(QUERIES.audits_forget, (pk, last))])
+        return len(gone)
+
     def on_commit(self, tell: Callable[[str], None]) -> None:
         """See `Store`."""
         pings = self._pings = Pings(self._links, tell)

@@ -31,7 +31,9 @@ from sojourn_server.store.base import (
     RequestRecord,
     SessionRow,
 )
+from sojourn_server.store.postgres.erase_tx import ErasingTx
 from sojourn_server.store.postgres.facts import (
+    AUDIT,
     CONTENT,
     KEY,
     LOG,
@@ -60,7 +62,6 @@ from sojourn_server.store.postgres.read_tx import (
     of_requests,
     scope_need,
 )
-from sojourn_server.store.postgres.unit_tx import UnitTx
 from sojourn_server.store.ranges import is_removed, kept_intervals
 from sojourn_server.store.rows import (
     ORDER_BITS,
@@ -71,13 +72,13 @@ from sojourn_server.store.rows import (
     nonce_column,
     operation_values,
     request_of,
-    uid_blob,
+    subject_uid,
 )
 
 _NONCE_BYTES: Final = 8
 
 
-class PgTx(UnitTx):
+class PgTx(ErasingTx):
     """One run of one unit. What each method must do stands in `store.base`."""
 
     # --- apps and sessions ---
@@ -383,7 +384,6 @@ class PgTx(UnitTx):
             own.head += 1
             self._nonce = nonce_column(int.from_bytes(os.urandom(_NONCE_BYTES), "little"))
         before, after = change.before, change.after
-        subject = before if after is None else after
         self.pending.changes.append(
             (
                 own.head,
@@ -392,13 +392,14 @@ class PgTx(UnitTx):
                 self._now,
                 self._actor,
                 int(change.cause),
-                None if subject is None else uid_blob(subject.uid),
+                subject_uid(change),
                 None if before is None else self._record(before),
                 None if after is None else self._record(after),
                 detail_blob(change.detail),
             )
         )
-        self._touch(LOG)
+        self._audit(change, own.head, self.logged)
+        self._touch(LOG, AUDIT)
         self.logged += 1
         await self._wrote()
 

@@ -6,7 +6,9 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from sojourn_server.domain.auditing import AuditEntry, AuditRange
 from sojourn_server.domain.clock import Nanos
+from sojourn_server.domain.limits import SUM_COUNTERS_MOST
 from sojourn_server.domain.model import App, ContentId, Message, ScopeState, Status
 from sojourn_server.domain.sums import Sums
 from sojourn_server.store.base import (
@@ -30,6 +32,7 @@ from sojourn_server.store.rows import (
     ORDER_BITS,
     ORDER_MASK,
     Row,
+    audit_of,
     change_of,
     decode_app,
     decode_scope_state,
@@ -45,9 +48,12 @@ from sojourn_server.store.sqlite import content, lists
 from sojourn_server.store.sqlite.census import Place, step
 from sojourn_server.store.sqlite.errors import as_failure
 from sojourn_server.store.sqlite.queries import QUERIES
-from sojourn_server.store.tallies import decode_sums, merged_sums
+from sojourn_server.store.sqlite.tally_rows import sums_of
+from sojourn_server.store.tallies import merged_sums
 
 _NO_STATE: Final = ScopeState()
+_LAST: Final = (1 << 63) - 1
+"""After every revision."""
 
 
 class AppEntry:
@@ -296,6 +302,33 @@ class SqliteReadTx:
         ).fetchone()
         return None if row is None else request_of(key, row)
 
+    async def requests_after(
+        self, app: str, after: RequestKey | None, limit: int
+    ) -> Sequence[RequestRecord]:
+        """See `ReadTx`."""
+        entry = self._entry(app)
+        if entry is None:
+            return []
+        place = ("", "", "") if after is None else (after.principal, after.method, after.request_id)
+        rows = self._all(QUERIES.request_after, (entry.pk, *place, limit))
+        return [request_of(RequestKey(app, *row[:3]), row[3:]) for row in rows]
+
+    async def audit(self, which: AuditRange) -> Sequence[AuditEntry]:
+        """See `ReadTx`."""
+        entry = self._entry(which.app)
+        if entry is None:
+            return []
+        place = (_LAST, 0) if which.before is None else (which.before.revision, which.before.index)
+        given: tuple[Any, ...]
+        if which.uid:
+            uid = try_uid_blob(which.uid)
+            sql, given = QUERIES.audit_of_session, (uid, entry.pk, *place, which.limit)
+        elif which.user is not None:
+            sql, given = QUERIES.audit_of_user, (entry.pk, which.user, *place, which.limit)
+        else:
+            sql, given = QUERIES.audit_before, (entry.pk, *place, which.limit)
+        return [audit_of(row) for row in self._all(sql, given)]
+
     async def changes(self, app: str, after_revision: int, limit: int) -> Sequence[LoggedChange]:
         """See `ReadTx`. A revision is never cut: the last one comes whole."""
         entry = self._entry(app)
@@ -346,11 +379,11 @@ class SqliteReadTx:
         entry = self._entry(app)
         if entry is None:
             return {}
+        of_user = int(user is not None)
         found: dict[Status, Sums] = {}
         for status in Status:
-            key = (entry.pk, int(user is not None), status, user or "")
-            for (record,) in self._all(QUERIES.tally_get, key):
-                found[status] = decode_sums(record)
+            for row in self._all(QUERIES.tally_get, (entry.pk, of_user, status, user or "")):
+                found[status] = self._sums(entry.pk, of_user, status, row)
         return found
 
     async def user_sums(
@@ -362,16 +395,32 @@ class SqliteReadTx:
             return []
         sql = QUERIES.tallies_first if after is None else QUERIES.tallies_after
         place = () if after is None else (after,)
-        return merged_sums(
+        streams = [
             [
-                [
-                    (user, decode_sums(record))
-                    for user, record in self._all(sql, (entry.pk, status, *place, limit))
-                ]
-                for status in statuses
-            ],
-            limit,
-        )
+                (row[0], self._sums(entry.pk, 1, status, row))
+                for row in self._all(sql, (entry.pk, status, *place, limit))
+            ]
+            for status in statuses
+        ]
+        return merged_sums(streams, limit)
+
+    async def label_values(
+        self, app: str, key: str, after: str, limit: int
+    ) -> tuple[Sequence[str], str | None]:
+        """See `Counting`. The table is of all apps."""
+        entry = self._entry(app)
+        if entry is None:
+            return [], None
+        low = entry.pk << ORDER_BITS
+        given = {"key": key, "after": after, "limit": limit, "low": low, "high": low | ORDER_MASK}
+        rows = self._all(QUERIES.label_values, given)
+        values = [value for value, is_own in rows if is_own]
+        return values, rows[-1][0] if len(rows) == limit else None
+
+    def _sums(self, app_pk: int, of_user: int, status: Status, row: Row) -> Sums:
+        user, *columns = row
+        key = (app_pk, of_user, status, user, SUM_COUNTERS_MOST + 1)
+        return sums_of(tuple(columns), self._all(QUERIES.tally_counters, key))
 
     # --- operations ---
 

@@ -28,6 +28,7 @@ from sojourn_server.store.sqlite.hot import Hot
 from sojourn_server.store.sqlite.lock import OwnerLock
 from sojourn_server.store.sqlite.read_tx import SqliteReadTx
 from sojourn_server.store.sqlite.reader import Readers
+from sojourn_server.store.sqlite.stale import Pages, Stale
 from sojourn_server.store.sqlite.write_tx import SqliteTx
 from sojourn_server.store.sqlite.writer import Writer
 from sojourn_server.store.stats import StoreStats
@@ -71,6 +72,8 @@ class SqliteStore:
         hot = Hot()
         self._writer = Writer(clock, max_batch, self._open_writer, hot)
         self._readers = Readers(clock, _READERS, lambda: open_reader(self._path), hot)
+        self._pages = Pages(self._path)
+        self._stale = Stale(self._pages, self._clear_slice, self._stale_done)
         self._closing: asyncio.Task[None] | None = None
         self._census = Census()
 
@@ -144,6 +147,7 @@ class SqliteStore:
         # Readers first: the last connection to close must be the one that may checkpoint.
         await self._readers.close()
         await self._writer.close()
+        self._pages.close()
         self._lock.release()
 
     async def _open_writer(self) -> Connection:
@@ -179,8 +183,24 @@ class SqliteStore:
 
     async def purge(self, limit: int) -> bool:
         """See `Store`."""
-        none_left = await self._own_work(lambda tx: tx.purge(limit), Priority.JOB)
-        return bool(none_left) and await self._writer.scrub()
+
+        async def unit(tx: SqliteTx) -> tuple[bool, int]:
+            return await tx.purge(limit), await tx.stale_last()
+
+        none_left, wished = await self._own_work(unit, Priority.JOB)
+        return none_left and await self._stale.go_on(wished) and await self._writer.scrub()
+
+    async def _clear_slice(self, first: int) -> int | None:
+        return await self._writer.between(lambda connection: self._pages.clear(connection, first))
+
+    async def _stale_done(self, last: int) -> None:
+        await self._own_work(lambda tx: tx.stale_done(last), Priority.JOB)
+
+    async def forget_audit(self, app: str, before: Nanos, limit: int) -> int:
+        """See `Store`."""
+        return int(
+            await self._own_work(lambda tx: tx.forget_audit(app, before, limit), Priority.JOB)
+        )
 
     async def forget_requests(self, before: Nanos, limit: int) -> int:
         """See `Store`."""

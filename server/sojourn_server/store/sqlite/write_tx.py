@@ -20,7 +20,6 @@ from sojourn_server.domain.model import (
     Session,
 )
 from sojourn_server.store.base import KeyTaken, RequestKey, RequestRecord, SessionRow
-from sojourn_server.store.horizon import last_to_go
 from sojourn_server.store.ranges import is_removed, kept_intervals
 from sojourn_server.store.rows import (
     ORDER_BITS,
@@ -33,8 +32,10 @@ from sojourn_server.store.rows import (
     message_values,
     nonce_column,
     parent_blob,
+    subject_uid,
     uid_blob,
 )
+from sojourn_server.store.sqlite.erase_tx import ErasingTx
 from sojourn_server.store.sqlite.errors import is_taken
 from sojourn_server.store.sqlite.hot import key_of
 from sojourn_server.store.sqlite.operation_tx import OperationTx
@@ -45,7 +46,7 @@ _ERASED_AT_ONCE: Final = 8 * 1024 * 1024
 """Bytes after which a purge pauses: the writer serves others in between."""
 
 
-class SqliteTx(OperationTx):
+class SqliteTx(ErasingTx, OperationTx):
     """One run of one unit. What each method must do stands in `store.base`."""
 
     # --- apps and sessions ---
@@ -284,7 +285,6 @@ class SqliteTx(OperationTx):
             own.head += 1
             self._nonce = nonce_column(int.from_bytes(os.urandom(_NONCE_BYTES), "little"))
         before, after = change.before, change.after
-        subject = before if after is None else after
         self._write(
             QUERIES.change_insert,
             (
@@ -295,12 +295,13 @@ class SqliteTx(OperationTx):
                 self._now,
                 self._actor,
                 change.cause,
-                None if subject is None else uid_blob(subject.uid),
+                subject_uid(change),
                 None if before is None else self._record(before),
                 None if after is None else self._record(after),
                 detail_blob(change.detail),
             ),
         )
+        self._audit(change, self.logged)
         self.logged += 1
 
     def answer_at(self, revision: int) -> None:
@@ -350,19 +351,6 @@ class SqliteTx(OperationTx):
             if size >= _ERASED_AT_ONCE:
                 break
         self.removed.requests += count
-        return count
-
-    async def compact(self, app: str, before: Nanos, keep: int, limit: int) -> int:
-        """Remove the oldest revisions of a log, about `limit` changes; how many."""
-        entry = self._entry(app)
-        if entry is None:
-            return 0
-        rows = self._all(QUERIES.change_times, (entry.pk, limit))
-        last = last_to_go(rows, entry.head, before, keep)
-        if not last:
-            return 0
-        count = self._write(QUERIES.change_compact, (entry.pk, last)).rowcount
-        self.removed.changes += count
         return count
 
     async def beat(self) -> None:
