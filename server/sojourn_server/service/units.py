@@ -128,13 +128,12 @@ class Units:
                 )
             return outcome
 
+        def count(ended: int) -> None:
+            nonlocal ahead
+            ahead += ended
+
         try:
-            applied: Applied[T] | None = None
-            while applied is None:
-                try:
-                    applied = await self.store.apply(app, call.actor, unit)
-                except TooMany as many:
-                    ahead += await end_ahead(self, many, call.actor, Priority.CALLER)
+            applied = await self.apply(app, call.actor, unit, ended_ahead=count)
         finally:
             for work in works:
                 self.line.freed(work.freed)
@@ -165,14 +164,35 @@ class Units:
             await settle(work, app, uid)
             freed.update(work.freed)
 
-        applied: Applied[None] | None = None
-        while applied is None:
-            try:
-                applied = await self.store.apply(app, "", unit, priority)
-            except TooMany as many:
-                await end_ahead(self, many, "", priority)
+        applied = await self.apply(app, "", unit, priority)
         self.line.freed(freed)
         return applied
+
+    async def apply(
+        self,
+        app: str,
+        actor: str,
+        unit: Callable[[Tx], Awaitable[T]],
+        priority: Priority = Priority.CALLER,
+        *,
+        ended_ahead: Callable[[int], None] | None = None,
+    ) -> Applied[T]:
+        """Carry out a unit, after others where too much ends with a session for one.
+
+        Args:
+            app: Whose log it writes.
+            actor: Who does it, for the log.
+            unit: As the store's.
+            priority: As the store's.
+            ended_ahead: Is told how many sessions ended before the unit.
+        """
+        while True:
+            try:
+                return await self.store.apply(app, actor, unit, priority)
+            except TooMany as many:
+                ended = await end_ahead(self, many, actor, priority)
+                if ended_ahead is not None:
+                    ended_ahead(ended)
 
     async def read(self, query: Callable[[ReadTx], Awaitable[T]]) -> T:
         """Carry out a read."""
