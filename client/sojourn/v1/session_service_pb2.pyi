@@ -1098,6 +1098,7 @@ class ResetSessionResponse(_message.Message):
     STATE_KEYS_CLEARED_FIELD_NUMBER: _builtins.int
     METRICS_CLEARED_FIELD_NUMBER: _builtins.int
     SCRUBBED_FIELD_NUMBER: _builtins.int
+    BACKUP_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """The revision taken."""
     messages_cleared: _builtins.int
@@ -1112,6 +1113,10 @@ class ResetSessionResponse(_message.Message):
     def session(self) -> _session_pb2.Session:
         """The session afterwards, in view BASIC."""
 
+    @_builtins.property
+    def backup(self) -> _session_pb2.Session:
+        """The backup, in view BASIC, where one was asked for."""
+
     def __init__(
         self,
         *,
@@ -1121,10 +1126,11 @@ class ResetSessionResponse(_message.Message):
         state_keys_cleared: _builtins.int = ...,
         metrics_cleared: _builtins.bool = ...,
         scrubbed: _builtins.bool = ...,
+        backup: _session_pb2.Session | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["backup", b"backup", "session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages_cleared", b"messages_cleared", "metrics_cleared", b"metrics_cleared", "revision", b"revision", "scrubbed", b"scrubbed", "session", b"session", "state_keys_cleared", b"state_keys_cleared"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backup", b"backup", "messages_cleared", b"messages_cleared", "metrics_cleared", b"metrics_cleared", "revision", b"revision", "scrubbed", b"scrubbed", "session", b"session", "state_keys_cleared", b"state_keys_cleared"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1306,7 +1312,7 @@ class ForkSessionRequest(_message.Message):
     session_id: _builtins.str
     """The copy's id, of the same user. Empty: the server makes one."""
     through_sequence: _builtins.int
-    """Take messages through this sequence. Absent: all."""
+    """Take messages through this sequence. Absent, or beyond the last: all."""
     request_id: _builtins.str
     """Makes repeats safe: up to 128 characters, kept for 24 h. Empty: not kept."""
     @_builtins.property

@@ -34,6 +34,7 @@ ROLL_UP_COUNTERS: Final = 1_000
 """How many counters of different names such a sum tells."""
 
 COUNTER_MOST: Final = 2**63 - 1
+SEQUENCE_MOST: Final = 2**63 - 1
 COUNTERS_MOST: Final = 64
 SUM_COUNTERS_MOST: Final = 256
 """How many counters the sums of many sessions name: the first, by name."""

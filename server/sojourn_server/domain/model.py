@@ -197,6 +197,9 @@ class Session(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """When it was last reset; 0: never."""
     reset_reason: ContentId = NO_CONTENT
     """Why it was last reset, UTF-8."""
+    history: int = 0
+    """What the store keeps its messages under; 0: its own number. Another one once they
+    were staged and then switched to."""
 
     @property
     def is_active(self) -> bool:

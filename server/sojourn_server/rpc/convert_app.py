@@ -18,6 +18,7 @@ from sojourn_server.domain.policy import (
     ThresholdAction,
 )
 from sojourn_server.rpc.times import fill, length
+from sojourn_server.service.blockers import Blockers
 
 # An enum that is not set is 0, and means what the proto's comment on it says.
 _QUOTA_ACTIONS: Final = (QuotaAction.REFUSE, *QuotaAction)
@@ -47,9 +48,7 @@ def decode_policy(path: str, policy: app_pb2.Policy) -> Policy:
         Refusal: `INVALID_FIELD`: a duration that is none, or a threshold without a bound.
     """
     fields: dict[str, object] = {
-        name: getattr(policy, name)
-        for name in _PLAIN
-        if policy.HasField(name)  # type: ignore[arg-type]
+        name: getattr(policy, name) for name in _PLAIN if policy.HasField(name)
     }
     for name in _LENGTHS:
         if policy.HasField(name):
@@ -93,7 +92,7 @@ def fill_app(target: app_pb2.App, app: App, revision: int, active: int, sessions
     # The domain's numbers are the proto's, and a test holds them together.
     target.status = app.status  # type: ignore[assignment]
     target.labels.update(app.labels)
-    _fill_policy(target.policy, app.policy)
+    fill_policy(target.policy, app.policy)
     fill(target.create_time, app.create_time)
     target.active_sessions = active
     target.session_count = sessions
@@ -103,7 +102,27 @@ def fill_app(target: app_pb2.App, app: App, revision: int, active: int, sessions
         fill(target.drain_deadline, app.drain_deadline)
 
 
-def _fill_policy(target: app_pb2.Policy, policy: Policy) -> None:
+def fill_blockers(target: app_pb2.AppBlockers, app: str, found: Blockers) -> None:
+    """Write what stands in the way of an app's deletion.
+
+    Args:
+        target: An empty message.
+        app: The app.
+        found: What does.
+    """
+    target.count = found.count
+    for user, session_id in found.first_keys:
+        target.first_keys.add(app=app, user=user, session_id=session_id)
+    target.holders.extend(found.holders)
+    target.last_actor = found.last_actor
+    if found.latest_activity:
+        fill(target.latest_activity_time, found.latest_activity)
+    if found.earliest_success is not None:
+        fill(target.earliest_success_time, found.earliest_success)
+
+
+def fill_policy(target: app_pb2.Policy, policy: Policy) -> None:
+    """Write an app's rules."""
     target.SetInParent()
     for name in _PLAIN:
         value = getattr(policy, name)

@@ -28,13 +28,8 @@ _FILES: Final[tuple[Any, ...]] = (
 
 NOT_BUILT: Final[frozenset[str]] = frozenset(
     {
-        "AdminService/BackupStore",
-        "AdminService/ExportSessions",
-        "AdminService/ImportSessions",
         "AdminService/ListAuditEntries",
         "AppService/EraseUser",
-        "HistoryService/ReplaceMessages",
-        "SessionService/ForkSession",
     }
 )
 """What the contract has and this release answers with `UNIMPLEMENTED / NOT_IMPLEMENTED`."""

@@ -14,7 +14,6 @@ from sojourn_server.rpc import convert_session as convert
 from sojourn_server.rpc.convert_aggregate import decode_aggregate, fill_group
 from sojourn_server.rpc.convert_filter import decode_filter
 from sojourn_server.rpc.convert_message import fill_message
-from sojourn_server.rpc.errors import not_implemented
 from sojourn_server.rpc.times import length
 from sojourn_server.service.answers import Call
 from sojourn_server.service.bulk import Bulk, BulkOutcome, Which
@@ -239,8 +238,6 @@ class SessionServicer:
         self, request: pb.ResetSessionRequest, call: Call
     ) -> pb.ResetSessionResponse:
         """ResetSession."""
-        if request.backup_session_id:
-            raise not_implemented("ResetSession.backup_session_id")
         answer = await self._sessions.reset(
             call,
             convert.decode_ref(request.session, call.users),
@@ -248,6 +245,7 @@ class SessionServicer:
             convert.RESET_SCOPES[request.scope],
             request.if_idle,
             request.reason,
+            request.backup_session_id,
         )
         outcome = answer.outcome
         response = pb.ResetSessionResponse(
@@ -258,6 +256,23 @@ class SessionServicer:
             scrubbed=answer.scrubbed,
         )
         convert.fill_session(response.session, outcome.session, answer.now)
+        if outcome.backup is not None:
+            convert.fill_session(response.backup, outcome.backup, answer.now)
+        return response
+
+    async def fork_session(
+        self, request: pb.ForkSessionRequest, call: Call
+    ) -> pb.ForkSessionResponse:
+        """ForkSession."""
+        answer = await self._sessions.fork(
+            call,
+            convert.decode_ref(request.session, call.users),
+            convert.decode_precondition(request.precondition),
+            request.session_id,
+            request.through_sequence if request.HasField("through_sequence") else None,
+        )
+        response = pb.ForkSessionResponse(revision=answer.revision)
+        convert.fill_session(response.session, answer.outcome.session, answer.now)
         return response
 
     async def delete_session(

@@ -25,6 +25,7 @@ from sojourn_server.domain.model import (
     Session,
     Turn,
 )
+from sojourn_server.service.blockers import Blockers
 from sojourn_server.store.base import ListedApp
 
 T = TypeVar("T")
@@ -222,6 +223,22 @@ class EndOutcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     descendants: int
 
 
+class ForkOutcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """ForkSession."""
+
+    session: Session
+
+
+class ReplaceOutcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """ReplaceMessages."""
+
+    session: Session
+    removed: int
+    message_ids: tuple[str, ...]
+    sequences: tuple[int, ...]
+    changed: bool
+
+
 class ResetOutcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """ResetSession."""
 
@@ -229,6 +246,7 @@ class ResetOutcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     messages: int
     state_keys: int
     metrics: bool
+    backup: Session | None = None
 
 
 class DeleteOutcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
@@ -312,6 +330,8 @@ class AppRead(msgspec.Struct, frozen=True, kw_only=True):
     """The answer of a get of an app."""
 
     listed: ListedApp
+    blockers: Blockers | None = None
+    """What stands in the way of its deletion, while it drains."""
 
 
 class AppPage(msgspec.Struct, frozen=True, kw_only=True):

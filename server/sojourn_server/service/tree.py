@@ -18,6 +18,7 @@ from sojourn_server.domain.model import (
     Status,
     TurnOutcome,
 )
+from sojourn_server.service import staging
 from sojourn_server.service.work import Work
 from sojourn_server.store.base import Candidates, Position, ReadTx, SessionRow
 
@@ -288,6 +289,7 @@ async def delete_one(
     if session.last_sequence:
         await work.purge(row, 1, session.last_sequence, session.message_count)
     await tx.erase_held(row)
+    await staging.discard_of(work, row)
     for content in (
         session.metadata,
         session.state,

@@ -45,6 +45,11 @@ Content
         so (`scrubs`), and what it erased is gone from every answer all the same.
     S32 Log and request records hold no content.
 
+Staging
+    S35 Messages put under a number of `new_history` are nobody's until a session names
+        it as its `history`. No number comes twice, as a pk neither.
+    S36 Until it is dropped, a staging is found by name, by owner, and once it expired.
+
 Log and requests
     S40 Change, session, content and request record of a unit are written together.
     S41 `changes` gives the log in order of (revision, index), complete, from after
@@ -130,7 +135,9 @@ from sojourn_server.store.records import Operation as Operation
 from sojourn_server.store.records import RequestKey as RequestKey
 from sojourn_server.store.records import RequestRecord as RequestRecord
 from sojourn_server.store.records import SessionRow as SessionRow
+from sojourn_server.store.records import Staging as Staging
 from sojourn_server.store.records import TokenKey as TokenKey
+from sojourn_server.store.staged import Backing, StagedReads, StagedWrites
 from sojourn_server.store.stats import StoreStats
 from sojourn_server.store.wanted import Candidates as Candidates
 from sojourn_server.store.wanted import MessageRange as MessageRange
@@ -152,7 +159,7 @@ class Precede(Exception):
         self.unit = unit
 
 
-class ReadTx(AuditReads, Counting, OperationReads, Protocol):
+class ReadTx(AuditReads, Counting, OperationReads, StagedReads, Protocol):
     """One committed state, at one head. Every method may be awaited in any order."""
 
     @property
@@ -255,7 +262,7 @@ class ReadTx(AuditReads, Counting, OperationReads, Protocol):
         ...
 
 
-class Tx(ReadTx, ErasingWrites, OperationWrites, Protocol):
+class Tx(ReadTx, ErasingWrites, OperationWrites, StagedWrites, Protocol):
     """A unit's transaction. Reads see the unit's own writes."""
 
     async def put_app(self, app: App) -> None:
@@ -351,7 +358,7 @@ class Tx(ReadTx, ErasingWrites, OperationWrites, Protocol):
         ...
 
 
-class Store(Protocol):
+class Store(Backing, Protocol):
     """A backend. Made by `app`, used by `service`, `feed` and `jobs`."""
 
     @property

@@ -63,6 +63,13 @@ class Queries(NamedTuple):
     purge_app: str
     purge_first: str
     purge_delete: str
+    stagings_put: str
+    stagings_delete: str
+    staging_get: str
+    stagings_of: str
+    stagings_due: str
+    user_states: str
+    user_states_first: str
     contents: str
     contents_insert: str
     contents_delete: str

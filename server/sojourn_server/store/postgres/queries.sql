@@ -323,8 +323,8 @@ WHERE m.ctid = o.ctid AND o.sequence = n.sequence
 
 -- name: purge_insert
 -- Note ranges that are still to be purged.
-INSERT INTO purge (app_pk, session_pk, low, high)
-SELECT %s, n.* FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS n
+INSERT INTO purge (app_pk, session_pk, low, high, owner)
+SELECT %s, n.* FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[]) AS n
 
 -- name: purge_app
 -- An app with a note.
@@ -332,11 +332,45 @@ SELECT a.name FROM (SELECT app_pk FROM purge ORDER BY app_pk, purge_id LIMIT 1) 
 
 -- name: purge_first
 -- The oldest note of an app.
-SELECT purge_id, session_pk, low, high FROM purge WHERE app_pk = %s ORDER BY purge_id LIMIT 1
+SELECT purge_id, session_pk, low, high, owner FROM purge WHERE app_pk = %s ORDER BY purge_id LIMIT 1
 
 -- name: purge_delete
 -- Notes are done with.
 DELETE FROM purge WHERE app_pk = %s AND purge_id = ANY(%s::bigint[])
+
+-- name: stagings_put
+-- Create or replace stagings.
+INSERT INTO staging (app_pk, name, history, owner, expire_time, record)
+SELECT %s, n.* FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bytea[]) AS n
+ON CONFLICT (app_pk, name) DO UPDATE SET history = excluded.history, owner = excluded.owner,
+  expire_time = excluded.expire_time, record = excluded.record
+
+-- name: stagings_delete
+-- Forget stagings.
+DELETE FROM staging WHERE app_pk = %s AND name = ANY(%s::text[])
+
+-- name: staging_get
+-- A staging by its name.
+SELECT name, history, owner, expire_time, record FROM staging WHERE app_pk = %s AND name = %s
+
+-- name: stagings_of
+-- The stagings of a session.
+SELECT name, history, owner, expire_time, record FROM staging WHERE app_pk = %s AND owner = %s
+
+-- name: stagings_due
+-- Stagings that have expired, the longest expired first, with their app's name.
+SELECT a.name, s.name, s.history, s.owner, s.expire_time, s.record FROM (
+  SELECT * FROM staging WHERE expire_time <= %s ORDER BY expire_time LIMIT %s
+) AS s JOIN app AS a ON a.app_pk = s.app_pk
+
+-- name: user_states
+-- The states of an app's users, after one.
+SELECT user_id, record FROM scope_state WHERE app_pk = %s AND of_user = 1 AND user_id > %s
+ORDER BY app_pk, of_user, user_id LIMIT %s
+
+-- name: user_states_first
+-- The states of an app's users, from the first on.
+SELECT user_id, record FROM scope_state WHERE app_pk = %s AND of_user = 1 ORDER BY app_pk, of_user, user_id LIMIT %s
 
 -- name: contents
 -- Pieces of content.

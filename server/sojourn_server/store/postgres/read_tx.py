@@ -21,6 +21,7 @@ from sojourn_server.store.base import (
     RequestKey,
     RequestRecord,
     SessionRow,
+    Staging,
 )
 from sojourn_server.store.counting import NO_COUNTS
 from sojourn_server.store.lists import Lists, ended_after, merged
@@ -44,6 +45,7 @@ from sojourn_server.store.postgres.facts import (
     SCOPES,
     SEQUENCE,
     SESSIONS,
+    STAGED,
     UID,
     AppEntry,
     Ask,
@@ -63,10 +65,12 @@ from sojourn_server.store.rows import (
     Row,
     audit_of,
     change_of,
+    decode_scope_state,
     message_of,
     nonce_of,
     operation_of,
     request_of,
+    staging_of,
     try_uid_blob,
     uid_blob,
 )
@@ -256,7 +260,7 @@ class PgReadTx:
             else:
                 sql = QUERIES.messages_since_down if which.descending else QUERIES.messages_since_up
                 given = (first, last, since, left)
-            found += await self._of_session(row.pk, sql, given)
+            found += await self._of_session(row.history, sql, given)
         return [message_of(each) for each in found]
 
     async def _of_session(self, pk: int, sql: str, given: Sequence[Any]) -> Sequence[Row]:
@@ -268,7 +272,9 @@ class PgReadTx:
         """See `ReadTx`."""
         count = size = 0
         for bounds in kept_intervals(low, high, row.session.removed_ranges):
-            ((more, bytes_more),) = await self._of_session(row.pk, QUERIES.message_totals, bounds)
+            ((more, bytes_more),) = await self._of_session(
+                row.history, QUERIES.message_totals, bounds
+            )
             count += more
             size += bytes_more
         return count, size
@@ -277,7 +283,7 @@ class PgReadTx:
         """See `ReadTx`."""
         if cannot_be(message_id):
             return None
-        need = (MESSAGE_ID, row.pk >> ORDER_BITS, row.pk, message_id)
+        need = (MESSAGE_ID, row.history >> ORDER_BITS, row.history, message_id)
         found: Message | None = await self._know(need)
         return None if found is None or is_removed(row, found.sequence) else found
 
@@ -285,7 +291,10 @@ class PgReadTx:
         """See `ReadTx`."""
         if is_removed(row, sequence):
             return None
-        found: Message | None = await self._know((SEQUENCE, row.pk >> ORDER_BITS, row.pk, sequence))
+        history = row.history
+        found: Message | None = await self._know(
+            (SEQUENCE, history >> ORDER_BITS, history, sequence)
+        )
         return found
 
     async def content(self, content_id: ContentId) -> bytes:
@@ -308,6 +317,39 @@ class PgReadTx:
             return NO_STATE
         state: ScopeState = await self._know(scope_need(entry.pk, user))
         return state
+
+    async def user_states(
+        self, app: str, after: str | None, limit: int
+    ) -> Sequence[tuple[str, ScopeState]]:
+        """See `ReadTx`."""
+        entry = await self._entry(app)
+        if entry is None:
+            return []
+        if after is None:
+            rows = await self._query(entry.pk, SCOPES, QUERIES.user_states_first, (entry.pk, limit))
+        else:
+            given = (entry.pk, after, limit)
+            rows = await self._query(entry.pk, SCOPES, QUERIES.user_states, given)
+        return [(user, decode_scope_state(record)) for user, record in rows]
+
+    async def staging(self, app: str, name: str) -> Staging | None:
+        """See `ReadTx`."""
+        entry = await self._entry(app)
+        if entry is None or cannot_be(name):
+            return None
+        rows = await self._query(entry.pk, STAGED, QUERIES.staging_get, (entry.pk, name))
+        return staging_of(app, rows[0]) if rows else None
+
+    async def stagings_of(self, row: SessionRow) -> Sequence[Staging]:
+        """See `ReadTx`."""
+        app_pk = row.pk >> ORDER_BITS
+        rows = await self._query(app_pk, STAGED, QUERIES.stagings_of, (app_pk, row.pk))
+        return [staging_of(row.session.app, each) for each in rows]
+
+    async def stagings_due(self, until: Nanos, limit: int) -> Sequence[Staging]:
+        """See `ReadTx`."""
+        rows = await self._query(0, STAGED, QUERIES.stagings_due, (until, limit))
+        return [staging_of(app, tuple(each)) for app, *each in rows]
 
     async def request(self, key: RequestKey) -> RequestRecord | None:
         """See `ReadTx`."""

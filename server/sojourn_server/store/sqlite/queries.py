@@ -59,6 +59,13 @@ class Queries(NamedTuple):
     purge_insert: str
     purge_first: str
     purge_delete: str
+    staging_put: str
+    staging_delete: str
+    staging_get: str
+    stagings_of: str
+    stagings_due: str
+    user_states: str
+    user_states_first: str
     content_get: str
     content_get_many: str
     content_last: str

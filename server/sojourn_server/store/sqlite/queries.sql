@@ -226,15 +226,46 @@ DELETE FROM message WHERE session_pk = ? AND sequence BETWEEN ? AND ?
 
 -- name: purge_insert
 -- Note a range that is still to be purged.
-INSERT INTO purge (session_pk, low, high) VALUES (?, ?, ?)
+INSERT INTO purge (session_pk, low, high, owner) VALUES (?, ?, ?, ?)
 
 -- name: purge_first
 -- The oldest note.
-SELECT purge_id, session_pk, low, high FROM purge ORDER BY purge_id LIMIT 1
+SELECT purge_id, session_pk, low, high, owner FROM purge ORDER BY purge_id LIMIT 1
 
 -- name: purge_delete
 -- A note is done with.
 DELETE FROM purge WHERE purge_id = ?
+
+-- name: staging_put
+-- Create or replace a staging.
+INSERT INTO staging (app_pk, name, history, owner, expire_time, record) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (app_pk, name) DO UPDATE SET history = excluded.history, owner = excluded.owner,
+  expire_time = excluded.expire_time, record = excluded.record
+
+-- name: staging_delete
+-- Forget a staging.
+DELETE FROM staging WHERE app_pk = ? AND name = ?
+
+-- name: staging_get
+-- A staging by its name.
+SELECT name, history, owner, expire_time, record FROM staging WHERE app_pk = ? AND name = ?
+
+-- name: stagings_of
+-- The stagings of a session.
+SELECT name, history, owner, expire_time, record FROM staging WHERE owner = ? AND owner <> 0
+
+-- name: stagings_due
+-- Stagings that have expired, the longest expired first, with their app's name.
+SELECT a.name, s.name, s.history, s.owner, s.expire_time, s.record
+FROM staging AS s JOIN app AS a ON a.app_pk = s.app_pk WHERE s.expire_time <= ? ORDER BY s.expire_time LIMIT ?
+
+-- name: user_states
+-- The states of an app's users, after one.
+SELECT user, record FROM scope_state WHERE app_pk = ? AND of_user = 1 AND user > ? ORDER BY user LIMIT ?
+
+-- name: user_states_first
+-- The states of an app's users, from the first on.
+SELECT user, record FROM scope_state WHERE app_pk = ? AND of_user = 1 ORDER BY user LIMIT ?
 
 -- name: content_get
 -- The padded bytes of one piece of content.

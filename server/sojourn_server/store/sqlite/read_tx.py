@@ -22,6 +22,7 @@ from sojourn_server.store.base import (
     RequestKey,
     RequestRecord,
     SessionRow,
+    Staging,
     StoreDown,
     StoreFull,
 )
@@ -41,6 +42,7 @@ from sojourn_server.store.rows import (
     nonce_of,
     operation_of,
     request_of,
+    staging_of,
     try_uid_blob,
     uid_blob,
 )
@@ -248,31 +250,31 @@ class SqliteReadTx:
                 break
             if since is None:
                 sql = QUERIES.messages_down if which.descending else QUERIES.messages_up
-                found += self._all(sql, (row.pk, first, last, left))
+                found += self._all(sql, (row.history, first, last, left))
             else:
                 sql = QUERIES.messages_since_down if which.descending else QUERIES.messages_since_up
-                found += self._all(sql, (row.pk, first, last, since, left))
+                found += self._all(sql, (row.history, first, last, since, left))
         return [message_of(each) for each in found]
 
     async def message_totals(self, row: SessionRow, low: int, high: int) -> tuple[int, int]:
         """See `ReadTx`."""
         count = size = 0
         for first, last in kept_intervals(low, high, row.session.removed_ranges):
-            more, bytes_more = self._all(QUERIES.message_totals, (row.pk, first, last))[0]
+            more, bytes_more = self._all(QUERIES.message_totals, (row.history, first, last))[0]
             count += more
             size += bytes_more
         return count, size
 
     async def message_by_id(self, row: SessionRow, message_id: str) -> Message | None:
         """See `ReadTx`."""
-        found = self._run(QUERIES.message_by_id, (row.pk, message_id)).fetchone()
+        found = self._run(QUERIES.message_by_id, (row.history, message_id)).fetchone()
         return None if found is None or is_removed(row, found[1]) else message_of(found)
 
     async def message_by_sequence(self, row: SessionRow, sequence: int) -> Message | None:
         """See `ReadTx`."""
         if is_removed(row, sequence):
             return None
-        found = self._run(QUERIES.message_by_sequence, (row.pk, sequence)).fetchone()
+        found = self._run(QUERIES.message_by_sequence, (row.history, sequence)).fetchone()
         return None if found is None else message_of(found)
 
     async def content(self, content_id: ContentId) -> bytes:
@@ -291,6 +293,37 @@ class SqliteReadTx:
         key = (entry.pk, int(user is not None), user or "")
         row = self._run(QUERIES.scope_state_get, key).fetchone()
         return _NO_STATE if row is None else decode_scope_state(row[0])
+
+    async def user_states(
+        self, app: str, after: str | None, limit: int
+    ) -> Sequence[tuple[str, ScopeState]]:
+        """See `ReadTx`."""
+        entry = self._entry(app)
+        if entry is None:
+            return []
+        if after is None:
+            rows = self._all(QUERIES.user_states_first, (entry.pk, limit))
+        else:
+            rows = self._all(QUERIES.user_states, (entry.pk, after, limit))
+        return [(user, decode_scope_state(record)) for user, record in rows]
+
+    async def staging(self, app: str, name: str) -> Staging | None:
+        """See `ReadTx`."""
+        entry = self._entry(app)
+        if entry is None:
+            return None
+        row = self._run(QUERIES.staging_get, (entry.pk, name)).fetchone()
+        return None if row is None else staging_of(app, row)
+
+    async def stagings_of(self, row: SessionRow) -> Sequence[Staging]:
+        """See `ReadTx`."""
+        rows = self._all(QUERIES.stagings_of, (row.pk,))
+        return [staging_of(row.session.app, each) for each in rows]
+
+    async def stagings_due(self, until: Nanos, limit: int) -> Sequence[Staging]:
+        """See `ReadTx`."""
+        rows = self._all(QUERIES.stagings_due, (until, limit))
+        return [staging_of(app, tuple(each)) for app, *each in rows]
 
     async def request(self, key: RequestKey) -> RequestRecord | None:
         """See `ReadTx`."""
