@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
+from sojourn import _checks as check
 from sojourn import inputs
 from sojourn._checks import MAX_TEXT
 from sojourn._json import RawJson
+from sojourn.enums import Status
 from sojourn.errors import ArgumentTypeError, FieldViolation, SessionEndedError
 from sojourn.models import Session
 
@@ -48,3 +50,22 @@ def too_late_for_result(session: Session) -> SessionEndedError:
         f"the session is {session.status}: its result would be lost",
         metadata={"status": session.status.value, "cause": cause},
     )
+
+
+def spent(
+    session: Session, max_idle: inputs.Duration | None, max_requests: int | None
+) -> Status | None:
+    """Return how a session that is used up is to end; None: it can go on.
+
+    A session with a live turn can.
+    """
+    if max_requests is not None:
+        check.integer("max_requests", max_requests, minimum=1)
+    idle = None if max_idle is None else check.duration("max_idle", max_idle)
+    if session.turn is not None:
+        return None
+    if session.is_expired(idle):
+        return Status.EXPIRED
+    if max_requests is not None and session.metrics.request_count >= max_requests:
+        return Status.COMPLETED
+    return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Unpack
 
@@ -15,15 +14,11 @@ from sojourn._acompat import AsyncTicker, async_acquire, async_finish
 from sojourn._async.live_turn import AsyncTurnHandle
 from sojourn._async.pager import AsyncPager
 from sojourn._async.services import AsyncServices
+from sojourn._async.watch import AsyncWatch
 from sojourn._errands import inherited, too_late_for_result
 from sojourn._json import RawJson, decode
 from sojourn.enums import OnConflict, ResetScope, Status, View
-from sojourn.errors import (
-    AbortedError,
-    FailedPreconditionError,
-    NotFoundError,
-    SojournError,
-)
+from sojourn.errors import AbortedError, FailedPreconditionError, NotFoundError, SojournError
 from sojourn.models import Message, Session, SessionRef, State
 
 logger = logging.getLogger("sojourn")
@@ -159,6 +154,12 @@ class AsyncSessionHandle:
         """Read the newest `last` messages, oldest first; None: all of them."""
         return await self._services.messages.list(self.ref, last=last, page_size=1000).to_list()
 
+    async def message(
+        self, message_id: str | None = None, *, sequence: int | None = None
+    ) -> Message:
+        """Read one message, by its id or by its sequence. See `messages.get`."""
+        return await self._services.messages.get(self.ref, message_id, sequence=sequence)
+
     async def pop(
         self, count: int = 1, *, precondition: inputs.Precondition | None = None
     ) -> tuple[Message, ...]:
@@ -175,6 +176,23 @@ class AsyncSessionHandle:
         """Remove all messages after a sequence; 0 keeps none."""
         result = await self._services.messages.truncate(
             self.ref, keep_through_sequence, precondition=self._fenced(precondition)
+        )
+        self._info = result.session
+        return result
+
+    async def replace_messages(
+        self,
+        messages: Iterable[inputs.NewMessage],
+        *,
+        keep_through_sequence: int = 0,
+        precondition: inputs.Precondition | None = None,
+    ) -> results.ReplaceResult:
+        """Put messages in the place of all after a sequence. See `messages.replace`."""
+        result = await self._services.messages.replace(
+            self.ref,
+            messages,
+            keep_through_sequence=keep_through_sequence,
+            precondition=self._fenced(precondition),
         )
         self._info = result.session
         return result
@@ -238,6 +256,7 @@ class AsyncSessionHandle:
         *,
         if_idle: bool = False,
         reason: str = "",
+        backup_session_id: str = "",
         precondition: inputs.Precondition | None = None,
     ) -> results.ResetResult:
         """Clear history, state, counters or all. Inside a turn, this ends the turn."""
@@ -246,6 +265,7 @@ class AsyncSessionHandle:
             scope=scope,
             if_idle=if_idle,
             reason=reason,
+            backup_session_id=backup_session_id,
             precondition=self._fenced(precondition),
         )
         self._info = result.session
@@ -280,6 +300,30 @@ class AsyncSessionHandle:
         self._info = ended.session
         self._turn_is_over()
         return ended
+
+    async def delete(
+        self, *, force: bool = False, precondition: inputs.Precondition | None = None
+    ) -> results.DeleteResult:
+        """Remove the session with all it held; with `force` its descendants too.
+
+        Inside `async with` end it first, or work with `attach`: what is gone cannot be ended.
+        """
+        return await self._services.sessions.delete(
+            self.ref, force=force, precondition=self._fenced(precondition)
+        )
+
+    async def fork(
+        self,
+        session_id: str | None = None,
+        *,
+        through_sequence: int | None = None,
+        precondition: inputs.Precondition | None = None,
+    ) -> AsyncSessionHandle:
+        """Copy the session and return the copy, which nothing here ends. See `sessions.fork`."""
+        copy = await self._services.sessions.fork(
+            self.ref, session_id, through_sequence=through_sequence, precondition=precondition
+        )
+        return AsyncSessionHandle(self._services, copy)
 
     # --- turns and children ----------------------------------------------------------------------
 
@@ -375,9 +419,12 @@ class AsyncSessionHandle:
 
         See `sessions.list`.
         """
-        own = replace(fields.get("filter") or inputs.SessionFilter(), parent_uid=self.uid)
-        found: inputs.ListFields = {"status": None, **fields, "filter": own, "app": self.app}
+        found: inputs.ListFields = {"status": None, **fields, "parent": self.uid, "app": self.app}
         return self._services.sessions.list(view=view, **found)
+
+    def watch_children(self, **fields: Unpack[inputs.WatchFields]) -> AsyncWatch:
+        """Watch every change of the session's children. See `sessions.watch`."""
+        return self._services.sessions.watch(**fields, parent=self.uid, app=self.app)
 
     # --- for the client's own use ----------------------------------------------------------------
 
@@ -412,6 +459,17 @@ class AsyncSessionHandle:
         except SojournError as failure:
             error.add_note(f"sojourn: the session could not be ended as FAILED: {failure}")
             logger.warning("session %s could not be ended as FAILED: %s", self.uid, failure)
+            return False
+        return True
+
+    async def end_quietly(self) -> bool:
+        """End the session as COMPLETED and return whether it is ended; a failure is only logged."""
+        if not self._info.is_active:
+            return True
+        try:
+            await self.end()
+        except SojournError as failure:
+            logger.warning("session %s could not be ended as COMPLETED: %s", self.uid, failure)
             return False
         return True
 
