@@ -29,6 +29,7 @@ SECTIONS: Mapping[str, str] = {
     "neighbours": "nine principals beside a noisy one",
     "expiry": "100,000 sessions that expire at one instant",
     "bulk": "EndSessions over 100,000 sessions",
+    "children": "short-lived children of one parent",
 }
 
 
@@ -87,6 +88,11 @@ class Plan:
     def ended(self) -> int:
         """How many sessions one call ends."""
         return 5_000 if self.quick else 100_000
+
+    @property
+    def batches(self) -> int:
+        """How many batches of children are made and ended in one round."""
+        return 4 if self.quick else 20
 
     @property
     def far_page(self) -> int:

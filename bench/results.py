@@ -58,6 +58,7 @@ TARGETS: Mapping[str, Target] = {
     "apps listed": Target(1.5),
     "bulk rate": Target(5_000, at_least=True),
     "bulk p99": Target(2),
+    "children of turns": Target(3_000, at_least=True),
     "fan-out 40": Target(2),
     "fan-out 200": Target(2),
     "catch-up": Target(100, at_least=True),
