@@ -8,25 +8,41 @@ from pathlib import Path
 import pytest
 
 import sojourn
-from tests.acceptance.kit import Place, serving
+from tests.acceptance.kit import GuardedPlace, Place, Servers, serving
 from tests.cli.kit import Shell
 from tests.store.backends import BACKENDS
 
 
-@pytest.fixture(scope="session", params=BACKENDS)
-def place(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Place]:
-    """The server of most rows."""
-    with serving(request.param, tmp_path_factory.mktemp("server")) as place:
-        yield place
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """The servers that rows share. Each is started for the first row that needs it."""
+    with Servers(lambda: tmp_path_factory.mktemp("server")) as servers:
+        yield servers
 
 
 @pytest.fixture(params=BACKENDS)
 def store(request: pytest.FixtureRequest) -> str:
-    """The kind of store, for a row with a server of its own."""
+    """The kind of store."""
     name: str = request.param
     return name
+
+
+@pytest.fixture
+def place(servers: Servers, store: str) -> Place:
+    """The server of most rows."""
+    return servers.open(store)
+
+
+@pytest.fixture
+def guarded(servers: Servers, store: str) -> GuardedPlace:
+    """A server that asks who calls."""
+    return servers.guarded(store)
+
+
+@pytest.fixture
+def talkative(servers: Servers, store: str) -> Place:
+    """A server that logs every call."""
+    return servers.open(store, "--log-level", "debug")
 
 
 @pytest.fixture

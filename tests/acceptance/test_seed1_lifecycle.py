@@ -31,7 +31,7 @@ async def test_s1_01_each_user_has_a_history_of_their_own(client: AsyncClient) -
 
 
 async def test_s1_02_four_statuses_and_why(client: AsyncClient) -> None:
-    """Active, completed, failed and expired are told apart, and what ended a session stays known."""
+    """Active, completed, failed and expired are told apart, and what ended a session is kept."""
     for name in ("open", "done", "broken"):
         await client.sessions.create(name)
     await client.sessions.create("idle", idle_timeout=0.05)

@@ -109,7 +109,7 @@ async def test_s1_27_ids_of_users_and_applications(client: AsyncClient) -> None:
 
 
 async def test_s1_28_one_off_sessions(client: AsyncClient) -> None:
-    """A one-off session under a random id ends after its use, and by itself if that is forgotten."""
+    """A one-off session with a random id ends after its use, or by itself if that is forgotten."""
     name = f"temp-{uuid.uuid4()}"
     async with client.session(name) as session:
         await session.append("user", "One-time question")

@@ -18,7 +18,7 @@ class ModelError(Exception):
 
 
 async def test_s1_13_counting_by_hand(client: AsyncClient) -> None:
-    """A request, its seconds and its error are added in one step, and nothing is lost in between."""
+    """A request, its seconds and its error are added in one step, and none is lost."""
     await client.sessions.create("user-123")
     await client.sessions.update("user-123", metrics=MetricsDelta(requests=1, processing_time=1.5))
     await client.sessions.update(
@@ -97,7 +97,7 @@ async def test_s1_32_measured_durations(client: AsyncClient) -> None:
 
 
 async def test_s1_33_a_failed_task_is_counted_and_raised(client: AsyncClient) -> None:
-    """When a task fails, its session counts a request and an error, and the caller gets the cause."""
+    """When a task fails, its session counts request and error, and the caller gets the cause."""
     session = await client.attach("s")
     with pytest.raises(ModelError, match="no answer"):
         async with session.turn():
@@ -112,7 +112,7 @@ async def test_s1_33_a_failed_task_is_counted_and_raised(client: AsyncClient) ->
 
 
 async def test_s1_34_three_tries(client: AsyncClient) -> None:
-    """A task is tried three times; after the last failure its session has failed, with the reason."""
+    """A task is tried three times; after the last failure its session has failed, and says why."""
     tries: list[int] = []
     session = await client.attach("hopeless")
     with pytest.raises(ModelError):
