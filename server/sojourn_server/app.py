@@ -22,7 +22,7 @@ from sojourn_server.domain.clock import SECOND, WallClock
 from sojourn_server.domain.errors import draining
 from sojourn_server.domain.tokens import Sealer
 from sojourn_server.feed.hub import Hub
-from sojourn_server.jobs import compaction, expiry, housekeeping
+from sojourn_server.jobs import compaction, expiry, housekeeping, operations, retention
 from sojourn_server.metrics.server import ServerMetrics
 from sojourn_server.rpc.admin_service import AdminServicer, ServerFacts
 from sojourn_server.rpc.admission import Admission, Budget, Budgets
@@ -97,6 +97,7 @@ async def start(settings: Settings) -> RunningServer:
                 idle_timeout=settings.default_idle_timeout,
                 max_lifetime=settings.default_max_lifetime,
                 unknown_apps=settings.unknown_apps,
+                retention=settings.default_retention,
             ),
         )
         forms = WatchForms()
@@ -133,7 +134,7 @@ async def start(settings: Settings) -> RunningServer:
                 "SessionService": SessionServicer(use_cases.sessions, watching),
                 "TurnService": TurnServicer(use_cases.turns),
                 "HistoryService": HistoryServicer(use_cases.history),
-                "AppService": AppServicer(use_cases.states),
+                "AppService": AppServicer(use_cases.apps, use_cases.states),
                 "AdminService": AdminServicer(facts, lambda: pipeline.draining),
             },
             health,
@@ -167,16 +168,19 @@ async def start(settings: Settings) -> RunningServer:
             authentication=authentication.gate is not None,
             metrics="" if page is None else str(page.address),
         )
+        note_removed = None if metrics is None else metrics.note_removed
         note_settled = None if metrics is None else metrics.note_settled
         jobs: dict[str, Callable[[], Awaitable[Any]]] = {
             "expiry": lambda: expiry.run(
                 use_cases.units, None, settings.expiry_interval / SECOND, note_settled
             ),
+            "retention": lambda: retention.run(use_cases.units, note_removed),
             "purge": lambda: housekeeping.purge(store),
             "forget": lambda: housekeeping.forget(store, settings.request_keeping),
             "compaction": lambda: compaction.run(
                 store, settings.change_keeping, settings.max_changes
             ),
+            "operations": lambda: operations.run(store, use_cases.operations),
             "health": health.run,
             "streams": pipeline.streams.run,
             "reading": pipeline.reading.run,

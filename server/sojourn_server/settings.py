@@ -151,7 +151,14 @@ class Settings:
     default_max_lifetime: Nanos = _setting(
         0, LENGTH, "How old a session may get whose creator named no age; 0: no limit."
     )
-    unknown_apps: bool = _setting(True, FLAG, "Let an app come into being with its first session.")
+    default_retention: Nanos = _setting(
+        7 * DAY, LENGTH, "How long an ended session is kept, then it is removed; 0: for ever."
+    )
+    unknown_apps: bool = _setting(
+        True,
+        FLAG,
+        "Let an app come into being with its first session; else UpdateApp makes it known.",
+    )
     request_keeping: Nanos = _setting(
         24 * HOUR,
         Kind("length", least=24 * HOUR, most=30 * DAY),

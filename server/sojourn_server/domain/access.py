@@ -87,6 +87,9 @@ class Users:
 
     def __init__(self, patterns: Iterable[str] = (), subject: str = "") -> None:
         named = set(patterns)
+        self.patterns = tuple(sorted(named))
+        """Those patterns; with `subject` they say it again, in another process too."""
+        self.subject = subject
         self.everyone = _MANY in named
         """Whether it is all users there are or may ever be."""
         self.nobody = not named
@@ -139,6 +142,10 @@ class Principal:
                 self._known.clear()
             self._known[app, permission] = known
         return known
+
+    def reads(self, app: str) -> bool:
+        """Whether it may read all sessions of an app."""
+        return self.users(app, Permission.READ).everyone
 
     def may_everywhere(self, permission: Permission) -> bool:
         """Whether it may do something to all users of all apps, now and later."""

@@ -134,6 +134,23 @@ def too_large(field: str, limit: int) -> Refusal:
     )
 
 
+def quota_exceeded(quota: str, limit: int, *, retry_after: Nanos | None = None) -> Refusal:
+    """The refusal at a limit of an app's policy.
+
+    Args:
+        quota: The field of the policy.
+        limit: What it says.
+        retry_after: When the limit may be met again by itself, in nanoseconds; None: never,
+            or not known.
+    """
+    return Refusal(
+        Reason.QUOTA_EXCEEDED,
+        f"the app's policy sets {quota} to {limit}",
+        {"quota": quota, "limit": str(limit)},
+        retry_after=retry_after,
+    )
+
+
 def draining() -> Refusal:
     """The refusal of what comes, or waits, while the server shuts down."""
     return Refusal(Reason.DRAINING, "the server is shutting down", retry_after=SECOND)

@@ -2,21 +2,63 @@
 
 from __future__ import annotations
 
+from sojourn.v1 import app_pb2
 from sojourn.v1 import app_service_pb2 as pb
 from sojourn_server.rpc import convert_session as convert
+from sojourn_server.rpc.convert_app import STATUSES, decode_policy, fill_app
+from sojourn_server.rpc.convert_filter import decode_selector
 from sojourn_server.service.answers import Call
+from sojourn_server.service.apps import AppChanges, AppQuery, Apps
 from sojourn_server.service.states import States
+from sojourn_server.store.base import ListedApp
 
 
 class AppServicer:
     """The RPCs of AppService that this release has.
 
     Args:
-        states: The use cases.
+        apps: The use cases about apps.
+        states: Those about their state.
     """
 
-    def __init__(self, states: States) -> None:
+    def __init__(self, apps: Apps, states: States) -> None:
+        self._apps = apps
         self._states = states
+
+    async def get_app(self, request: pb.GetAppRequest, call: Call) -> pb.GetAppResponse:
+        """GetApp."""
+        read = await self._apps.get(call, request.app)
+        response = pb.GetAppResponse()
+        _fill_listed(response.app, read.listed)
+        return response
+
+    async def list_apps(self, request: pb.ListAppsRequest, call: Call) -> pb.ListAppsResponse:
+        """ListApps."""
+        query = AppQuery(
+            labels=tuple(decode_selector(selector) for selector in request.labels),
+            statuses=tuple(STATUSES[status] for status in request.statuses),
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        page = await self._apps.list(call, query)
+        response = pb.ListAppsResponse(next_page_token=page.next_page_token)
+        for listed in page.apps:
+            _fill_listed(response.apps.add(), listed)
+        return response
+
+    async def update_app(self, request: pb.UpdateAppRequest, call: Call) -> pb.UpdateAppResponse:
+        """UpdateApp."""
+        changes = AppChanges(
+            labels=dict(request.labels),
+            remove_labels=tuple(request.remove_labels),
+            policy=decode_policy("policy", request.policy) if request.HasField("policy") else None,
+            allow_again=request.allow_again,
+        )
+        answer = await self._apps.update(call, request.app, changes)
+        outcome = answer.outcome
+        response = pb.UpdateAppResponse(changed=outcome.changed, revision=answer.revision)
+        fill_app(response.app, outcome.app, answer.revision, outcome.active, outcome.sessions)
+        return response
 
     async def get_state(self, request: pb.GetStateRequest, call: Call) -> pb.GetStateResponse:
         """GetState."""
@@ -38,3 +80,7 @@ class AppServicer:
             changed=answer.outcome.changed,
             revision=answer.revision,
         )
+
+
+def _fill_listed(target: app_pb2.App, listed: ListedApp) -> None:
+    fill_app(target, listed.app, listed.head, listed.counts.active, listed.counts.sessions)

@@ -218,6 +218,7 @@ class Pipeline:
                         principal=caller.principal.name,
                         actor=caller.actor,
                         users=users,
+                        reads=caller.principal.reads,
                         method=name,
                         request_id=request_id,
                         payload_hash=self._fingerprint(name, request) if request_id else b"",

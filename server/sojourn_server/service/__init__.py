@@ -2,7 +2,9 @@
 
 from sojourn_server.domain.limits import Limits
 from sojourn_server.domain.tokens import Sealer
+from sojourn_server.service.apps import Apps
 from sojourn_server.service.history import History
+from sojourn_server.service.operations import Operations
 from sojourn_server.service.sessions import Sessions
 from sojourn_server.service.states import States
 from sojourn_server.service.turns import Turns
@@ -30,3 +32,5 @@ class Services:
         self.turns = Turns(self.units)
         self.history = History(self.units)
         self.states = States(self.units)
+        self.operations = Operations(self.units)
+        self.apps = Apps(self.units)

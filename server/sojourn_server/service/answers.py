@@ -16,6 +16,7 @@ from sojourn_server.domain.access import EVERY_USER, Users
 from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.commands import SessionRef
 from sojourn_server.domain.model import (
+    App,
     Document,
     EndNote,
     Message,
@@ -23,12 +24,18 @@ from sojourn_server.domain.model import (
     Session,
     Turn,
 )
+from sojourn_server.store.base import ListedApp
 
 T = TypeVar("T")
 
 
 def nobody_minds() -> None:
     """Says nothing to a call that will wait."""
+
+
+def everything(_: str) -> bool:
+    """Says that every app may be read."""
+    return True
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +55,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """Keyed hash of the request without its id; set whenever `request_id` is."""
     deadline: float | None = None
     """When the caller gives up, by `time.monotonic()`; None: never."""
+    reads: Callable[[str], bool] = everything
+    """Whether the caller may read all of an app, of which it has the name: for what is about
+    many apps."""
     rest: Callable[[], None] = nobody_minds
     """To be told before the call waits for what may take minutes, so that others run
     meanwhile; raises `Refusal` when too many wait."""
@@ -274,3 +284,25 @@ class StateOutcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 
     version: int
     changed: bool
+
+
+class AppOutcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """UpdateApp."""
+
+    app: App
+    changed: bool
+    active: int
+    sessions: int
+
+
+class AppRead(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of a get of an app."""
+
+    listed: ListedApp
+
+
+class AppPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of a list of apps."""
+
+    apps: tuple[ListedApp, ...]
+    next_page_token: str

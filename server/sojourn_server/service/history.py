@@ -101,7 +101,8 @@ class History:
 
         async def decide(work: Work) -> PopOutcome:
             row = await work.current(ref)
-            work.check(row.session, precondition)
+            by_turn = await work.turn_required(ref.app)
+            work.check(row.session, precondition, turn_required=by_turn)
             newest = await work.tx.messages(row, MessageRange(descending=True, limit=count))
             taken = reading.session_size(SessionSnapshot(session=row.session), View.BASIC)
             shots = tuple(reversed(await reading.fitting(work.tx, newest, taken)))
@@ -145,7 +146,8 @@ class History:
 
         async def decide(work: Work) -> TruncateOutcome:
             row = await work.current(ref)
-            work.check(row.session, precondition)
+            by_turn = await work.turn_required(ref.app)
+            work.check(row.session, precondition, turn_required=by_turn)
             return await _truncate(work, row, keep_through_sequence)
 
         return await self._units.write(call, ref.app, TruncateOutcome, decide)

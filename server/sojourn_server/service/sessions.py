@@ -27,7 +27,16 @@ from sojourn_server.domain.model import (
     Status,
     TurnOutcome,
 )
-from sojourn_server.service import cascades, creation, reading, resetting, state, tree, updating
+from sojourn_server.service import (
+    cascades,
+    creation,
+    quotas,
+    reading,
+    resetting,
+    state,
+    tree,
+    updating,
+)
 from sojourn_server.service.answers import (
     Answer,
     Call,
@@ -75,6 +84,7 @@ class Sessions:
 
         async def decide(work: Work) -> CreateManyOutcome:
             await creation.settle_parents(work, app, sessions)
+            await quotas.foresee(work, app, [new.user for new in sessions])
             created = [
                 (await creation.create(work, app, new, IfExists.FAIL)).session for new in sessions
             ]
@@ -107,7 +117,8 @@ class Sessions:
 
         async def decide(work: Work) -> UpdateOutcome:
             row = await work.current(ref)
-            work.check(row.session, precondition)
+            by_turn = changes.state.session is not None and await work.turn_required(ref.app)
+            work.check(row.session, precondition, turn_required=by_turn)
             await state.check_versions(work, row.session, changes.state)
             return await updating.update(work, row, changes)
 

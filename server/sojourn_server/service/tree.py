@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from typing import Final
 
-from sojourn_server.domain import lifecycle
+from sojourn_server.domain import lifecycle, thresholds
 from sojourn_server.domain.limits import UNIT_ROWS
 from sojourn_server.domain.model import (
     Change,
@@ -87,7 +87,9 @@ async def settle(work: Work, app: str, uid: str) -> None:
     row = await work.tx.session_by_uid(app, uid)
     if row is None:
         return
-    changes = list(lifecycle.settled(row.session, work.now))
+    changes = thresholds.judged_over_time(
+        await work.policy(app), work.now, lifecycle.settled(row.session, work.now)
+    )
     await _end_dependents(work, row.session, changes)
     await work.write(row, changes)
 

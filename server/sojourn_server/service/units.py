@@ -13,7 +13,7 @@ from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.commands import SessionRef
 from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.domain.limits import UNIT_ROWS, Limits
-from sojourn_server.domain.model import ContentId, Session
+from sojourn_server.domain.model import AppStatus, ContentId, Session
 from sojourn_server.domain.tokens import Sealer
 from sojourn_server.service.answers import Answer, Call
 from sojourn_server.service.tree import settle
@@ -105,7 +105,7 @@ class Units:
             if call.request_id:
                 record = await tx.request(key)
                 if record is not None:
-                    return _repeated(tx, call, record, kind)
+                    return await decode_outcome(tx, call, record, kind)
             work = self.work(tx)
             works.append(work)
             last[0] = work
@@ -165,6 +165,14 @@ class Units:
         """Carry out a read."""
         return await self.store.read(query)
 
+    async def purged(self) -> bool:
+        """Wait a little for everything that was erased to be purged.
+
+        Returns:
+            Whether it is all gone from the files.
+        """
+        return await self._scrubbed(by_the_unit=False, left_over=True)
+
     async def _scrubbed(self, by_the_unit: bool, left_over: bool) -> bool:
         """Wait a little for what the unit left to be purged.
 
@@ -190,19 +198,18 @@ def request_key(call: Call, app: str) -> RequestKey:
     return RequestKey(app, call.principal, call.method, call.request_id)
 
 
-def _repeated(tx: Tx, call: Call, record: RequestRecord, kind: type[T]) -> T:
+async def decode_outcome(tx: Tx, call: Call, record: RequestRecord, kind: type[T]) -> T:
     """The outcome of a request that succeeded before.
 
     Raises:
         Refusal: `REQUEST_ID_REUSED`: it was another request. `SESSION_NOT_FOUND`: the
-            session, named by its uid or a token alone, is the caller's no more.
+            session, named by its uid or a token alone, is the caller's no more; or what it
+            came to was erased. `APP_DELETED`: it was erased with the app.
     """
     if record.payload_hash != call.payload_hash:
-        raise Refusal(
-            Reason.REQUEST_ID_REUSED,
-            "the request_id was used with another payload",
-            {"request_id": call.request_id},
-        )
+        raise reused(call)
+    if not record.outcome:
+        raise await _erased(tx, record.key.app)
     outcome = msgspec.msgpack.decode(record.outcome, type=kind)
     session: Session | None = getattr(outcome, "session", None)
     if session is not None and not call.users.covers(session.user):
@@ -210,3 +217,20 @@ def _repeated(tx: Tx, call: Call, record: RequestRecord, kind: type[T]) -> T:
         raise absent(SessionRef(app=session.app, uid=session.uid))
     tx.answer_at(record.revision)
     return outcome
+
+
+def reused(call: Call) -> Refusal:
+    """The refusal of a request_id that another request has used."""
+    return Refusal(
+        Reason.REQUEST_ID_REUSED,
+        "the request_id was used with another payload",
+        {"request_id": call.request_id},
+    )
+
+
+async def _erased(tx: Tx, app: str) -> Refusal:
+    """The refusal of a repeat whose outcome was erased: it must bring nothing back."""
+    found = await tx.app(app)
+    if found is not None and found.status is AppStatus.DELETED:
+        return Refusal(Reason.APP_DELETED, "the app was deleted", {"app": app})
+    return Refusal(Reason.SESSION_NOT_FOUND, "what the request made was erased")

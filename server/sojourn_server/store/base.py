@@ -28,6 +28,9 @@ Sessions
         session twice and leaves out none that its hints select.
     S13 `due_sessions` names the ACTIVE sessions whose `due` is not after the
         instant, the longest due first.
+    S18 `overdue_in` names the same of one app, or of one of its users.
+    S19 `ended_sessions` names the sessions of an app that ended before an instant, in the
+        order of their ends, after a position.
 
 History
     S20 `messages` are those of the session, without removed ranges, in the order
@@ -65,6 +68,23 @@ Jobs
     S55 Of the servers that share a store, `leads` names one for each job; where it dies,
         another within 5 s. For a moment there may be two: a job must bear that.
 
+Counts and sums
+    S70 The counts of apps and users are those of the sessions that are there, in every state
+        that can be read; an app's and a user's cost the same, however many there are.
+    S71 The sums are what those sessions add up to, exactly, also beyond 64 bits.
+    S72 Counts and sums move with the unit that writes the session: they are kept with it,
+        undone with it, and seen by the units after it.
+    S73 A page of users costs what its users cost, however many sessions and users there are.
+    S74 Nothing of counts and sums is kept of a user or app without sessions.
+
+Operations
+    S80 `operation` finds what the last committed unit has put under its id; `operations`
+        names those of every app, in the order in which they were put.
+    S81 `scopes` names each user that has a state, and the app; a dropped one is version 0.
+    S82 `with_children` names those of the given sessions that have a child.
+    S83 An emptied request record is found as before, and has neither outcome nor content.
+    S84 A unit that says `scrub_later` is answered before the scrub; `purge` awaits it.
+
 Figures
     S60 `stats` does little, however much is stored. Its counts begin at 0 with `open` and
         never go down; `rows` may come late, and be an estimate.
@@ -72,9 +92,8 @@ Figures
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -87,7 +106,18 @@ from sojourn_server.domain.model import (
     ScopeState,
     Session,
 )
+from sojourn_server.store.counting import Counting
+from sojourn_server.store.operations import OperationReads, OperationWrites
+from sojourn_server.store.outcomes import Applied as Applied
+from sojourn_server.store.outcomes import KeyTaken as KeyTaken
+from sojourn_server.store.outcomes import Priority as Priority
+from sojourn_server.store.outcomes import StoreDown as StoreDown
+from sojourn_server.store.outcomes import StoreFull as StoreFull
+from sojourn_server.store.outcomes import StoreUnusable as StoreUnusable
+from sojourn_server.store.records import AppCounts as AppCounts
+from sojourn_server.store.records import ListedApp as ListedApp
 from sojourn_server.store.records import LoggedChange as LoggedChange
+from sojourn_server.store.records import Operation as Operation
 from sojourn_server.store.records import RequestKey as RequestKey
 from sojourn_server.store.records import RequestRecord as RequestRecord
 from sojourn_server.store.records import TokenKey as TokenKey
@@ -98,22 +128,6 @@ from sojourn_server.store.wanted import Position as Position
 from sojourn_server.store.wanted import SortBy as SortBy
 
 T = TypeVar("T")
-
-
-class StoreUnusable(Exception):
-    """The store cannot be opened; the text is a sentence for the operator (S51)."""
-
-
-class StoreFull(Exception):
-    """There is no room: writes are refused, reads go on (S50)."""
-
-
-class StoreDown(Exception):
-    """The store failed or is away; the outcome of a write is unknown (S52)."""
-
-
-class KeyTaken(Exception):
-    """A session with this key exists (S10)."""
 
 
 class Precede(Exception):
@@ -138,7 +152,7 @@ class SessionRow(msgspec.Struct, frozen=True):
     session: Session
 
 
-class ReadTx(Protocol):
+class ReadTx(Counting, OperationReads, Protocol):
     """One committed state, at one head. Every method may be awaited in any order."""
 
     @property
@@ -172,6 +186,25 @@ class ReadTx(Protocol):
 
     async def next_due(self) -> Nanos | None:
         """The nearest `due` of all ACTIVE sessions, or None."""
+        ...
+
+    async def overdue_in(
+        self, app: str, user: str | None, until: Nanos, limit: int
+    ) -> Sequence[SessionRow]:
+        """Sessions of one app, or of one of its users, for which something is due (S18)."""
+        ...
+
+    async def ended_sessions(
+        self, app: str, before: Nanos, after: Position | None, limit: int
+    ) -> Sequence[SessionRow]:
+        """Sessions that ended before an instant, the one that ended first at the front (S19).
+
+        Args:
+            app: The app.
+            before: They ended before this.
+            after: Only those after this place; its value is when a session ended.
+            limit: The most of them.
+        """
         ...
 
     async def messages(self, row: SessionRow, which: MessageRange) -> Sequence[Message]:
@@ -222,7 +255,7 @@ class ReadTx(Protocol):
         ...
 
 
-class Tx(ReadTx, Protocol):
+class Tx(ReadTx, OperationWrites, Protocol):
     """A unit's transaction. Reads see the unit's own writes."""
 
     async def put_app(self, app: App) -> None:
@@ -316,26 +349,6 @@ class Tx(ReadTx, Protocol):
     def answer_at(self, revision: int) -> None:
         """Answer this unit with an earlier revision: it repeats an outcome."""
         ...
-
-
-class Applied(msgspec.Struct, Generic[T], frozen=True):
-    """What became of a unit."""
-
-    value: T
-    """What the unit returned."""
-    revision: int
-    """The revision taken, or the head where nothing was logged."""
-    changed: bool
-    """Whether anything was logged."""
-    scrubbed: bool
-    """Whether everything the unit erased is gone from the files."""
-
-
-class Priority(enum.IntEnum):
-    """Who goes first into a commit."""
-
-    CALLER = 0
-    JOB = 1
 
 
 class Store(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from sojourn_server.domain.clock import Nanos
-from sojourn_server.domain.model import ChangeCause, ChangeDetail, ContentId, Session
+from sojourn_server.domain.model import App, ChangeCause, ChangeDetail, ContentId, Session
 
 
 class RequestKey(msgspec.Struct, frozen=True):
@@ -34,6 +34,22 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Content that only this record still holds: popped bodies."""
 
 
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """Work that takes more than one unit, and where it has come to."""
+
+    app: str
+    operation_id: str
+    """Unique within the app."""
+    kind: str
+    """Whose steps bring it on."""
+    record: bytes
+    """Where it has come to, as its kind encodes it. It holds no content."""
+    update_time: Nanos
+    """When a step was last taken."""
+    content: tuple[ContentId, ...] = ()
+    """Content that it holds until it is done."""
+
+
 class LoggedChange(msgspec.Struct, frozen=True, kw_only=True):
     """One entry of an app's log, as it is stored."""
 
@@ -57,3 +73,21 @@ class TokenKey(msgspec.Struct, frozen=True):
     """0 to 255; the first byte of every token."""
     secret: bytes
     """32 random bytes."""
+
+
+class AppCounts(msgspec.Struct, frozen=True):
+    """How many sessions an app has."""
+
+    active: int
+    """ACTIVE ones."""
+    sessions: int
+    """All that are there, ended ones too."""
+
+
+class ListedApp(msgspec.Struct, frozen=True):
+    """An app as a list of apps shows it."""
+
+    app: App
+    head: int
+    """The newest revision of its log."""
+    counts: AppCounts

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from sojourn_server.domain.model import App, ChangeCause, ChangeDetail, Message, ScopeState, Session
-from sojourn_server.store.base import LoggedChange, RequestKey, RequestRecord
+from sojourn_server.store.base import LoggedChange, Operation, RequestKey, RequestRecord
 
 Row = tuple[Any, ...]
 """What a query answers: the columns of its SELECT, in that order."""
@@ -143,6 +143,30 @@ def request_of(key: RequestKey, row: Row) -> RequestRecord:
         create_time=create_time,
         session_pk=session_pk,
         held=held_of(held),
+    )
+
+
+def operation_of(app: str, operation_id: str, row: Row) -> Operation:
+    """The operation of a row: kind, update_time, record, content."""
+    kind, update_time, record, content = row
+    return Operation(
+        app=app,
+        operation_id=operation_id,
+        kind=kind,
+        record=bytes(record),
+        update_time=update_time,
+        content=held_of(content),
+    )
+
+
+def operation_values(operation: Operation) -> Row:
+    """The columns of an operation, without the app's."""
+    return (
+        operation.operation_id,
+        operation.kind,
+        operation.update_time,
+        operation.record,
+        held_blob(operation.content),
     )
 
 

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from sojourn_server.domain.model import Change, ChangeCause, Session, Status
+from sojourn_server.domain.model import Change, ChangeCause, Metrics, Session, Status
 from sojourn_server.store.base import (
     Candidates,
     KeyTaken,
@@ -32,14 +32,25 @@ PARENTS = [str(uuid.UUID(int=number)) for number in (1, 2)]
 
 def some_fields(dice: random.Random) -> dict[str, Any]:
     return {
-        "user": dice.choice(["ann", ""]),
+        "user": dice.choice(["ann", "", "zoë"]),
         "session_id": dice.choice("abc"),
         "status": dice.choice([Status.ACTIVE, Status.ACTIVE, Status.COMPLETED, Status.EXPIRED]),
         "labels": {key: dice.choice("xy") for key in "kl" if dice.random() < 0.5},
         "parent_uid": dice.choice([*PARENTS, ""]),
         "update_time": dice.randrange(5),
         "activity_time": dice.randrange(5),
+        "metrics": some_metrics(dice),
+        "message_count": dice.randrange(4),
     }
+
+
+def some_metrics(dice: random.Random) -> Metrics:
+    return Metrics(
+        requests=dice.randrange(3),
+        errors=dice.randrange(2),
+        processing_time=dice.choice([0, 5, (1 << 63) - 1]),
+        counters={name: dice.choice([0, 1, -1, (1 << 63) - 1]) for name in dice.sample("tc", 1)},
+    )
 
 
 def some_due(dice: random.Random) -> int | None:
@@ -227,6 +238,24 @@ async def look(tx: ReadTx, model: Model, dice: random.Random) -> None:
     assert list(await tx.contents(ids)) == [model.content[each] for each in ids]
 
 
+async def count(tx: ReadTx, model: Model, dice: random.Random) -> None:
+    """Compare counts, which needs nothing that was written to be in the database."""
+    user = dice.choice(["ann", "", "zoë", "nobody"])
+    assert await tx.app_counts(APP) == model.counts()
+    assert await tx.user_active(APP, user) == model.user_active(user)
+    assert await tx.user_active(APP, "ann") == model.user_active("ann")
+
+
+async def sum_up(tx: ReadTx, model: Model, dice: random.Random) -> None:
+    """Compare sums with what counting all sessions again gives."""
+    user = dice.choice([None, "ann", "", "nobody"])
+    assert await tx.status_sums(APP, user) == model.status_sums(user)
+    statuses = dice.sample(list(Status), dice.randrange(1, 5))
+    after, limit = dice.choice([None, "", "ann"]), dice.choice([1, 2, 100])
+    found = await tx.user_sums(APP, statuses, after, limit)
+    assert list(found) == model.user_sums(statuses, after, limit), (statuses, after, limit)
+
+
 def some_query(model: Model, dice: random.Random) -> Candidates:
     sort_by = dice.choice(list(SortBy))
     after: Position | None = None
@@ -255,4 +284,6 @@ COMMANDS: dict[str, Command] = {
     "purge": purge,
     "write_state": write_state,
     "look": look,
+    "count": count,
+    "sum_up": sum_up,
 }

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sojourn_server.domain.model import Message, Session, Status
+from sojourn_server.domain.sums import Sums
 from sojourn_server.store.base import (
+    AppCounts,
     Candidates,
     MessageRange,
     RequestKey,
@@ -142,6 +146,33 @@ class Model:
     def due_rows(self, until: int) -> list[SessionRow]:
         due = [(when, pk) for pk, when in self.due.items() if when is not None and when <= until]
         return [self.rows[pk] for _, pk in sorted(due)]
+
+    def counts(self) -> AppCounts:
+        return AppCounts(sum(self.user_active(user) for user in self.users()), len(self.rows))
+
+    def users(self) -> set[str]:
+        return {row.session.user for row in self.rows.values()}
+
+    def user_active(self, user: str) -> int:
+        sums = self.status_sums(user).get(Status.ACTIVE)
+        return 0 if sums is None else sums.sessions
+
+    def status_sums(self, user: str | None) -> dict[Status, Sums]:
+        found: dict[Status, Sums] = {}
+        for row in self.rows.values():
+            if user in {None, row.session.user}:
+                found.setdefault(row.session.status, Sums()).count(row.session)
+        return found
+
+    def user_sums(
+        self, statuses: Sequence[Status], after: str | None, limit: int
+    ) -> list[tuple[str, Sums]]:
+        found: dict[str, Sums] = {}
+        for row in self.rows.values():
+            user = row.session.user
+            if row.session.status in statuses and (after is None or user > after):
+                found.setdefault(user, Sums()).count(row.session)
+        return sorted(found.items(), key=lambda item: item[0].encode())[:limit]
 
 
 def changed_record(record: RequestRecord, revision: int) -> RequestRecord:

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from sojourn_server.domain.model import Change, ChangeCause
 from sojourn_server.store.base import Precede, Store, Tx
 from tests.store.backends import BACKENDS, Backend, make_backend
-from tests.store.conformance.commands import COMMANDS, look
+from tests.store.conformance.commands import COMMANDS, count, look, sum_up
 from tests.store.conformance.model import Model
 from tests.store.kit import ACTOR, APP, Boom, ManualClock, record_of
 
@@ -148,7 +148,8 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(seed=SEEDS)
     def read(self, seed: int) -> None:
         dice = random.Random(seed)
-        self.runner.run(self.store.read(lambda tx: look(tx, self.model, dice)))
+        for compare in (look, count, sum_up):
+            self.runner.run(self.store.read(partial(compare, model=self.model, dice=dice)))
 
     @invariant()
     def log_and_requests_agree(self) -> None:
@@ -160,6 +161,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 @pytest.mark.rule("S1", "S2", "S4", "S5", "S6", "S7", "S12", "S13", "S20", "S30", "S41")
+@pytest.mark.rule("S70", "S71", "S72")
 @pytest.mark.parametrize("backend", BACKENDS, indirect=False)
 @pytest.mark.timeout(600)
 def test_a_store_does_what_the_model_does(backend: str) -> None:

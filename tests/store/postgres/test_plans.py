@@ -108,16 +108,30 @@ def test_the_check_sees_a_scan_and_a_sort(
     assert sorts(plan)
 
 
-SIFTED = {"messages_since_up", "messages_since_down", "app_names"}
-"""Messages of a session, sifted by their event time; apps, of which few have no record."""
+SIFTED = {
+    # Messages of a session, sifted by their event time.
+    "messages_since_up",
+    "messages_since_down",
+    # Apps, of which few have no record.
+    "app_names",
+    "apps_listed",
+    # What is overdue in an app, which is little.
+    "session_overdue_user",
+    # Rows that are looked up by their whole keys, and go if they come to nothing.
+    "tallies_prune",
+    "tally_counters_prune",
+}
 
 WHOLE_APP = {
     # The app itself, and its first note.
     "app_set",
+    "backfill_app",
     "purge_first",
     # The log's beginning, with a LIMIT.
     "change_oldest",
     "change_times",
+    # Whose state there is, with a LIMIT.
+    "scope_names",
 }
 
 IN_ORDER_OF_ITS_KEY = {
@@ -126,6 +140,8 @@ IN_ORDER_OF_ITS_KEY = {
     "session_next_due": ["Index Only Scan of session", "Index Scan of session"],
     # At most 256 rows.
     "token_keys": ["Index Scan of token_key"],
+    # All of them, in pages, for a migration.
+    "backfill_first": ["Index Scan of session"],
 }
 
 
@@ -180,6 +196,8 @@ def index_of(query: Candidates) -> str:
         return "session_pkey" if query.status is None else "session_status"
     if query.user is not None:
         return "session_key" if query.sort_by is SortBy.SESSION_ID else "session_of_user"
+    if query.sort_by is SortBy.ACTIVITY and query.status is not None:
+        return "session_idle"
     return {
         SortBy.SESSION_ID: "session_name",
         SortBy.UPDATE: "session_update",

@@ -21,6 +21,8 @@ IN_ORDER_OF_ITS_KEY = {
     "content_last": "SCAN content",
     # At most 256 rows.
     "token_keys": "SCAN token_key",
+    # All of them, for a migration.
+    "backfill_sessions": "SCAN session USING INDEX session_user",
 }
 STATEMENTS = {name: sql for name, sql in QUERIES._asdict().items() if not name.startswith("list_")}
 

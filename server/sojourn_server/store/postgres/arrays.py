@@ -8,7 +8,7 @@ these are sent as PostgreSQL's binary form of it, put together at once.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -57,6 +57,11 @@ def column(values: Sequence[Any]) -> Bigints:
     if isinstance(first, int):
         return Bigints(values)
     return Blobs(values) if isinstance(first, bytes) else Texts(values)
+
+
+def columns(rows: Iterable[Sequence[Any]]) -> list[Bigints]:
+    """Rows turned into one array for each column."""
+    return [column(values) for values in zip(*rows, strict=True)]
 
 
 @lru_cache(64)

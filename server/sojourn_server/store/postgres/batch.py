@@ -24,6 +24,7 @@ from sojourn_server.store.base import Precede, SessionRow
 from sojourn_server.store.postgres.connection import Link, Statement
 from sojourn_server.store.postgres.errors import Lost, as_failure, is_transient
 from sojourn_server.store.postgres.facts import (
+    ACTIVE,
     GUESSES,
     PK,
     ROWS,
@@ -40,6 +41,7 @@ from sojourn_server.store.postgres.queries import QUERIES
 from sojourn_server.store.postgres.unit_tx import MakeApp
 from sojourn_server.store.postgres.write_tx import PgTx
 from sojourn_server.store.stats import Rows
+from sojourn_server.store.tallies import Tallies
 from sojourn_server.store.work import PRECEDING, Work
 
 Unit = Callable[[PgTx], Awaitable[Any]]
@@ -212,6 +214,7 @@ class Batch:
             self._entry,
             self._app,
             work.actor,
+            self._pending.moved,
             careful=careful,
         )
 
@@ -285,12 +288,14 @@ class Batch:
         """Bring everything that is written into the database, a unit's own behind a mark."""
         assert self._entry is not None
         self._queued += self._pending.statements(self._entry.pk)
+        _count_flushed(self._pending.moved, self._facts)
         self._pending.clear()
         if not tx.flushed and (tx.pending or tx.careful):
             self._queued.append((QUERIES.mark, ()))
             tx.flushed = True
         if tx.flushed:
             self._queued += tx.pending.statements(self._entry.pk)
+            _count_flushed(tx.pending.moved, tx.facts, self._facts)
             tx.pending.clear()
 
     async def _fetch(self, needs: Iterable[Need], facts: Facts, *, careful: bool) -> None:
@@ -327,7 +332,8 @@ class Batch:
         self, work: Work, unit: Unit, entry: AppEntry, needs: list[Need], depth: int
     ) -> bool:
         """Run a unit as far as it goes; whether it came to its end."""
-        tx = PgTx(self._facts, self._now, self._memory, entry, self._app, work.actor)
+        moved = self._pending.moved
+        tx = PgTx(self._facts, self._now, self._memory, entry, self._app, work.actor, moved)
         steps = unit(tx).__await__()
         try:
             while True:
@@ -366,7 +372,15 @@ class Batch:
             *self._pending.statements(entry.pk),
             (
                 QUERIES.app_set,
-                (entry.head, entry.created, entry.contents, entry.record, entry.pk),
+                (
+                    entry.head,
+                    entry.created,
+                    entry.contents,
+                    entry.active,
+                    entry.sessions,
+                    entry.record,
+                    entry.pk,
+                ),
             ),
             (QUERIES.commit, ()),
         ]
@@ -381,3 +395,13 @@ class Batch:
         """The sessions of the app that are known."""
         known = self._facts.items()
         return {need[2]: row for need, row in known if need[:2] == (PK, app_pk) and row}
+
+
+def _count_flushed(moved: Tallies, facts: Facts, *below: Facts) -> None:
+    """Know of ACTIVE sessions what the database will count once what was moved is there."""
+    for app_pk, user, more in moved.active_users():
+        need = (ACTIVE, app_pk, user)
+        for known in (facts, *below):
+            if need in known:
+                facts[need] = known[need] + more
+                break

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from sojourn_server.domain.model import App, Message, ScopeState
-from sojourn_server.store.base import RequestKey, SessionRow
+from sojourn_server.store.base import AppCounts, ListedApp, RequestKey, SessionRow
 from sojourn_server.store.postgres.connection import Statement
 from sojourn_server.store.postgres.queries import QUERIES
 from sojourn_server.store.rows import (
@@ -55,19 +55,35 @@ SEQUENCE: Final = 8
 """`(SEQUENCE, app_pk, session_pk, sequence)`: a `Message`, removed or not."""
 ROWS: Final = 9
 """`(ROWS, app_pk, domain, sql, parameters)`: the rows of a query; of many, perhaps."""
+OPERATION: Final = 11
+"""`(OPERATION, app_pk, operation_id)`: its kind, update time, record and content."""
+
+ACTIVE: Final = 10
+"""`(ACTIVE, app_pk, user)`: how many ACTIVE sessions the database counts of a user."""
 
 MISSING: Final = object()
 """Not known."""
 
 NO_STATE: Final = ScopeState()
 
-GUESSES: Final[dict[int, Any]] = {REQUEST: None, CONTENT: b"", SCOPE: NO_STATE, MESSAGE_ID: None}
+GUESSES: Final[dict[int, Any]] = {
+    REQUEST: None,
+    CONTENT: b"",
+    SCOPE: NO_STATE,
+    MESSAGE_ID: None,
+    ACTIVE: 0,
+}
 """What is likely: a run that only looks for what is needed goes on with it."""
 
 SESSIONS: Final = ("sessions",)
 """The domain of queries over sessions; `of_parent`, `of_messages` and so on are smaller."""
+APPS: Final = ("apps",)
 LOG: Final = ("log",)
 NOTES: Final = ("notes",)
+SCOPES: Final = ("scopes",)
+REQUESTS: Final = ("requests",)
+"""The domain of queries over all requests of an app."""
+OPERATIONS: Final = ("operations",)
 
 Domain = tuple[Any, ...]
 """What a query depends on: what writes of the same domain make stale."""
@@ -84,9 +100,21 @@ class AppEntry:
         epoch: How often it was written; who knows it, knows all of the app.
         record: The app as stored; None when only its log exists.
         app: The same.
+        active: How many ACTIVE sessions it has.
+        sessions: How many sessions it has.
     """
 
-    __slots__ = ("app", "contents", "created", "epoch", "head", "pk", "record")
+    __slots__ = (
+        "active",
+        "app",
+        "contents",
+        "created",
+        "epoch",
+        "head",
+        "pk",
+        "record",
+        "sessions",
+    )
 
     def __init__(
         self,
@@ -97,6 +125,8 @@ class AppEntry:
         epoch: int,
         record: bytes | None,
         app: App | None,
+        active: int,
+        sessions: int,
     ) -> None:
         self.pk = pk
         self.head = head
@@ -105,21 +135,39 @@ class AppEntry:
         self.epoch = epoch
         self.record = record
         self.app = app
+        self.active = active
+        self.sessions = sessions
 
     def copy(self) -> AppEntry:
         """The same, to be changed."""
         return AppEntry(
-            self.pk, self.head, self.created, self.contents, self.epoch, self.record, self.app
+            self.pk,
+            self.head,
+            self.created,
+            self.contents,
+            self.epoch,
+            self.record,
+            self.app,
+            self.active,
+            self.sessions,
         )
+
+    def counts(self) -> AppCounts:
+        """How many sessions it has."""
+        return AppCounts(self.active, self.sessions)
+
+    def listed(self) -> ListedApp | None:
+        """How a list shows it; None when only its log exists."""
+        return None if self.app is None else ListedApp(self.app, self.head, self.counts())
 
 
 def entry_of(row: Row) -> AppEntry | None:
-    """The entry of a row: app_pk, head, created, contents, epoch, record."""
-    pk, head, created, contents, epoch, record = row
+    """The entry of a row: app_pk, head, created, contents, epoch, active, sessions, record."""
+    pk, head, created, contents, epoch, active, sessions, record = row
     if pk is None:
         return None
     app = None if record is None else decode_app(record)
-    return AppEntry(pk, head, created, contents, epoch, record, app)
+    return AppEntry(pk, head, created, contents, epoch, record, app, active, sessions)
 
 
 class Ask(NamedTuple):
@@ -286,6 +334,26 @@ def _fetch_messages(app_pk: int, needs: list[Need]) -> Fetch:
     return Fetch((sql, ([need[2] for need in needs], [need[3] for need in needs], app_pk)), keep)
 
 
+def _fetch_active(app_pk: int, needs: list[Need]) -> Fetch:
+    def keep(rows: Sequence[Row], facts: Facts) -> None:
+        for user, sessions in rows:
+            facts.setdefault((ACTIVE, app_pk, user), sessions)
+        for need in needs:
+            facts.setdefault(need, 0)
+
+    return Fetch((QUERIES.tallies_active, ([need[2] for need in needs], app_pk)), keep)
+
+
+def _fetch_operations(app_pk: int, needs: list[Need]) -> Fetch:
+    def keep(rows: Sequence[Row], facts: Facts) -> None:
+        for operation_id, *columns in rows:
+            facts.setdefault((OPERATION, app_pk, operation_id), tuple(columns))
+        for need in needs:
+            facts.setdefault(need, None)
+
+    return Fetch((QUERIES.operations, (app_pk, [need[2] for need in needs])), keep)
+
+
 _FETCHERS: Final[dict[int, Callable[[int, list[Need]], Fetch]]] = {
     APP: _fetch_apps,
     KEY: _fetch_by_key,
@@ -296,4 +364,6 @@ _FETCHERS: Final[dict[int, Callable[[int, list[Need]], Fetch]]] = {
     SCOPE: _fetch_scopes,
     MESSAGE_ID: _fetch_messages,
     SEQUENCE: _fetch_messages,
+    ACTIVE: _fetch_active,
+    OPERATION: _fetch_operations,
 }

@@ -6,17 +6,19 @@ each kind, whatever the number of units that wrote them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.model import ContentId, Message
 from sojourn_server.store.base import RequestKey, RequestRecord, SessionRow
-from sojourn_server.store.postgres.arrays import Bigints, column
+from sojourn_server.store.postgres.arrays import Bigints, columns
 from sojourn_server.store.postgres.connection import Statement
 from sojourn_server.store.postgres.facts import Domain
 from sojourn_server.store.postgres.queries import QUERIES
+from sojourn_server.store.postgres.tally_rows import tally_statements
 from sojourn_server.store.rows import Row, held_blob, message_values, parent_blob, uid_blob
+from sojourn_server.store.tallies import Tallies
 
 
 class SessionWrite(NamedTuple):
@@ -48,6 +50,8 @@ class Pending:
     """Writes of one app that wait. Deletions come before everything else."""
 
     def __init__(self) -> None:
+        self.moved = Tallies()
+        """What has moved in the tallies."""
         self.clear()
 
     def clear(self) -> None:
@@ -61,8 +65,10 @@ class Pending:
         self.removed: set[tuple[int, int]] = set()
         self.contents: dict[ContentId, bytes] = {}
         self.erased: set[ContentId] = set()
-        self.scopes: dict[tuple[int, str], bytes] = {}
+        self.scopes: dict[tuple[int, str], bytes | None] = {}
+        self.operations: dict[str, Row | None] = {}
         self.requests: dict[RequestKey, RequestRecord] = {}
+        self.moved.clear()  # the same object: units look into it
         self.changes: list[Row] = []
         self.notes: list[tuple[int, int, int]] = []
         self.done: set[int] = set()
@@ -81,7 +87,9 @@ class Pending:
             or self.contents
             or self.erased
             or self.scopes
+            or self.operations
             or self.requests
+            or self.moved
             or self.changes
             or self.notes
             or self.done
@@ -138,7 +146,9 @@ class Pending:
             self.erase(content_id)
         self.contents.update(later.contents)
         self.scopes.update(later.scopes)
+        self.operations.update(later.operations)
         self.requests.update(later.requests)
+        self.moved.add(later.moved)
         self.changes += later.changes
         self.notes += later.notes
         self.done |= later.done
@@ -148,32 +158,43 @@ class Pending:
 
     def statements(self, app_pk: int) -> list[Statement]:
         """The statements that bring them into the database."""
-        return [*self._deletions(app_pk), *self._sessions(app_pk), *self._additions(app_pk)]
+        return [
+            *self._deletions(app_pk),
+            *self._sessions(app_pk),
+            *self._additions(app_pk),
+            *tally_statements(app_pk, self.moved),
+        ]
 
     def _deletions(self, app_pk: int) -> Iterator[Statement]:
         if self.deleted:
             yield QUERIES.sessions_delete, (app_pk, Bigints(sorted(self.deleted)))
         gone = sorted(label for label, there in self.labels.items() if not there)
         if gone:
-            yield QUERIES.labels_delete, (*_columns(gone), app_pk)
+            yield QUERIES.labels_delete, (*columns(gone), app_pk)
         if self.removed:
-            yield QUERIES.messages_delete, (*_columns(sorted(self.removed)), app_pk)
+            yield QUERIES.messages_delete, (*columns(sorted(self.removed)), app_pk)
         if self.erased:
             yield QUERIES.contents_delete, (app_pk, Bigints(sorted(self.erased)))
+        dropped = sorted(key for key, state in self.scopes.items() if state is None)
+        if dropped:
+            yield QUERIES.scope_states_delete, (*columns(dropped), app_pk)
+        over = sorted(key for key, row in self.operations.items() if row is None)
+        if over:
+            yield QUERIES.operations_delete, (app_pk, over)
         if self.done:
             yield QUERIES.purge_delete, (app_pk, Bigints(sorted(self.done)))
 
     def _sessions(self, app_pk: int) -> Iterator[Statement]:
         if self.updated:
             rows = [self.updated[pk].columns for pk in sorted(self.updated)]
-            yield QUERIES.sessions_update, (*_columns(rows), app_pk)
+            yield QUERIES.sessions_update, (*columns(rows), app_pk)
         if self.restated:
             pks = sorted(self.restated)
             records = [self.restated[pk].record for pk in pks]
             yield QUERIES.sessions_set_record, (pks, records, app_pk)
         if self.inserted:
             rows = [write.columns for write in self.inserted.values()]
-            yield QUERIES.sessions_insert, (app_pk, *_columns(rows))
+            yield QUERIES.sessions_insert, (app_pk, *columns(rows))
 
     def _additions(self, app_pk: int) -> Iterator[Statement]:
         tables: tuple[tuple[str, Sequence[Row]], ...] = (
@@ -186,19 +207,21 @@ class Pending:
                 [message_values(pk, each) for (pk, _), each in self.messages.items()],
             ),
             (QUERIES.contents_insert, list(self.contents.items())),
-            (QUERIES.scope_states_put, [(*key, self.scopes[key]) for key in sorted(self.scopes)]),
+            (
+                QUERIES.scope_states_put,
+                [(*key, state) for key, state in sorted(self.scopes.items()) if state is not None],
+            ),
+            (
+                QUERIES.operations_put,
+                [(key, *row) for key, row in sorted(self.operations.items()) if row is not None],
+            ),
             (QUERIES.requests_put, [_request_columns(each) for each in self.requests.values()]),
             (QUERIES.changes_insert, self.changes),
             (QUERIES.purge_insert, self.notes),
         )
         for sql, rows in tables:
             if rows:
-                yield sql, (app_pk, *_columns(rows))
-
-
-def _columns(rows: Iterable[Row]) -> list[Bigints]:
-    """Rows turned into one array for each column."""
-    return [column(values) for values in zip(*rows, strict=True)]
+                yield sql, (app_pk, *columns(rows))
 
 
 def _request_columns(record: RequestRecord) -> Row:

@@ -22,7 +22,19 @@ class Queries(NamedTuple):
     app_make: str
     app_many: str
     app_names: str
+    apps_listed: str
     app_set: str
+    tallies_add: str
+    tallies_prune: str
+    tally_counters_add: str
+    tally_counters_prune: str
+    tallies_active: str
+    tally_get: str
+    tallies_first: str
+    tallies_after: str
+    backfill_first: str
+    backfill_after: str
+    backfill_app: str
     sessions_by_key: str
     sessions_by_uid: str
     sessions_by_pk: str
@@ -32,6 +44,9 @@ class Queries(NamedTuple):
     sessions_delete: str
     session_due: str
     session_next_due: str
+    session_overdue_app: str
+    session_overdue_user: str
+    session_ended: str
     labels_insert: str
     labels_delete: str
     messages_up: str
@@ -63,6 +78,14 @@ class Queries(NamedTuple):
     requests_put: str
     requests_held: str
     requests_forget: str
+    requests_after: str
+    scope_names: str
+    scope_states_delete: str
+    parents: str
+    operations: str
+    operations_put: str
+    operations_delete: str
+    operations_before: str
     token_keys: str
     token_key_insert: str
     pulse_read: str
@@ -81,6 +104,8 @@ class Queries(NamedTuple):
     list_from_parent: str
     list_from_parent_any: str
     list_from_user_any: str
+    list_from_user_status_any: str
+    list_from_idle: str
     list_from_key: str
     list_from_name: str
     list_from_update: str

@@ -52,9 +52,9 @@ SELECT set_config('statement_timeout', %s, %s), set_config('lock_timeout', %s, %
 -- name: app_lock
 -- One app with its counters and the database's clock, read once the app's row is ours.
 WITH locked AS MATERIALIZED (
-  SELECT app_pk, head, created, contents, epoch, record FROM app WHERE name = %s FOR UPDATE
+  SELECT app_pk, head, created, contents, epoch, active, sessions, record FROM app WHERE name = %s FOR UPDATE
 )
-SELECT l.app_pk, l.head, l.created, l.contents, l.epoch, l.record,
+SELECT l.app_pk, l.head, l.created, l.contents, l.epoch, l.active, l.sessions, l.record,
   (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000
 FROM (SELECT 1) AS one LEFT JOIN locked AS l ON true
 
@@ -64,7 +64,7 @@ INSERT INTO app (name, head, created, contents, epoch) VALUES (%s, 0, 0, 0, 0) O
 
 -- name: app_many
 -- Apps by name, and the database's clock, also when there is none.
-SELECT a.name, a.app_pk, a.head, a.created, a.contents, a.epoch, a.record,
+SELECT a.name, a.app_pk, a.head, a.created, a.contents, a.epoch, a.active, a.sessions, a.record,
   (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000
 FROM (SELECT 1) AS one LEFT JOIN app AS a ON a.name = ANY(%s::text[])
 
@@ -72,9 +72,93 @@ FROM (SELECT 1) AS one LEFT JOIN app AS a ON a.name = ANY(%s::text[])
 -- Names of apps after one, in the order of their bytes.
 SELECT name FROM app WHERE name > %s AND record IS NOT NULL ORDER BY name LIMIT %s
 
+-- name: apps_listed
+-- Apps after a name, in the order of their bytes, with their counters.
+SELECT app_pk, head, created, contents, epoch, active, sessions, record FROM app
+WHERE name > %s AND record IS NOT NULL ORDER BY name LIMIT %s
+
 -- name: app_set
 -- Move an app's counters and its epoch on: the last statement before COMMIT.
-UPDATE app SET head = %s, created = %s, contents = %s, epoch = epoch + 1, record = %s WHERE app_pk = %s
+UPDATE app SET head = %s, created = %s, contents = %s, epoch = epoch + 1, active = %s, sessions = %s, record = %s
+WHERE app_pk = %s
+
+-- name: tallies_add
+-- Add to tallies.
+INSERT INTO tally AS t (app_pk, of_user, status, user_id, sessions, requests, errors, processing_time, messages)
+SELECT %s, n.* FROM unnest(%s::smallint[], %s::smallint[], %s::text[], %s::bigint[], %s::numeric[], %s::numeric[],
+  %s::numeric[], %s::numeric[]) AS n
+ON CONFLICT (app_pk, of_user, status, user_id) DO UPDATE SET sessions = t.sessions + excluded.sessions,
+  requests = t.requests + excluded.requests, errors = t.errors + excluded.errors,
+  processing_time = t.processing_time + excluded.processing_time, messages = t.messages + excluded.messages
+
+-- name: tallies_prune
+-- Tallies that count no sessions any more, of those that have just been lessened.
+DELETE FROM tally AS t USING unnest(%s::smallint[], %s::smallint[], %s::text[]) AS n (of_user, status, user_id),
+  LATERAL (
+    SELECT ctid FROM tally
+    WHERE app_pk = %s AND of_user = n.of_user AND status = n.status AND user_id = n.user_id AND sessions = 0 OFFSET 0
+  ) AS o
+WHERE t.ctid = o.ctid
+
+-- name: tally_counters_add
+-- Add to the counters of tallies.
+INSERT INTO tally_counter AS t (app_pk, of_user, status, user_id, name, value)
+SELECT %s, n.* FROM unnest(%s::smallint[], %s::smallint[], %s::text[], %s::text[], %s::numeric[]) AS n
+ON CONFLICT (app_pk, of_user, status, user_id, name) DO UPDATE SET value = t.value + excluded.value
+
+-- name: tally_counters_prune
+-- Counters that are 0, of those that have just been moved.
+DELETE FROM tally_counter AS t
+USING unnest(%s::smallint[], %s::smallint[], %s::text[], %s::text[]) AS n (of_user, status, user_id, name),
+  LATERAL (
+    SELECT ctid FROM tally_counter
+    WHERE app_pk = %s AND of_user = n.of_user AND status = n.status AND user_id = n.user_id AND name = n.name
+      AND value = 0 OFFSET 0
+  ) AS o
+WHERE t.ctid = o.ctid
+
+-- name: tallies_active
+-- How many ACTIVE sessions users have.
+SELECT t.user_id, t.sessions FROM unnest(%s::text[]) AS n (user_id), LATERAL (
+  SELECT user_id, sessions FROM tally WHERE app_pk = %s AND of_user = 1 AND status = 1 AND user_id = n.user_id OFFSET 0
+) AS t
+
+-- name: tally_get
+-- One tally, its counters as JSON texts.
+SELECT t.sessions, t.requests, t.errors, t.processing_time, t.messages, (
+  SELECT json_object_agg(c.name, c.value::text)::text FROM tally_counter AS c
+  WHERE c.app_pk = t.app_pk AND c.of_user = t.of_user AND c.status = t.status AND c.user_id = t.user_id
+)
+FROM tally AS t WHERE t.app_pk = %s AND t.of_user = %s AND t.status = %s AND t.user_id = %s
+
+-- name: tallies_first
+-- The tallies of one status, by user.
+SELECT t.user_id, t.sessions, t.requests, t.errors, t.processing_time, t.messages, (
+  SELECT json_object_agg(c.name, c.value::text)::text FROM tally_counter AS c
+  WHERE c.app_pk = t.app_pk AND c.of_user = t.of_user AND c.status = t.status AND c.user_id = t.user_id
+)
+FROM tally AS t WHERE t.app_pk = %s AND t.of_user = 1 AND t.status = %s ORDER BY t.user_id LIMIT %s
+
+-- name: tallies_after
+-- The tallies of one status, by user, after one.
+SELECT t.user_id, t.sessions, t.requests, t.errors, t.processing_time, t.messages, (
+  SELECT json_object_agg(c.name, c.value::text)::text FROM tally_counter AS c
+  WHERE c.app_pk = t.app_pk AND c.of_user = t.of_user AND c.status = t.status AND c.user_id = t.user_id
+)
+FROM tally AS t WHERE t.app_pk = %s AND t.of_user = 1 AND t.status = %s AND t.user_id > %s ORDER BY t.user_id LIMIT %s
+
+-- name: backfill_first
+-- The first sessions by app, user and status: for the migration that makes the tallies.
+SELECT app_pk, user_id, status, pk, record FROM session ORDER BY app_pk, user_id, status, pk LIMIT %s
+
+-- name: backfill_after
+-- The next sessions by app, user and status: for the same migration.
+SELECT app_pk, user_id, status, pk, record FROM session
+WHERE (app_pk, user_id, status, pk) > (%s, %s, %s, %s) ORDER BY app_pk, user_id, status, pk LIMIT %s
+
+-- name: backfill_app
+-- The counts of an app: for the same migration.
+UPDATE app SET active = active + %s, sessions = sessions + %s WHERE app_pk = %s
 
 -- name: sessions_by_key
 -- Sessions by their keys.
@@ -125,6 +209,22 @@ SELECT pk, record FROM session WHERE due IS NOT NULL AND due <= %s ORDER BY due,
 -- name: session_next_due
 -- The nearest due instant.
 SELECT due FROM session WHERE due IS NOT NULL ORDER BY due, pk LIMIT 1
+
+-- name: session_overdue_app
+-- Those of one app, the longest due first.
+SELECT pk, record FROM session
+WHERE due IS NOT NULL AND due <= %s AND pk > %s AND pk < %s ORDER BY due, pk LIMIT %s
+
+-- name: session_overdue_user
+-- Those of one user, the longest due first. The concatenation keeps it a filter.
+SELECT pk, record FROM session
+WHERE due IS NOT NULL AND due <= %s AND pk > %s AND pk < %s AND user_id || '' = %s ORDER BY due, pk LIMIT %s
+
+-- name: session_ended
+-- Sessions of one app that have ended, the earliest end first, after a place.
+SELECT pk, record FROM session
+WHERE app_pk = %s AND status <> 1 AND (update_time, pk) > (%s, %s) AND update_time < %s
+ORDER BY update_time, pk LIMIT %s
 
 -- name: labels_insert
 -- Give sessions labels.
@@ -302,6 +402,54 @@ DELETE FROM request AS r USING (
 WHERE r.ctid = o.ctid
 RETURNING r.app_pk, r.held
 
+-- name: requests_after
+-- Request records after a key, in the order of their keys.
+SELECT principal, method, request_id, payload_hash, revision, outcome, create_time, session_pk, held FROM request
+WHERE app_pk = %s AND (principal, method, request_id) > (%s, %s, %s)
+ORDER BY principal, method, request_id LIMIT %s
+
+-- name: scope_names
+-- Whose state there is in an app.
+SELECT of_user, user_id FROM scope_state WHERE app_pk = %s ORDER BY of_user, user_id LIMIT %s
+
+-- name: scope_states_delete
+-- Remove the states of apps and users.
+DELETE FROM scope_state AS s USING unnest(%s::smallint[], %s::text[]) AS n (of_user, user_id), LATERAL (
+  SELECT ctid FROM scope_state WHERE app_pk = %s AND of_user = n.of_user AND user_id = n.user_id OFFSET 0
+) AS o
+WHERE s.ctid = o.ctid
+
+-- name: parents
+-- Which of some sessions, named by their uids in hexadecimal, have a child.
+SELECT k.uid FROM unnest(string_to_array(%s, ',')) AS k (uid), LATERAL (
+  SELECT parent FROM session
+  WHERE app_pk = %s AND parent IS NOT NULL AND (parent, pk) > (decode(k.uid, 'hex'), 0) ORDER BY parent, pk LIMIT 1
+) AS s
+WHERE s.parent = decode(k.uid, 'hex')
+
+-- name: operations
+-- Operations of one app.
+SELECT operation_id, kind, update_time, record, content FROM operation
+WHERE app_pk = %s AND operation_id = ANY(%s::text[])
+
+-- name: operations_put
+-- Keep operations, or what they have come to.
+INSERT INTO operation (app_pk, operation_id, kind, update_time, record, content)
+SELECT %s, n.* FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bytea[], %s::bytea[]) AS n
+ON CONFLICT (app_pk, operation_id) DO UPDATE SET
+  kind = excluded.kind, update_time = excluded.update_time, record = excluded.record, content = excluded.content
+
+-- name: operations_delete
+-- Forget operations.
+DELETE FROM operation WHERE app_pk = %s AND operation_id = ANY(%s::text[])
+
+-- name: operations_before
+-- Operations of all apps that were put before an instant, the longest ago first.
+SELECT a.name, o.operation_id, o.kind, o.update_time, o.record, o.content FROM (
+  SELECT * FROM operation WHERE update_time < %s ORDER BY update_time, app_pk, operation_id LIMIT %s
+) AS o, LATERAL (SELECT name FROM app WHERE app_pk = o.app_pk OFFSET 0) AS a
+ORDER BY o.update_time, o.app_pk, o.operation_id
+
 -- name: token_keys
 -- The keys for tokens, the newest first.
 SELECT key_id, secret FROM token_key ORDER BY key_id DESC
@@ -387,6 +535,18 @@ SELECT s.pk, s.record FROM (
 SELECT s.pk, s.record FROM (
   SELECT * FROM session WHERE app_pk = %(app_pk)s AND user_id = %(user)s OFFSET 0
 ) AS s WHERE true
+
+-- name: list_from_user_status_any
+-- Source: those of one user and status, to be sorted.
+SELECT s.pk, s.record FROM (
+  SELECT * FROM session
+  WHERE app_pk = %(app_pk)s AND (user_id, status, pk) > (%(user)s, %(status)s, %(low)s)
+    AND (user_id, status, pk) < (%(user)s, %(status)s, %(high)s) OFFSET 0
+) AS s WHERE true
+
+-- name: list_from_idle
+-- Source: the ACTIVE ones of an app by activity time.
+SELECT s.pk, s.record FROM session AS s WHERE s.app_pk = %(app_pk)s AND s.status = 1
 
 -- name: list_from_key
 -- Source: those of one user by session_id. No text is between a user and the same with \x01.

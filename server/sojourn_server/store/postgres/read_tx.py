@@ -6,27 +6,38 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sojourn_server.domain.clock import Nanos
-from sojourn_server.domain.model import NO_CONTENT, App, ContentId, Message, ScopeState
+from sojourn_server.domain.model import NO_CONTENT, App, ContentId, Message, ScopeState, Status
+from sojourn_server.domain.sums import Sums
 from sojourn_server.store.base import (
+    AppCounts,
     Candidates,
+    ListedApp,
     LoggedChange,
     MessageRange,
+    Operation,
+    Position,
     RequestKey,
     RequestRecord,
     SessionRow,
 )
-from sojourn_server.store.lists import Lists, merged
+from sojourn_server.store.counting import NO_COUNTS
+from sojourn_server.store.lists import Lists, ended_after, merged
 from sojourn_server.store.postgres.facts import (
+    ACTIVE,
     APP,
+    APPS,
     CONTENT,
     KEY,
     LOG,
     MESSAGE_ID,
     MISSING,
     NO_STATE,
+    OPERATION,
+    OPERATIONS,
     REQUEST,
     ROWS,
     SCOPE,
+    SCOPES,
     SEQUENCE,
     SESSIONS,
     UID,
@@ -36,12 +47,24 @@ from sojourn_server.store.postgres.facts import (
     Facts,
     Need,
     ask,
+    entry_of,
     session_row,
 )
 from sojourn_server.store.postgres.memory import Memory
 from sojourn_server.store.postgres.queries import QUERIES
+from sojourn_server.store.postgres.tally_rows import sums_of
 from sojourn_server.store.ranges import intervals, is_removed, kept_intervals
-from sojourn_server.store.rows import ORDER_BITS, Row, change_of, message_of, nonce_of, try_uid_blob
+from sojourn_server.store.rows import (
+    ORDER_BITS,
+    Row,
+    change_of,
+    message_of,
+    nonce_of,
+    operation_of,
+    try_uid_blob,
+    uid_blob,
+)
+from sojourn_server.store.tallies import merged_sums
 
 _LISTS: Final = Lists(QUERIES._asdict())
 
@@ -182,6 +205,35 @@ class PgReadTx:
         rows = await self._query(0, SESSIONS, QUERIES.session_next_due, ())
         return rows[0][0] if rows else None
 
+    async def overdue_in(
+        self, app: str, user: str | None, until: Nanos, limit: int
+    ) -> Sequence[SessionRow]:
+        """See `ReadTx`."""
+        entry = await self._entry(app)
+        if entry is None or cannot_be(user or ""):
+            return []
+        given: tuple[Any, ...] = (until, entry.pk << ORDER_BITS, (entry.pk + 1) << ORDER_BITS)
+        if user is None:
+            rows = await self._query(
+                entry.pk, SESSIONS, QUERIES.session_overdue_app, (*given, limit)
+            )
+        else:
+            rows = await self._query(
+                entry.pk, SESSIONS, QUERIES.session_overdue_user, (*given, user, limit)
+            )
+        return [session_row(row) for row in rows]
+
+    async def ended_sessions(
+        self, app: str, before: Nanos, after: Position | None, limit: int
+    ) -> Sequence[SessionRow]:
+        """See `ReadTx`."""
+        entry = await self._entry(app)
+        if entry is None:
+            return []
+        given = (entry.pk, *ended_after(entry.pk, after), before, limit)
+        rows = await self._query(entry.pk, SESSIONS, QUERIES.session_ended, given)
+        return [session_row(row) for row in rows]
+
     async def messages(self, row: SessionRow, which: MessageRange) -> Sequence[Message]:
         """See `ReadTx`."""
         since = which.event_time_not_before
@@ -289,6 +341,87 @@ class PgReadTx:
             return 0
         rows = await self._query(entry.pk, LOG, QUERIES.change_oldest, (entry.pk,))
         return int(rows[0][0]) if rows else 0
+
+    async def app_counts(self, app: str) -> AppCounts:
+        """See `Counting`."""
+        entry = await self._entry(app)
+        return NO_COUNTS if entry is None else entry.counts()
+
+    async def user_active(self, app: str, user: str) -> int:
+        """See `Counting`."""
+        entry = await self._entry(app)
+        if entry is None or cannot_be(user):
+            return 0
+        count: int = await self._know((ACTIVE, entry.pk, user))
+        return count
+
+    async def listed_apps(self, after: str, limit: int) -> Sequence[ListedApp]:
+        """See `Counting`."""
+        rows = await self._query(0, APPS, QUERIES.apps_listed, (after, limit))
+        entries = [entry for row in rows if (entry := entry_of(row)) is not None]
+        return [listed for entry in entries if (listed := entry.listed()) is not None]
+
+    async def status_sums(self, app: str, user: str | None = None) -> Mapping[Status, Sums]:
+        """See `Counting`."""
+        entry = await self._entry(app)
+        if entry is None or cannot_be(user or ""):
+            return {}
+        found: dict[Status, Sums] = {}
+        for status in Status:
+            given = (entry.pk, int(user is not None), int(status), user or "")
+            for row in await self._query(entry.pk, SESSIONS, QUERIES.tally_get, given):
+                found[status] = sums_of(row)
+        return found
+
+    async def user_sums(
+        self, app: str, statuses: Sequence[Status], after: str | None, limit: int
+    ) -> Sequence[tuple[str, Sums]]:
+        """See `Counting`."""
+        entry = await self._entry(app)
+        if entry is None:
+            return []
+        sql = QUERIES.tallies_first if after is None else QUERIES.tallies_after
+        place = () if after is None else (after,)
+        streams = [
+            await self._query(entry.pk, SESSIONS, sql, (entry.pk, int(status), *place, limit))
+            for status in statuses
+        ]
+        return merged_sums(
+            [[(user, sums_of(tuple(row))) for user, *row in rows] for rows in streams], limit
+        )
+
+    # --- operations ---
+
+    async def operation(self, app: str, operation_id: str) -> Operation | None:
+        """See `ReadTx`."""
+        entry = await self._entry(app)
+        if entry is None:
+            return None
+        row = await self._know((OPERATION, entry.pk, operation_id))
+        return None if row is None else operation_of(app, operation_id, row)
+
+    async def operations(self, before: Nanos, limit: int) -> Sequence[Operation]:
+        """See `ReadTx`."""
+        rows = await self._query(0, OPERATIONS, QUERIES.operations_before, (before, limit))
+        return [operation_of(app, operation_id, tuple(row)) for app, operation_id, *row in rows]
+
+    async def with_children(self, app: str, uids: Sequence[str]) -> frozenset[str]:
+        """See `ReadTx`."""
+        entry = await self._entry(app)
+        if entry is None or not uids:
+            return frozenset()
+        asked = {uid_blob(uid).hex(): uid for uid in uids}
+        given = (",".join(asked), entry.pk)
+        rows = await self._query(entry.pk, SESSIONS, QUERIES.parents, given)
+        return frozenset(asked[uid] for (uid,) in rows)
+
+    async def scopes(self, app: str, limit: int) -> Sequence[str | None]:
+        """See `ReadTx`."""
+        entry = await self._entry(app)
+        if entry is None:
+            return []
+        rows = await self._query(entry.pk, SCOPES, QUERIES.scope_names, (entry.pk, limit))
+        return [user if of_user else None for of_user, user in rows]
 
 
 def cannot_be(*names: str) -> bool:

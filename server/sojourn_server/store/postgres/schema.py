@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import psycopg
 
 from sojourn_server.store import sqlfile
 from sojourn_server.store.base import StoreUnusable, TokenKey
+from sojourn_server.store.postgres import backfill
 from sojourn_server.store.postgres.connection import Link, Options
 from sojourn_server.store.postgres.errors import as_unusable
 from sojourn_server.store.postgres.queries import QUERIES
@@ -20,6 +22,9 @@ _OLDEST: Final = 14
 """The oldest PostgreSQL that is supported."""
 
 _SECRET_BYTES: Final = 32
+
+_STEPS: Final[dict[int, Callable[[Link], Awaitable[None]]]] = {2: backfill.fill}
+"""What a migration does beside its SQL, by its number."""
 
 
 def migrations() -> list[tuple[int, str]]:
@@ -79,6 +84,8 @@ async def migrate(link: Link, options: Options) -> int:
         for number, script in migrations():
             if number > before:
                 await link.script(script)
+                if number in _STEPS:
+                    await _STEPS[number](link)
                 await link.run([(QUERIES.schema_set, (number,))])
         ((*keys,),) = await link.run([(QUERIES.token_keys, ())])
         if not keys:

@@ -9,10 +9,11 @@ import msgspec
 
 from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.model import Session
-from sojourn_server.store.base import RequestKey, RequestRecord, SessionRow
+from sojourn_server.store.base import ListedApp, RequestKey, RequestRecord, SessionRow
 from sojourn_server.store.postgres.facts import (
     MISSING,
     REQUEST,
+    REQUESTS,
     ROWS,
     AppEntry,
     Ask,
@@ -26,6 +27,7 @@ from sojourn_server.store.postgres.pending import Pending
 from sojourn_server.store.postgres.read_tx import Parameters, PgReadTx, of_requests
 from sojourn_server.store.rows import Row, encode
 from sojourn_server.store.stats import Rows
+from sojourn_server.store.tallies import Tallies, grown
 
 
 class MakeApp(BaseException):
@@ -45,6 +47,7 @@ class UnitTx(PgReadTx):
         entry: The app's row, as the units before have left it; None: there is none.
         app: The app whose log the unit writes.
         actor: Who does it.
+        moved: What the units before have moved in the tallies and is not in the database yet.
         careful: Whether each write goes to the database at once, to see that it can.
     """
 
@@ -56,6 +59,7 @@ class UnitTx(PgReadTx):
         entry: AppEntry | None,
         app: str,
         actor: str,
+        moved: Tallies,
         *,
         careful: bool = False,
     ) -> None:
@@ -64,6 +68,7 @@ class UnitTx(PgReadTx):
         self._before = entry
         self._name = app
         self._actor = actor
+        self._moved_before = moved
         self._nonce = 0
         self._answer: int | None = None
         self._records: dict[int, tuple[Session, bytes]] = {}
@@ -108,7 +113,7 @@ class UnitTx(PgReadTx):
             app_pk = self._own_row().pk
             self.pending.requests[key] = record
             self._facts[REQUEST, app_pk, key] = record
-            self._touch(of_requests(record.session_pk))
+            self._touch(of_requests(record.session_pk), REQUESTS)
         if self.pending:
             await self._wrote()
         return revision
@@ -174,3 +179,30 @@ class UnitTx(PgReadTx):
         if known is None:
             known = self._records[id(session)] = (session, encode(session))
         return known[1]
+
+    # --- counts and sums ---
+
+    def _moves(self, old: Session | None, new: Session | None) -> None:
+        """Count a write of a session: as it was, and as it is."""
+        own = self._own_row()
+        own.active += grown(old, new)
+        own.sessions += int(new is not None) - int(old is not None)
+        self.pending.moved.move(own.pk, old, new)
+
+    async def user_active(self, app: str, user: str) -> int:
+        """See `Counting`."""
+        count = await super().user_active(app, user)
+        entry = await self._entry(app)
+        if entry is None:
+            return count
+        moved = (self._moved_before, self.pending.moved)
+        return count + sum(each.active(entry.pk, user) for each in moved)
+
+    async def listed_apps(self, after: str, limit: int) -> Sequence[ListedApp]:
+        """See `Counting`. Its own app's row is not in the database yet."""
+        listed = {each.app.app: each for each in await super().listed_apps(after, limit)}
+        entry = self.own or self._before
+        own = None if entry is None else entry.listed()
+        if own is not None and self._name > after:
+            listed[self._name] = own
+        return [listed[name] for name in sorted(listed)][:limit]

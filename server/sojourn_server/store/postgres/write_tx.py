@@ -24,16 +24,27 @@ from sojourn_server.domain.model import (
     ScopeState,
     Session,
 )
-from sojourn_server.store.base import KeyTaken, RequestKey, RequestRecord, SessionRow
+from sojourn_server.store.base import (
+    KeyTaken,
+    Operation,
+    RequestKey,
+    RequestRecord,
+    SessionRow,
+)
 from sojourn_server.store.postgres.facts import (
     CONTENT,
     KEY,
     LOG,
     MESSAGE_ID,
     MISSING,
+    NO_STATE,
     NOTES,
+    OPERATION,
+    OPERATIONS,
     PK,
     REQUEST,
+    REQUESTS,
+    SCOPES,
     SEQUENCE,
     SESSIONS,
     UID,
@@ -53,10 +64,12 @@ from sojourn_server.store.postgres.unit_tx import UnitTx
 from sojourn_server.store.ranges import is_removed, kept_intervals
 from sojourn_server.store.rows import (
     ORDER_BITS,
+    Row,
     detail_blob,
     encode,
     message_of,
     nonce_column,
+    operation_values,
     request_of,
     uid_blob,
 )
@@ -86,6 +99,7 @@ class PgTx(UnitTx):
         for key, value in session.labels.items():
             self.pending.labels[key, value, row.pk] = True
         self.added.sessions += 1
+        self._moves(None, session)
         self._note(row, SESSIONS, of_parent(session.parent_uid))
         await self._wrote()
         return row
@@ -128,6 +142,7 @@ class PgTx(UnitTx):
         self._forget(row)
         new = SessionRow(pk, row.create_order, session)
         self.pending.update(SessionWrite(new, due, self._record(session)))
+        self._moves(old, session)
         if old.labels != session.labels:
             for key, value in old.labels.items() - session.labels.items():
                 self.pending.labels[key, value, pk] = False
@@ -156,6 +171,7 @@ class PgTx(UnitTx):
         self.written[row.pk] = None
         self.pending.delete(row.pk)
         self.removed.sessions += 1
+        self._moves(row.session, None)
         for key, value in row.session.labels.items():
             self.pending.labels[key, value, row.pk] = False
         self._touch(SESSIONS, of_parent(row.session.parent_uid))
@@ -271,7 +287,64 @@ class PgTx(UnitTx):
         need = scope_need(self._own_row().pk, user)
         self.pending.scopes[need[2], need[3]] = encode(state)
         self._facts[need] = state
+        self._touch(SCOPES)
         await self._wrote()
+
+    async def drop_scope_state(self, app: str, user: str | None) -> None:
+        """See `Tx`."""
+        self._check_own(app)
+        need = scope_need(self._own_row().pk, user)
+        self.pending.scopes[need[2], need[3]] = None
+        self._facts[need] = NO_STATE
+        self._touch(SCOPES)
+        await self._wrote()
+
+    # --- operations ---
+
+    async def put_operation(self, operation: Operation) -> None:
+        """See `Tx`."""
+        self._check_own(operation.app)
+        operation_id, *columns = operation_values(operation)
+        await self._set_operation(operation_id, tuple(columns))
+
+    async def drop_operation(self, app: str, operation_id: str) -> None:
+        """See `Tx`."""
+        self._check_own(app)
+        await self._set_operation(operation_id, None)
+
+    async def _set_operation(self, operation_id: str, columns: Row | None) -> None:
+        self._facts[OPERATION, self._own_row().pk, operation_id] = columns
+        self.pending.operations[operation_id] = columns
+        self._touch(OPERATIONS)
+        await self._wrote()
+
+    async def empty_requests(
+        self, app: str, after: RequestKey | None, limit: int, spare: str
+    ) -> RequestKey | None:
+        """See `Tx`."""
+        self._check_own(app)
+        pk = self._own_row().pk
+        at = ("", "", "") if after is None else (after.principal, after.method, after.request_id)
+        rows = await self._query(pk, REQUESTS, QUERIES.requests_after, (pk, *at, limit))
+        key = None
+        for principal, method, request_id, *rest in rows:
+            key = RequestKey(app, principal, method, request_id)
+            if not (spare and method.startswith(spare)):
+                record = request_of(key, tuple(rest))
+                self._erase_all(record.held)
+                self._put_record(msgspec.structs.replace(record, outcome=b"", held=()))
+        await self._wrote()
+        return key if len(rows) == limit else None
+
+    def _put_record(self, record: RequestRecord) -> None:
+        """Write a record that is as it will stay."""
+        self.pending.requests[record.key] = record
+        self._facts[REQUEST, self._own_row().pk, record.key] = record
+        self._touch(of_requests(record.session_pk), REQUESTS)
+
+    def scrub_later(self) -> None:
+        """See `Tx`. Nothing here is scrubbed."""
+        self.left_over = True
 
     # --- requests and the log ---
 
@@ -300,10 +373,7 @@ class PgTx(UnitTx):
             key = RequestKey(self._name, principal, method, request_id)
             record = request_of(key, tuple(rest))
             self._erase_all(record.held)
-            record = msgspec.structs.replace(record, held=())
-            self.pending.requests[key] = record
-            self._facts[REQUEST, app_pk, key] = record
-            self._touch(of_requests(row.pk))
+            self._put_record(msgspec.structs.replace(record, held=()))
         await self._wrote()
 
     async def log(self, change: Change) -> None:

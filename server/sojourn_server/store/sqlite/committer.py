@@ -25,9 +25,11 @@ from sojourn_server.store.sqlite.errors import as_failure
 from sojourn_server.store.sqlite.hot import Key, Published
 from sojourn_server.store.sqlite.queries import QUERIES
 from sojourn_server.store.sqlite.read_tx import AppEntry, Apps
+from sojourn_server.store.sqlite.tally_rows import bring
 from sojourn_server.store.sqlite.units import drive
 from sojourn_server.store.sqlite.write_tx import SqliteTx
 from sojourn_server.store.stats import Rows
+from sojourn_server.store.tallies import Tallies
 from sojourn_server.store.work import PRECEDING, Work
 
 Unit = Callable[[SqliteTx], Awaitable[Any]]
@@ -79,6 +81,7 @@ class Committer:
         self._now: Nanos = 0
         self._touched: dict[str, AppEntry] = {}
         self._logged: set[str] = set()
+        self._moved = Tallies()
         self._written: dict[Key, SessionRow | None] = {}
         # Nobody else writes, so what was written last is what is in the file.
         self._recent: OrderedDict[Key, SessionRow | None] = OrderedDict()
@@ -148,6 +151,7 @@ class Committer:
         self._touched.clear()
         self._logged = set()
         self._written = {}
+        self._moved.clear()
         self._adding, self._removing = Rows(), Rows()
         connection.execute("BEGIN IMMEDIATE")
         self._now = self._clock.now()
@@ -174,7 +178,9 @@ class Committer:
             if time.monotonic_ns() > ends:
                 break
         for entry in self._touched.values():
-            connection.execute(QUERIES.app_set_counters, (entry.head, entry.created, entry.pk))
+            counters = (entry.head, entry.created, entry.active, entry.sessions, entry.pk)
+            connection.execute(QUERIES.app_set_counters, counters)
+        bring(connection.execute, self._moved)
         connection.execute("COMMIT")
         heads = {name: entry.head for name, entry in self._touched.items()}
         self.published = Published(self._written, heads, self._logged)
@@ -197,7 +203,14 @@ class Committer:
         """
         for _ in range(PRECEDING):
             tx = SqliteTx(
-                connection, self._now, self._apps, self._slab, self._recent, work.app, work.actor
+                connection,
+                self._now,
+                self._apps,
+                self._slab,
+                self._recent,
+                self._moved,
+                work.app,
+                work.actor,
             )
             if self._guarded:
                 _mark(connection, "SAVEPOINT unit")
@@ -217,19 +230,27 @@ class Committer:
                     raise _Lost(tx.failure)
                 if self._guarded:
                     _mark(connection, "RELEASE unit")
-                if tx.own is not None:
-                    self._apps[work.app] = self._touched[work.app] = tx.own
-                if tx.logged:
-                    self._logged.add(work.app)
-                if tx.written:
-                    self._keep(tx.written)
-                self._adding.add(tx.added)
-                self._removing.add(tx.removed)
+                self._keep(work.app, tx)
                 work.value, work.revision = value, revision
                 return tx
         raise RuntimeError("units keep asking for another one first")
 
-    def _keep(self, written: Mapping[Key, SessionRow | None]) -> None:
+    def _keep(self, app: str, tx: SqliteTx) -> None:
+        """A unit is done: what it has written is what the next one sees."""
+        if tx.own is not None:
+            self._apps[app] = self._touched[app] = tx.own
+        if tx.logged:
+            self._logged.add(app)
+        if tx.written:
+            self._remember(tx.written)
+        if tx.brought:
+            self._moved.clear()
+        if tx.moved:
+            self._moved.add(tx.moved)
+        self._adding.add(tx.added)
+        self._removing.add(tx.removed)
+
+    def _remember(self, written: Mapping[Key, SessionRow | None]) -> None:
         """Remember sessions as a unit has left them."""
         self._written.update(written)
         for key, row in written.items():

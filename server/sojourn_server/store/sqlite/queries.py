@@ -12,6 +12,7 @@ class Queries(NamedTuple):
 
     app_by_name: str
     app_names: str
+    apps_listed: str
     app_insert: str
     app_set_record: str
     app_set_counters: str
@@ -27,8 +28,19 @@ class Queries(NamedTuple):
     session_delete: str
     session_due: str
     session_next_due: str
+    session_overdue_app: str
+    session_overdue_user: str
+    session_ended: str
     label_insert: str
     label_delete: str
+    tally_get: str
+    tally_sessions: str
+    tally_put: str
+    tally_delete: str
+    tallies_first: str
+    tallies_after: str
+    backfill_sessions: str
+    backfill_app: str
     messages_up: str
     messages_down: str
     messages_since_up: str
@@ -68,6 +80,15 @@ class Queries(NamedTuple):
     request_drop_held: str
     request_old: str
     request_delete: str
+    requests_after: str
+    request_empty: str
+    scope_names: str
+    scope_state_delete: str
+    session_has_child: str
+    operation_get: str
+    operation_put: str
+    operation_delete: str
+    operations_before: str
     token_keys: str
     token_key_insert: str
     pulse_read: str
@@ -87,6 +108,8 @@ class Queries(NamedTuple):
     list_from_parent: str
     list_from_parent_any: str
     list_from_user_any: str
+    list_from_user_status_any: str
+    list_from_idle: str
     list_from_key: str
     list_from_name: str
     list_from_update: str

@@ -4,11 +4,16 @@
 
 -- name: app_by_name
 -- One app with its counters.
-SELECT app_pk, head, created, record FROM app WHERE name = ?
+SELECT app_pk, head, created, active, sessions, record FROM app WHERE name = ?
 
 -- name: app_names
 -- Names of apps after one, in the order of their bytes.
 SELECT name FROM app WHERE name > ? AND record IS NOT NULL ORDER BY name LIMIT ?
+
+-- name: apps_listed
+-- Apps after a name, in the order of their bytes, with their counters.
+SELECT app_pk, head, created, active, sessions, record FROM app
+WHERE name > ? AND record IS NOT NULL ORDER BY name LIMIT ?
 
 -- name: app_insert
 -- A new app; its record is NULL when its log begins before the app is put.
@@ -20,7 +25,7 @@ UPDATE app SET record = ? WHERE app_pk = ?
 
 -- name: app_set_counters
 -- Move an app's counters on: the last statement before COMMIT.
-UPDATE app SET head = ?, created = ? WHERE app_pk = ?
+UPDATE app SET head = ?, created = ?, active = ?, sessions = ? WHERE app_pk = ?
 
 -- name: session_by_key
 -- A session by its key.
@@ -72,6 +77,21 @@ SELECT pk, record FROM session INDEXED BY session_due WHERE due IS NOT NULL AND 
 -- The nearest due instant.
 SELECT due FROM session INDEXED BY session_due WHERE due IS NOT NULL ORDER BY due LIMIT 1
 
+-- name: session_overdue_app
+-- Those of one app, the longest due first.
+SELECT pk, record FROM session INDEXED BY session_due
+WHERE due IS NOT NULL AND due <= ? AND +pk > ? AND +pk < ? ORDER BY due, pk LIMIT ?
+
+-- name: session_overdue_user
+-- Those of one user, the longest due first.
+SELECT pk, record FROM session INDEXED BY session_due
+WHERE due IS NOT NULL AND due <= ? AND +pk > ? AND +pk < ? AND +user = ? ORDER BY due, pk LIMIT ?
+
+-- name: session_ended
+-- Sessions of one app that have ended, the earliest end first, after a place.
+SELECT pk, record FROM session INDEXED BY session_ended
+WHERE app_pk = ? AND status <> 1 AND (update_time, pk) > (?, ?) AND update_time < ? ORDER BY update_time, pk LIMIT ?
+
 -- name: label_insert
 -- Give a session a label.
 INSERT INTO session_label (key, value, pk) VALUES (?, ?, ?)
@@ -79,6 +99,39 @@ INSERT INTO session_label (key, value, pk) VALUES (?, ?, ?)
 -- name: label_delete
 -- Take a label from a session.
 DELETE FROM session_label WHERE key = ? AND value = ? AND pk = ?
+
+-- name: tally_get
+-- One tally.
+SELECT record FROM tally WHERE app_pk = ? AND of_user = ? AND status = ? AND user = ?
+
+-- name: tally_sessions
+-- How many sessions a tally counts.
+SELECT sessions FROM tally WHERE app_pk = ? AND of_user = ? AND status = ? AND user = ?
+
+-- name: tally_put
+-- Create or replace a tally.
+INSERT INTO tally (app_pk, of_user, status, user, sessions, record) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (app_pk, of_user, status, user) DO UPDATE SET sessions = excluded.sessions, record = excluded.record
+
+-- name: tally_delete
+-- A tally that counts no sessions any more.
+DELETE FROM tally WHERE app_pk = ? AND of_user = ? AND status = ? AND user = ?
+
+-- name: tallies_first
+-- The tallies of one status, by user.
+SELECT user, record FROM tally WHERE app_pk = ? AND of_user = 1 AND status = ? ORDER BY user LIMIT ?
+
+-- name: tallies_after
+-- The tallies of one status, by user, after one.
+SELECT user, record FROM tally WHERE app_pk = ? AND of_user = 1 AND status = ? AND user > ? ORDER BY user LIMIT ?
+
+-- name: backfill_sessions
+-- All sessions, by app, user and status: for the migration that makes the tallies.
+SELECT app_pk, record FROM session INDEXED BY session_user ORDER BY app_pk, user, status
+
+-- name: backfill_app
+-- The counts of an app: for the same migration.
+UPDATE app SET active = active + ?, sessions = sessions + ? WHERE app_pk = ?
 
 -- name: messages_up
 -- Messages within two sequences, the oldest first.
@@ -255,6 +308,49 @@ WHERE create_time < ? ORDER BY create_time LIMIT ?
 -- Forget a request.
 DELETE FROM request WHERE app_pk = ? AND principal = ? AND method = ? AND request_id = ?
 
+-- name: requests_after
+-- Request records after a key, in the order of their keys.
+SELECT principal, method, request_id, held FROM request
+WHERE app_pk = ? AND (principal, method, request_id) > (?, ?, ?)
+ORDER BY principal, method, request_id LIMIT ?
+
+-- name: request_empty
+-- A record that says nothing any more but that there was such a request.
+UPDATE request SET outcome = x'', held = NULL
+WHERE app_pk = ? AND principal = ? AND method = ? AND request_id = ?
+
+-- name: scope_names
+-- Whose state there is in an app.
+SELECT of_user, user FROM scope_state WHERE app_pk = ? ORDER BY of_user, user LIMIT ?
+
+-- name: scope_state_delete
+-- Remove the state of an app or of a user.
+DELETE FROM scope_state WHERE app_pk = ? AND of_user = ? AND user = ?
+
+-- name: session_has_child
+-- Whether a session has a child.
+SELECT 1 FROM session INDEXED BY session_parent WHERE parent = ? LIMIT 1
+
+-- name: operation_get
+-- One operation.
+SELECT kind, update_time, record, content FROM operation WHERE app_pk = ? AND operation_id = ?
+
+-- name: operation_put
+-- Keep an operation, or what it has come to.
+INSERT INTO operation (app_pk, operation_id, kind, update_time, record, content) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (app_pk, operation_id) DO UPDATE SET
+  kind = excluded.kind, update_time = excluded.update_time, record = excluded.record, content = excluded.content
+
+-- name: operation_delete
+-- Forget an operation.
+DELETE FROM operation WHERE app_pk = ? AND operation_id = ?
+
+-- name: operations_before
+-- Operations of all apps that were put before an instant, the longest ago first.
+SELECT a.name, o.operation_id, o.kind, o.update_time, o.record, o.content
+FROM operation AS o INDEXED BY operation_update CROSS JOIN app AS a ON a.app_pk = o.app_pk
+WHERE o.update_time < ? ORDER BY o.update_time, o.app_pk, o.operation_id LIMIT ?
+
 -- name: token_keys
 -- The keys for tokens, the newest first.
 SELECT key_id, secret FROM token_key ORDER BY key_id DESC
@@ -339,6 +435,15 @@ WHERE s.parent = :parent AND s.pk > :low AND s.pk < :high
 -- name: list_from_user_any
 -- Source: those of one user, to be sorted.
 SELECT s.pk, s.record FROM session AS s INDEXED BY session_user WHERE s.app_pk = :app_pk AND s.user = :user
+
+-- name: list_from_user_status_any
+-- Source: those of one user and status, to be sorted.
+SELECT s.pk, s.record FROM session AS s INDEXED BY session_user
+WHERE s.app_pk = :app_pk AND s.user = :user AND s.status = :status
+
+-- name: list_from_idle
+-- Source: the ACTIVE ones of an app by activity time.
+SELECT s.pk, s.record FROM session AS s INDEXED BY session_idle WHERE s.app_pk = :app_pk AND s.status = 1
 
 -- name: list_from_key
 -- Source: those of one user by session_id.

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sojourn_server.domain.clock import Nanos
-from sojourn_server.domain.model import App, ContentId, Message, ScopeState
+from sojourn_server.domain.model import App, ContentId, Message, ScopeState, Status
+from sojourn_server.domain.sums import Sums
 from sojourn_server.store.base import (
+    AppCounts,
     Candidates,
+    ListedApp,
     LoggedChange,
     MessageRange,
+    Operation,
+    Position,
     RequestKey,
     RequestRecord,
     SessionRow,
     StoreDown,
     StoreFull,
 )
-from sojourn_server.store.lists import merged
+from sojourn_server.store.counting import NO_COUNTS
+from sojourn_server.store.lists import ended_after, merged
 from sojourn_server.store.ranges import intervals, is_removed, kept_intervals
 from sojourn_server.store.rows import (
+    ORDER_BITS,
     ORDER_MASK,
     Row,
     change_of,
@@ -29,13 +36,16 @@ from sojourn_server.store.rows import (
     decode_session,
     message_of,
     nonce_of,
+    operation_of,
     request_of,
     try_uid_blob,
+    uid_blob,
 )
 from sojourn_server.store.sqlite import content, lists
 from sojourn_server.store.sqlite.census import Place, step
 from sojourn_server.store.sqlite.errors import as_failure
 from sojourn_server.store.sqlite.queries import QUERIES
+from sojourn_server.store.tallies import decode_sums, merged_sums
 
 _NO_STATE: Final = ScopeState()
 
@@ -48,15 +58,40 @@ class AppEntry:
         head: The newest revision of its log.
         created: The greatest create order given.
         app: The app; None when only its log exists.
+        active: How many ACTIVE sessions it has.
+        sessions: How many sessions it has.
     """
 
-    __slots__ = ("app", "created", "head", "pk")
+    __slots__ = ("active", "app", "created", "head", "pk", "sessions")
 
-    def __init__(self, pk: int, head: int, created: int, app: App | None) -> None:
+    def __init__(
+        self, pk: int, head: int, created: int, app: App | None, active: int, sessions: int
+    ) -> None:
         self.pk = pk
         self.head = head
         self.created = created
         self.app = app
+        self.active = active
+        self.sessions = sessions
+
+    def copy(self) -> AppEntry:
+        """The same, to be changed."""
+        return AppEntry(self.pk, self.head, self.created, self.app, self.active, self.sessions)
+
+    def counts(self) -> AppCounts:
+        """How many sessions it has."""
+        return AppCounts(self.active, self.sessions)
+
+    def listed(self) -> ListedApp | None:
+        """How a list shows it; None when only its log exists."""
+        return None if self.app is None else ListedApp(self.app, self.head, self.counts())
+
+
+def _entry_of(row: Row) -> AppEntry:
+    """The entry of a row: app_pk, head, created, active, sessions, record."""
+    pk, head, created, active, sessions, record = row
+    app = None if record is None else decode_app(record)
+    return AppEntry(pk, head, created, app, active, sessions)
 
 
 Apps = dict[str, AppEntry | None]
@@ -117,8 +152,7 @@ class SqliteReadTx:
             row = self._run(QUERIES.app_by_name, (name,)).fetchone()
             entry = None
             if row is not None:
-                pk, head, created, record = row
-                entry = AppEntry(pk, head, created, None if record is None else decode_app(record))
+                entry = _entry_of(row)
             self._apps[name] = entry
             return entry
 
@@ -172,6 +206,31 @@ class SqliteReadTx:
         """See `ReadTx`."""
         row = self._run(QUERIES.session_next_due).fetchone()
         return None if row is None else row[0]
+
+    async def overdue_in(
+        self, app: str, user: str | None, until: Nanos, limit: int
+    ) -> Sequence[SessionRow]:
+        """See `ReadTx`."""
+        entry = self._entry(app)
+        if entry is None:
+            return []
+        bounds = entry.pk << ORDER_BITS, (entry.pk + 1) << ORDER_BITS
+        if user is None:
+            rows = self._all(QUERIES.session_overdue_app, (until, *bounds, limit))
+        else:
+            rows = self._all(QUERIES.session_overdue_user, (until, *bounds, user, limit))
+        return [self._session(row) for row in rows]
+
+    async def ended_sessions(
+        self, app: str, before: Nanos, after: Position | None, limit: int
+    ) -> Sequence[SessionRow]:
+        """See `ReadTx`."""
+        entry = self._entry(app)
+        if entry is None:
+            return []
+        low = ended_after(entry.pk, after)
+        rows = self._all(QUERIES.session_ended, (entry.pk, *low, before, limit))
+        return [self._session(row) for row in rows]
 
     async def messages(self, row: SessionRow, which: MessageRange) -> Sequence[Message]:
         """See `ReadTx`."""
@@ -263,6 +322,91 @@ class SqliteReadTx:
             return 0
         (revision,) = self._run(QUERIES.change_oldest, (entry.pk,)).fetchone()
         return int(revision or 0)
+
+    async def app_counts(self, app: str) -> AppCounts:
+        """See `Counting`."""
+        entry = self._entry(app)
+        return NO_COUNTS if entry is None else entry.counts()
+
+    async def user_active(self, app: str, user: str) -> int:
+        """See `Counting`."""
+        entry = self._entry(app)
+        if entry is None:
+            return 0
+        row = self._run(QUERIES.tally_sessions, (entry.pk, 1, Status.ACTIVE, user)).fetchone()
+        return 0 if row is None else int(row[0])
+
+    async def listed_apps(self, after: str, limit: int) -> Sequence[ListedApp]:
+        """See `Counting`."""
+        entries = [_entry_of(row) for row in self._all(QUERIES.apps_listed, (after, limit))]
+        return [listed for entry in entries if (listed := entry.listed()) is not None]
+
+    async def status_sums(self, app: str, user: str | None = None) -> Mapping[Status, Sums]:
+        """See `Counting`."""
+        entry = self._entry(app)
+        if entry is None:
+            return {}
+        found: dict[Status, Sums] = {}
+        for status in Status:
+            key = (entry.pk, int(user is not None), status, user or "")
+            for (record,) in self._all(QUERIES.tally_get, key):
+                found[status] = decode_sums(record)
+        return found
+
+    async def user_sums(
+        self, app: str, statuses: Sequence[Status], after: str | None, limit: int
+    ) -> Sequence[tuple[str, Sums]]:
+        """See `Counting`."""
+        entry = self._entry(app)
+        if entry is None:
+            return []
+        sql = QUERIES.tallies_first if after is None else QUERIES.tallies_after
+        place = () if after is None else (after,)
+        return merged_sums(
+            [
+                [
+                    (user, decode_sums(record))
+                    for user, record in self._all(sql, (entry.pk, status, *place, limit))
+                ]
+                for status in statuses
+            ],
+            limit,
+        )
+
+    # --- operations ---
+
+    async def operation(self, app: str, operation_id: str) -> Operation | None:
+        """See `ReadTx`."""
+        entry = self._entry(app)
+        if entry is None:
+            return None
+        row = self._run(QUERIES.operation_get, (entry.pk, operation_id)).fetchone()
+        return None if row is None else operation_of(app, operation_id, row)
+
+    async def operations(self, before: Nanos, limit: int) -> Sequence[Operation]:
+        """See `ReadTx`."""
+        rows = self._all(QUERIES.operations_before, (before, limit))
+        return [operation_of(app, operation_id, tuple(row)) for app, operation_id, *row in rows]
+
+    async def with_children(self, app: str, uids: Sequence[str]) -> frozenset[str]:
+        """See `ReadTx`."""
+        if self._entry(app) is None:
+            return frozenset()
+        return frozenset(
+            uid
+            for uid in uids
+            if self._run(QUERIES.session_has_child, (uid_blob(uid),)).fetchone() is not None
+        )
+
+    async def scopes(self, app: str, limit: int) -> Sequence[str | None]:
+        """See `ReadTx`."""
+        entry = self._entry(app)
+        if entry is None:
+            return []
+        rows = self._all(QUERIES.scope_names, (entry.pk, limit))
+        return [user if of_user else None for of_user, user in rows]
+
+    # --- the store's own ---
 
     async def pulse(self) -> None:
         """Read one row, to find out whether that works."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 from sojourn_server.store import sqlfile
 from sojourn_server.store.base import StoreUnusable, TokenKey
+from sojourn_server.store.sqlite import backfill
 from sojourn_server.store.sqlite.queries import QUERIES
 
 APPLICATION_ID: Final = 0x534A524E
@@ -23,6 +24,9 @@ _CHECKED_WHOLE: Final = 64 * 1024 * 1024
 """Files up to this size, in bytes, are checked page by page at every start."""
 
 _SECRET_BYTES: Final = 32
+
+_STEPS: Final[dict[int, Callable[[sqlite3.Connection], None]]] = {2: backfill.fill}
+"""What a migration does beside its SQL, by its number."""
 
 
 def migrations() -> list[tuple[int, str]]:
@@ -93,6 +97,8 @@ def migrate(connection: sqlite3.Connection) -> None:
             if number > version:
                 for statement in statements(script):
                     connection.execute(statement)
+                if number in _STEPS:
+                    _STEPS[number](connection)
                 # A PRAGMA takes no parameters; the number is one of our own file names.
                 connection.execute(f"PRAGMA user_version = {number:d}")
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -23,150 +23,30 @@ from sojourn_server.store.base import KeyTaken, RequestKey, RequestRecord, Sessi
 from sojourn_server.store.horizon import last_to_go
 from sojourn_server.store.ranges import is_removed, kept_intervals
 from sojourn_server.store.rows import (
-    APP_PK_LIMIT,
     ORDER_BITS,
     ORDER_MASK,
     Row,
     decode_session,
     detail_blob,
     encode,
-    held_blob,
     held_of,
     message_values,
     nonce_column,
     parent_blob,
     uid_blob,
 )
-from sojourn_server.store.sqlite.content import Slab
 from sojourn_server.store.sqlite.errors import is_taken
-from sojourn_server.store.sqlite.hot import Key, key_of
+from sojourn_server.store.sqlite.hot import key_of
+from sojourn_server.store.sqlite.operation_tx import OperationTx
 from sojourn_server.store.sqlite.queries import QUERIES
-from sojourn_server.store.sqlite.read_tx import AppEntry, Apps, SqliteReadTx
-from sojourn_server.store.stats import Rows
 
 _NONCE_BYTES: Final = 8
 _ERASED_AT_ONCE: Final = 8 * 1024 * 1024
 """Bytes after which a purge pauses: the writer serves others in between."""
 
 
-class SqliteTx(SqliteReadTx):
-    """One run of one unit.
-
-    What it changes of its app's counters stays in `own` until the writer keeps it, so
-    that undoing a unit needs nothing but forgetting it.
-
-    Args:
-        connection: In a transaction.
-        now: When that began.
-        apps: App rows as the units before have left them.
-        slab: The content table.
-        recent: Sessions as earlier units have left them; None for one that is gone.
-        app: The app whose log the unit writes.
-        actor: Who does it.
-    """
-
-    def __init__(
-        self,
-        connection: sqlite3.Connection,
-        now: Nanos,
-        apps: Apps,
-        slab: Slab,
-        recent: Mapping[Key, SessionRow | None],
-        app: str,
-        actor: str,
-    ) -> None:
-        super().__init__(connection, now, apps)
-        self._slab = slab
-        self._recent = recent
-        self._name = app
-        self._actor = actor
-        self._many = connection.executemany
-        self._nonce = 0
-        self._answer: int | None = None
-        self._known: dict[int, tuple[Session, bytes]] = {}
-        self._requests: dict[RequestKey, RequestRecord] = {}
-        self.written: dict[Key, SessionRow | None] = {}
-        """Sessions as this unit leaves them; None for one that it removed."""
-        self.own: AppEntry | None = None
-        """The app's row as this unit leaves it; None while unchanged."""
-        self.logged = 0
-        """How many changes are logged."""
-        self.wrote = False
-        """Whether there is anything to undo."""
-        self.erased = False
-        """Whether the answer waits for a scrub."""
-        self.left_over = False
-        """Whether something to be erased is left for `purge`."""
-        self.added = Rows()
-        self.removed = Rows()
-
-    # --- what the writer asks ---
-
-    def finish(self) -> int:
-        """Write what had to wait for the revision, and answer the unit's revision."""
-        revision = self._answer
-        if revision is None:
-            entry = self._entry(self._name)
-            revision = 0 if entry is None else entry.head
-        self.added.changes = self.logged
-        self.added.requests = len(self._requests)
-        for record in self._requests.values():
-            key = record.key
-            self._write(
-                QUERIES.request_put,
-                (
-                    self._own_row().pk,
-                    key.principal,
-                    key.method,
-                    key.request_id,
-                    record.payload_hash,
-                    revision,
-                    record.outcome,
-                    record.create_time,
-                    record.session_pk,
-                    held_blob(record.held),
-                ),
-            )
-        return revision
-
-    # --- how it reads and writes ---
-
-    def _write(self, sql: str, parameters: Sequence[Any]) -> sqlite3.Cursor:
-        cursor = self._run(sql, parameters)
-        self.wrote = True
-        return cursor
-
-    def _entry(self, name: str) -> AppEntry | None:
-        if name == self._name and self.own is not None:
-            return self.own
-        return super()._entry(name)
-
-    def _own_row(self, app: App | None = None) -> AppEntry:
-        """The app's row, to be changed; made when there is none."""
-        if self.own is None:
-            entry = super()._entry(self._name)
-            if entry is None:
-                record = None if app is None else encode(app)
-                pk = self._write(QUERIES.app_insert, (self._name, record)).lastrowid or 0
-                if not 0 < pk < APP_PK_LIMIT:
-                    raise ValueError("there are too many apps")
-                self.own = AppEntry(pk, 0, 0, app)
-            else:
-                self.own = AppEntry(entry.pk, entry.head, entry.created, entry.app)
-        return self.own
-
-    def _session(self, row: Row) -> SessionRow:
-        pk, record = row
-        session = decode_session(record)
-        self._known[id(session)] = (session, record)
-        return SessionRow(pk, pk & ORDER_MASK, session)
-
-    def _record(self, session: Session) -> bytes:
-        """A session as stored. The row and the log share the bytes."""
-        known = self._known.get(id(session))
-        if known is None:
-            known = self._known[id(session)] = (session, encode(session))
-        return known[1]
+class SqliteTx(OperationTx):
+    """One run of one unit. What each method must do stands in `store.base`."""
 
     # --- apps and sessions ---
 
@@ -215,6 +95,7 @@ class SqliteTx(SqliteReadTx):
             raise
         own.created = create_order
         self.added.sessions += 1
+        self._moves(None, session)
         for key, value in session.labels.items():
             self._write(QUERIES.label_insert, (key, value, pk))
         return self._written(SessionRow(pk, create_order, session))
@@ -258,6 +139,7 @@ class SqliteTx(SqliteReadTx):
             if is_taken(error):
                 raise KeyTaken("a session with this key exists") from None
             raise
+        self._moves(old, session)
         if old.labels != session.labels:
             self._update_labels(pk, old.labels, session.labels)
         self.written[key_of(row)] = None
@@ -277,6 +159,7 @@ class SqliteTx(SqliteReadTx):
         """See `Tx`."""
         self._write(QUERIES.session_delete, (row.pk,))
         self.removed.sessions += 1
+        self._moves(row.session, None)
         self.written[key_of(row)] = None
         for key, value in row.session.labels.items():
             self._write(QUERIES.label_delete, (key, value, row.pk))
