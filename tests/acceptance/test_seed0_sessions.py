@@ -61,11 +61,11 @@ async def test_s0_03_created_active_expired(client: AsyncClient) -> None:
         assert (await session.refresh()).turn is not None
     used = await session.refresh()
     assert (used.is_active, used.metrics.request_count) == (True, 1)
-    never = [
+    in_use = [
         one.session_id
         async for one in client.sessions.list(filter=SessionFilter(request_count_above=0))
     ]
-    assert never == ["s"]
+    assert in_use == ["s"]
     await asyncio.sleep(0.32)
     expired = await session.refresh()
     assert (expired.status, expired.end_cause) == (Status.EXPIRED, EndCause.IDLE)

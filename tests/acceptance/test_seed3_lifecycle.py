@@ -14,6 +14,7 @@ from sojourn import (
     ExpireCause,
     IfExists,
     NewMessage,
+    Policy,
     RetryOptions,
     SessionHandle,
     Status,
@@ -176,3 +177,67 @@ def test_s3_37_api_keys(guarded: GuardedPlace, monkeypatch: pytest.MonkeyPatch) 
         nobody.sessions.get("s3-37")
     monkeypatch.setenv("SOJOURN_API_KEY", guarded.keys["auditor"])
     assert guarded.shell("support").json("sessions", "get", "s3-37")["status"] == "ACTIVE"
+
+
+def test_s3_29_safe_operations(blocking: Client) -> None:
+    """An operation in a session of its own gives its result, whatever becomes of the clean-up."""
+
+    def operation(session: SessionHandle) -> str:
+        session.append("user", "print('Hello')")
+        return "Hello"
+
+    assert blocking.run(operation, "fine") == "Hello"
+    assert blocking.sessions.get("fine").status is Status.COMPLETED
+
+    def deletes_it(session: SessionHandle) -> str:
+        blocking.sessions.delete(session.ref)
+        return "Hello"
+
+    assert blocking.run(deletes_it, "gone") == "Hello"
+
+    def fails(session: SessionHandle) -> str:
+        blocking.sessions.delete(session.ref)
+        raise ValueError("no result")
+
+    with pytest.raises(ValueError, match="no result"):
+        blocking.run(fails, "failed")
+
+
+def test_s3_33_why_creating_failed(guarded: GuardedPlace, place: Place, app: str) -> None:
+    """A bad key, a service that is away and an exhausted limit are three errors, told apart."""
+    forged = sojourn.ApiKey(guarded.keys["agent"][:-1] + "x")
+    with (
+        guarded.sync_client("support", credentials=forged) as stranger,
+        pytest.raises(errors.UnauthenticatedError),
+    ):
+        stranger.sessions.create()
+    with (
+        sojourn.connect_sync("127.0.0.1:1", app=app, retry=ONCE, deadline=5) as cut_off,
+        pytest.raises(errors.UnavailableError),
+    ):
+        cut_off.sessions.create()
+    with place.sync_client(app) as client:
+        client.apps.update(policy=Policy(max_active_sessions=1))
+        client.sessions.create()
+        with pytest.raises(errors.ResourceExhaustedError) as full:
+            client.sessions.create()
+        assert full.value.metadata == {"quota": "max_active_sessions", "limit": "1"}
+
+
+def test_s3_35_a_new_session_after_so_many_operations(blocking: Client) -> None:
+    """After so many operations the same id gives a new session, or the limit refuses more."""
+    uids = []
+    for _ in range(5):
+        session = blocking.attach("s", max_requests=2)
+        uids.append(session.uid)
+        with session.turn():
+            pass
+    assert [len([1 for uid in uids if uid == one]) for one in dict.fromkeys(uids)] == [2, 2, 1]
+    blocking.apps.update(policy=Policy(max_requests_per_session=3))
+    session = blocking.attach("limited")
+    for _ in range(3):
+        with session.turn():
+            pass
+    with pytest.raises(errors.QuotaExceededError) as refused, session.turn():
+        pass
+    assert refused.value.metadata == {"quota": "max_requests_per_session", "limit": "3"}

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
+from bench.plan import SECTIONS
 from sojourn import (
     AsyncClient,
     AsyncSessionHandle,
     ChangeCause,
     EndCause,
+    MetricsDelta,
     NewMessage,
     NewSession,
     OnConflict,
@@ -21,6 +24,8 @@ from sojourn import (
     errors,
 )
 from tests.acceptance.kit import Place
+
+PERFORMANCE = Path(__file__).resolve().parents[2] / "docs" / "explanation" / "performance.md"
 
 
 async def a_root(client: AsyncClient) -> AsyncSessionHandle:
@@ -153,3 +158,29 @@ async def test_s4_20_recovery_after_a_crash(own: Place) -> None:
             await client.turns.end(begun.turn_token)
         task = await client.sessions.get("task", user="root_agent")
         assert task.end_cause in {EndCause.OWNER_ENDED, EndCause.OWNER_LOST}
+
+
+async def test_s4_17_metrics_rolled_up(client: AsyncClient) -> None:
+    """What sub-agents spent is counted on them, and summed up with their root when asked."""
+    root = await a_root(client)
+    await root.update(metrics=MetricsDelta(requests=1, counters={"tokens": 5}))
+    for tokens in (10, 20):
+        async with root.child(labels={"agent": "npc"}) as child:
+            await child.update(metrics=MetricsDelta(requests=2, counters={"tokens": tokens}))
+    [own] = [one async for one in client.sessions.aggregate(parent=root.info)]
+    assert (own.metrics.request_count, own.metrics.counters) == (4, {"tokens": 30})
+    no_parent = SessionFilter(has_parent=False)
+    [alone] = [one async for one in client.sessions.aggregate(filter=no_parent)]
+    assert alone.metrics.counters == {"tokens": 5}
+    summed = client.sessions.aggregate(filter=no_parent, roll_up=True)
+    [rolled] = [one async for one in summed]
+    assert rolled.metrics.request_count == 5
+    assert rolled.metrics.counters == {"tokens": 35}
+    [npcs] = [one async for one in client.sessions.aggregate(label_key="agent") if one.group]
+    assert (npcs.group, npcs.session_count) == ("npc", 2)
+
+
+def test_s4_21_speed_is_measured() -> None:
+    """What making and ending short-lived sessions costs is a part of the bench, with its figure."""
+    assert "children" in SECTIONS
+    assert "short-lived" in PERFORMANCE.read_text(encoding="utf-8")
