@@ -169,14 +169,20 @@ async def test_s1_11_read_a_session_with_its_metrics_or_none(client: AsyncClient
 
 async def test_s1_12_idle_for_too_long(client: AsyncClient) -> None:
     """The helper answers for any length of idleness, and agrees with what the server decides."""
-    await client.sessions.create("s", idle_timeout=0.3)
+    await client.sessions.create("s", idle_timeout=0)
+    await asyncio.sleep(0.01)
+    await client.sessions.touch("s")
     fresh = await client.sessions.get("s", view=View.BASIC)
-    assert not fresh.is_expired(max_idle=1800, now=fresh.activity_time)
-    assert fresh.is_expired(max_idle=1800, now=fresh.activity_time + timedelta(seconds=1800))
-    assert fresh.expire_time == fresh.activity_time + timedelta(seconds=0.3)
-    assert fresh.is_expired(now=fresh.expire_time)
-    await asyncio.sleep(0.35)
-    assert fresh.is_expired()
+    half_an_hour = timedelta(seconds=1800)
+    just_before = fresh.activity_time + half_an_hour - timedelta(microseconds=1)
+    assert not fresh.is_expired(max_idle=1800, now=just_before)
+    assert fresh.is_expired(max_idle=1800, now=fresh.activity_time + half_an_hour)
+    assert not fresh.is_expired(now=just_before + timedelta(days=9))
+    short = (await client.sessions.update("s", idle_timeout=0.1)).session
+    assert short.expire_time == short.activity_time + timedelta(seconds=0.1)
+    assert short.is_expired(now=short.expire_time)
+    await asyncio.sleep(0.12)
+    assert short.is_expired()
     late = await client.sessions.get("s")
     assert late.status is Status.EXPIRED
     assert late.is_expired(max_idle=1800)

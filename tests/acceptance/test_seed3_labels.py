@@ -74,6 +74,7 @@ def refused(blocking: Client, labels: Any, named: str) -> None:
             call()
         assert "labels" in error.value.field_violations[0].field
         assert named in str(error.value)
+        assert not error.value.correlation_id, "it was sent"
     assert blocking.sessions.get("s").labels == {"kept": "yes"}
     assert blocking.sessions.list(status="any").count() == before
 
