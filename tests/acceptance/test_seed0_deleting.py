@@ -21,9 +21,6 @@ from sojourn import (
 from tests.acceptance.kit import eventually
 from tests.cli.kit import Shell
 
-SHORT = 0.4
-"""Seconds that sessions may be idle in these tests."""
-
 
 async def deployed(client: AsyncClient, *names: str, agent: str) -> None:
     """Make apps with a session each, labelled as deployments of an agent, oldest first."""
@@ -62,7 +59,6 @@ async def test_s0_07_drained_instead_of_retried(client: AsyncClient, shell: Shel
     """One command lets a deployment run dry: nothing new begins, what there is ends in peace."""
     await deployed(client, client.app, f"{client.app}-new", agent="bq_agent_mick")
     begun = await client.turns.begin("busy", holder="pod-1", create_if_missing=True)
-    await client.sessions.update("s", user="mick", idle_timeout=SHORT)
     cleanup = ("apps", "cleanup", "-l", "agent=bq_agent_mick", "--keep", "1", "--yes")
     shell.run(*cleanup, "--mode", "drain")
     draining = await client.apps.get()
@@ -73,6 +69,7 @@ async def test_s0_07_drained_instead_of_retried(client: AsyncClient, shell: Shel
         await client.sessions.create("late")
     with pytest.raises(errors.AppDrainingError):
         await client.turns.begin("s", user="mick")
+    await client.sessions.update("s", user="mick", idle_timeout=0.1)
     await client.messages.append("busy", NewMessage("assistant", "Here is your answer."))
     await client.turns.end(begun.turn_token)
     await client.sessions.end("busy")
@@ -107,11 +104,12 @@ async def test_s0_08_the_newest_are_kept(client: AsyncClient) -> None:
 async def test_s0_10_when_it_could_succeed(client: AsyncClient) -> None:
     """A refused deletion says when the last session will have expired, and then it succeeds."""
     await client.sessions.create("s", idle_timeout=60)
-    last = await client.sessions.create("last", idle_timeout=SHORT)
+    last = await client.sessions.create("last", idle_timeout=90)
     await client.sessions.end("s")
     with pytest.raises(errors.AppHasSessionsError) as refused:
         await client.apps.delete()
     assert refused.value.earliest_success_time == last.expire_time
+    await client.sessions.update("last", idle_timeout=0.1)
 
     async def expired() -> bool:
         return await client.sessions.list().count() == 0

@@ -55,7 +55,7 @@ async def test_s0_02_created_by_the_first_query(client: AsyncClient) -> None:
 
 async def test_s0_03_created_active_expired(client: AsyncClient) -> None:
     """A session that was never used is told from one that was, and from one that expired."""
-    session = await client.attach("s", idle_timeout=0.3)
+    session = await client.attach("s")
     assert (session.info.is_active, session.info.metrics.request_count) == (True, 0)
     async with session.turn():
         assert (await session.refresh()).turn is not None
@@ -66,7 +66,8 @@ async def test_s0_03_created_active_expired(client: AsyncClient) -> None:
         async for one in client.sessions.list(filter=SessionFilter(request_count_above=0))
     ]
     assert in_use == ["s"]
-    await asyncio.sleep(0.32)
+    await session.update(idle_timeout=0.05)
+    await asyncio.sleep(0.06)
     expired = await session.refresh()
     assert (expired.status, expired.end_cause) == (Status.EXPIRED, EndCause.IDLE)
 

@@ -61,8 +61,8 @@ async def test_s1_19_count_without_reading(client: AsyncClient) -> None:
 async def test_s1_22_a_clean_up_that_runs_by_itself(place: Place, client: AsyncClient) -> None:
     """Idle sessions end without anybody calling a clean-up, and the log says when."""
     async with client.sessions.watch() as watch:
-        await client.sessions.create("idle", idle_timeout=0.2)
         await client.sessions.create("kept", idle_timeout=3600)
+        await client.sessions.create("idle", idle_timeout=0.1)
         changes = watch.changes()
         causes = [(await anext(changes)).cause.value for _ in range(3)]
     assert causes == ["CREATED", "CREATED", "EXPIRED"]

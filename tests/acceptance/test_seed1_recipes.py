@@ -48,13 +48,14 @@ async def test_s1_40_a_pool_that_is_never_stale(client: AsyncClient) -> None:
     """Sessions held at hand in the program vanish from there as soon as they expire or end."""
     async with client.sessions.cache() as pool:
         ends = await client.sessions.create("ends", user="u")
-        expires = await client.sessions.create("expires", user="u", idle_timeout=0.2)
+        expires = await client.sessions.create("expires", user="u")
         await pool.wait_until(expires.revision)
         assert {one.session_id for one in pool.list(user="u")} == {"ends", "expires"}
         ended = await client.sessions.end(ends)
         await pool.wait_until(ended.revision)
         assert pool.get("ends", user="u") is None
-        await pool.wait_until(ended.revision + 1)
+        shortened = await client.sessions.update(expires, idle_timeout=0.05)
+        await pool.wait_until(shortened.revision + 1)
         assert pool.get("expires", user="u") is None
         assert len(pool) == 0
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from sojourn import (
     AsyncClient,
+    AsyncWatch,
     ChangeCause,
     DeletedWhy,
     NewMessage,
@@ -17,6 +19,7 @@ from sojourn import (
     TimeRange,
     errors,
 )
+from tests.acceptance.kit import Place
 
 
 async def test_s2_13_a_reset_is_on_record(client: AsyncClient) -> None:
@@ -32,28 +35,44 @@ async def test_s2_13_a_reset_is_on_record(client: AsyncClient) -> None:
     assert "4111" not in repr(newest)
 
 
-async def test_s2_24_old_content_goes_by_itself(client: AsyncClient) -> None:
+async def test_s2_24_old_content_goes_by_itself(own: Place) -> None:
     """The oldest messages of a long session make room by themselves, and ended sessions go."""
-    await client.apps.update(
-        policy=Policy(
-            max_messages_per_session=20,
-            overflow_action=OverflowAction.DROP_OLDEST,
-            retention=0.2,
-        )
+    policy = Policy(
+        max_messages_per_session=20, overflow_action=OverflowAction.DROP_OLDEST, retention=0.1
     )
-    session = await client.attach("s")
-    for first in range(0, 50, 10):
-        await session.append_many([NewMessage("user", str(n)) for n in range(first, first + 10)])
-    assert [one.content for one in await session.messages()] == [str(n) for n in range(30, 50)]
-    async with client.sessions.watch() as watch:
+    async with own.client("support") as client:
+        await client.apps.update(policy=policy)
+        session = await client.attach("s")
+        for first in range(0, 50, 10):
+            texts = [NewMessage("user", str(n)) for n in range(first, first + 10)]
+            await session.append_many(texts)
+        kept = [one.content for one in await session.messages()]
+        assert kept == [str(n) for n in range(30, 50)]
+        await client.sessions.create("open")
+        before_the_end = (await client.sessions.list(status="any").page(1)).resume_token
         await session.end()
-        async for change in watch.changes():
-            if change.cause is ChangeCause.DELETED:
-                break
-    assert isinstance(change, SessionChange)
-    assert change.deleted_why is DeletedWhy.RETENTION
-    with pytest.raises(errors.SessionNotFoundError):
-        await client.sessions.get("s")
+    # What is due is looked for at every start, and every ten seconds after it.
+    own.server.kill()
+    own.server.start()
+    async with (
+        own.client("support") as client,
+        client.sessions.watch(after=before_the_end) as watch,
+    ):
+        log = [change async for change in up_to_a_delete(watch)]
+        assert [change.cause for change in log] == [ChangeCause.ENDED, ChangeCause.DELETED]
+        assert log[1].deleted_why is DeletedWhy.RETENTION
+        with pytest.raises(errors.SessionNotFoundError):
+            await client.sessions.get("s")
+        assert (await client.sessions.get("open")).is_active
+
+
+async def up_to_a_delete(watch: AsyncWatch) -> AsyncIterator[SessionChange]:
+    """Yield changes up to the first that removes a session."""
+    async for change in watch.changes():
+        assert isinstance(change, SessionChange)
+        yield change
+        if change.cause is ChangeCause.DELETED:
+            return
 
 
 async def test_s2_25_a_limit_of_size(client: AsyncClient) -> None:

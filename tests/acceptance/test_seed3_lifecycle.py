@@ -151,8 +151,7 @@ def test_s3_34_replacing_one_that_does_not_respond(blocking: Client) -> None:
     """A session whose worker went silent shows it, and is closed as failed and replaced."""
     session = blocking.sessions.create("s", labels={"project": "demo"})
     with blocking.sessions.watch() as watch:
-        blocking.turns.begin("s", holder="pod-1", lease=1)
-        busy = blocking.sessions.get("s")
+        busy = blocking.turns.begin("s", holder="pod-1", lease=1).session
         assert busy.turn is not None
         assert busy.turn.holder == "pod-1"
         outcomes = (getattr(change, "turn_outcome", None) for change in watch.changes())

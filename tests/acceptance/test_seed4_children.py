@@ -128,7 +128,6 @@ async def test_s4_06_a_removal_that_fails(
                 results.append(await child.append("assistant", "the cave is dark"))
                 await broken.close()
     assert results[0].changed
-    assert (await client.sessions.get(child.ref)).is_active
 
     async def over() -> bool:
         return await live_children(client, root) == 0
@@ -157,7 +156,7 @@ import sojourn
 target, app = sys.argv[1:]
 with sojourn.connect_sync(target, app=app) as client:
     root = client.attach("campaign-7", user="root_agent")
-    with root.turn(lease=1), root.child() as one, root.child() as other:
+    with root.turn(lease=2), root.child() as one, root.child() as other:
         one.append("user", "describe the cave")
         print(client.sessions.list(user="root_agent").count() - 1, "running", flush=True)
         time.sleep(60)
