@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 TABLES = (
     "app, session, session_label, tally, tally_counter, message, purge, content, scope_state, "
-    "change, request, job, operation"
+    "change, request, job, operation, audit"
 )
 """All that a test fills. The keys and the schema's number stay."""
 

@@ -21,7 +21,8 @@
     │   └── AppNotFoundError
     ├── AlreadyExistsError            ALREADY_EXISTS
     │   ├── SessionExistsError
-    │   └── MessageExistsError
+    │   ├── MessageExistsError
+    │   └── BackupExistsError
     ├── FailedPreconditionError       FAILED_PRECONDITION
     │   ├── SessionEndedError
     │   ├── HasChildrenError
@@ -33,7 +34,8 @@
     │   ├── AppUnknownError
     │   ├── AutoCreateRefusedError
     │   ├── TurnRequiredError
-    │   └── FeedChangedError
+    │   ├── FeedChangedError
+    │   └── BackupsOffError
     ├── AbortedError                  ABORTED
     │   ├── UidMismatchError
     │   ├── GenerationChangedError
@@ -41,7 +43,8 @@
     │   ├── TurnConflictError
     │   ├── EtagMismatchError
     │   ├── SequenceMismatchError
-    │   └── StateVersionMismatchError
+    │   ├── StateVersionMismatchError
+    │   └── StagingLostError
     ├── ResourceExhaustedError        RESOURCE_EXHAUSTED
     │   ├── RequestTooLargeError          also found before sending
     │   ├── ContentTooLargeError          also found before sending
@@ -134,6 +137,8 @@ __all__ = [
     "AppUnknownError",
     "ArgumentTypeError",
     "AutoCreateRefusedError",
+    "BackupExistsError",
+    "BackupsOffError",
     "CacheLimitError",
     "CancelledByServerError",
     "ClientClosedError",
@@ -186,6 +191,7 @@ __all__ = [
     "SessionNotFoundError",
     "SlowConsumerError",
     "SojournError",
+    "StagingLostError",
     "StateVersionMismatchError",
     "StorageFullError",
     "StoreUnavailableError",
@@ -286,6 +292,12 @@ class MessageExistsError(AlreadyExistsError):
     reason = "MESSAGE_EXISTS"
 
 
+class BackupExistsError(AlreadyExistsError):
+    """A backup has this name; none is ever overwritten."""
+
+    reason = "BACKUP_EXISTS"
+
+
 class SessionEndedError(FailedPreconditionError):
     """The session has ended; `metadata["status"]` and `metadata["cause"]` say how."""
 
@@ -346,6 +358,12 @@ class TurnRequiredError(FailedPreconditionError):
     reason = "TURN_REQUIRED"
 
 
+class BackupsOffError(FailedPreconditionError):
+    """The server has no folder for backups: its operator sets `backup_dir`."""
+
+    reason = "BACKUPS_OFF"
+
+
 class UidMismatchError(AbortedError):
     """The id now belongs to a session with another uid."""
 
@@ -386,6 +404,12 @@ class StateVersionMismatchError(AbortedError):
     """The state was patched since; `metadata` has `scope` and `version`."""
 
     reason = "STATE_VERSION_MISMATCH"
+
+
+class StagingLostError(AbortedError):
+    """What earlier parts had staged is gone; begin with the first part again."""
+
+    reason = "STAGING_LOST"
 
 
 class RequestTooLargeError(ResourceExhaustedError):

@@ -29,6 +29,7 @@ from sojourn_server.rpc.admission import Admission, Budget, Budgets
 from sojourn_server.rpc.app_service import AppServicer
 from sojourn_server.rpc.callers import Callers
 from sojourn_server.rpc.convert_change import WatchForms
+from sojourn_server.rpc.convert_export import PartDecoder
 from sojourn_server.rpc.health import Health
 from sojourn_server.rpc.history_service import HistoryServicer
 from sojourn_server.rpc.methods import services as service_names
@@ -38,6 +39,7 @@ from sojourn_server.rpc.session_service import SessionServicer
 from sojourn_server.rpc.tls import server_credentials
 from sojourn_server.rpc.turn_service import TurnServicer
 from sojourn_server.service import Defaults, Services
+from sojourn_server.service.backups import Backups
 from sojourn_server.service.watching import Watching
 from sojourn_server.settings import Address, Settings, SettingsError, reach, split_address
 from sojourn_server.store.base import Store, StoreDown, StoreFull, StoreUnusable
@@ -111,8 +113,9 @@ async def start(settings: Settings) -> RunningServer:
             if settings.metrics_listen
             else None
         )
+        rules = warm_rules()
         pipeline = Pipeline(
-            rules=warm_rules(),
+            rules=rules,
             sealer=sealer,
             request_bytes=settings.max_request_bytes,
             callers=Callers(authentication.gate),
@@ -131,11 +134,19 @@ async def start(settings: Settings) -> RunningServer:
         server = make_server(
             pipeline,
             {
-                "SessionService": SessionServicer(use_cases.sessions, watching),
+                "SessionService": SessionServicer(use_cases.sessions, use_cases.bulk, watching),
                 "TurnService": TurnServicer(use_cases.turns),
                 "HistoryService": HistoryServicer(use_cases.history),
-                "AppService": AppServicer(use_cases.apps, use_cases.states),
-                "AdminService": AdminServicer(facts, lambda: pipeline.draining),
+                "AppService": AppServicer(
+                    use_cases.apps, use_cases.states, use_cases.deletion, use_cases.deletions
+                ),
+                "AdminService": AdminServicer(
+                    facts,
+                    lambda: pipeline.draining,
+                    use_cases.units,
+                    PartDecoder(rules.check, settings.limits),
+                    Backups(store, settings.backup_dir),
+                ),
             },
             health,
             connections=settings.max_connections,
@@ -176,6 +187,7 @@ async def start(settings: Settings) -> RunningServer:
             ),
             "retention": lambda: retention.run(use_cases.units, note_removed),
             "purge": lambda: housekeeping.purge(store),
+            "unstage": lambda: housekeeping.unstage(store),
             "forget": lambda: housekeeping.forget(store, settings.request_keeping),
             "compaction": lambda: compaction.run(
                 store, settings.change_keeping, settings.max_changes

@@ -265,6 +265,12 @@ class Settings:
         Kind("length", least=SECOND, most=10 * MINUTE),
         "How long one statement may take in PostgreSQL, waiting for locks included.",
     )
+    backup_dir: Path | None = _setting(
+        None,
+        PATH,
+        "The folder where BackupStore puts its copies of an SQLite store; made when missing. "
+        "Without it BackupStore is refused.",
+    )
     reflection: bool = _setting(False, FLAG, "Answer gRPC reflection: tell callers the contract.")
     channelz: bool = _setting(
         False, FLAG, "Answer gRPC channelz: tell callers about connections and calls."

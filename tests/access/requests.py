@@ -39,7 +39,7 @@ HARMLESS: Final[dict[str, str]] = {
     "BeginTurnRequest": "create_if_missing holder lease on_conflict wait_timeout",
     "CreateSessionRequest": "if_exists",
     "DeleteAppRequest": "drain_timeout mode",
-    "DeleteAppsRequest": "dry_run keep_newest mode",
+    "DeleteAppsRequest": "drain_timeout dry_run keep_newest mode",
     "DeleteSessionRequest": "force",
     "DeleteSessionsRequest": "all dry_run keep_newest",
     "EndSessionRequest": "cascade reason result status",

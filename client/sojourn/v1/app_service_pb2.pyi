@@ -31,11 +31,17 @@ class _DeleteModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DeleteMode
     DELETE_MODE_UNSPECIFIED: _DeleteMode.ValueType  # 0
     """The same as REFUSE."""
     DELETE_MODE_REFUSE: _DeleteMode.ValueType  # 1
-    """`FAILED_PRECONDITION / APP_HAS_SESSIONS`, saying who and until when."""
+    """With live sessions `FAILED_PRECONDITION / APP_HAS_SESSIONS`, saying who and
+    until when; without any as FORCE.
+    """
     DELETE_MODE_DRAIN: _DeleteMode.ValueType  # 2
-    """No new sessions and turns; wait for those there are; force at the deadline."""
+    """No new sessions and turns; wait until those there are have ended or expired;
+    force at the deadline. Answered at once, while there is something to wait for.
+    """
     DELETE_MODE_FORCE: _DeleteMode.ValueType  # 3
-    """End and delete all at once."""
+    """No new sessions and turns; end and delete all there are, as fast as others
+    bear. Answered when that is done, or shortly before the call's deadline.
+    """
 
 class DeleteMode(_DeleteMode, metaclass=_DeleteModeEnumTypeWrapper):
     """What DeleteApp does about live sessions."""
@@ -43,11 +49,17 @@ class DeleteMode(_DeleteMode, metaclass=_DeleteModeEnumTypeWrapper):
 DELETE_MODE_UNSPECIFIED: DeleteMode.ValueType  # 0
 """The same as REFUSE."""
 DELETE_MODE_REFUSE: DeleteMode.ValueType  # 1
-"""`FAILED_PRECONDITION / APP_HAS_SESSIONS`, saying who and until when."""
+"""With live sessions `FAILED_PRECONDITION / APP_HAS_SESSIONS`, saying who and
+until when; without any as FORCE.
+"""
 DELETE_MODE_DRAIN: DeleteMode.ValueType  # 2
-"""No new sessions and turns; wait for those there are; force at the deadline."""
+"""No new sessions and turns; wait until those there are have ended or expired;
+force at the deadline. Answered at once, while there is something to wait for.
+"""
 DELETE_MODE_FORCE: DeleteMode.ValueType  # 3
-"""End and delete all at once."""
+"""No new sessions and turns; end and delete all there are, as fast as others
+bear. Answered when that is done, or shortly before the call's deadline.
+"""
 Global___DeleteMode: _TypeAlias = DeleteMode  # noqa: Y015
 
 @_typing.final
@@ -203,7 +215,7 @@ class UpdateAppRequest(_message.Message):
     app: _builtins.str
     """The app."""
     allow_again: _builtins.bool
-    """Allow a deleted name to be used again, with a new feed."""
+    """Allow a deleted name to be used again, with a new feed. No effect on others."""
     request_id: _builtins.str
     """Makes repeats safe: up to 128 characters, kept for 24 h. Empty: not kept."""
     @_builtins.property
@@ -314,11 +326,13 @@ class DeleteAppResponse(_message.Message):
     SESSIONS_DELETED_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     status: _app_pb2.AppStatus.ValueType
-    """How far it has come: DRAINING or DELETED."""
+    """How far it has come: DRAINING, and it goes on by itself, or DELETED."""
     sessions_deleted: _builtins.int
     """How many sessions were deleted by now."""
     revision: _builtins.int
-    """The revision taken."""
+    """The revision of APP_DELETED, or of APP_DRAINING; the head where nothing
+    changed.
+    """
     def __init__(
         self,
         *,
@@ -345,17 +359,24 @@ class DeleteAppsRequest(_message.Message):
     MODE_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    DRAIN_TIMEOUT_FIELD_NUMBER: _builtins.int
     keep_newest: _builtins.int
-    """Leave the newest N alone."""
+    """Leave alone the newest N, by create_time, of those that are not deleted and
+    that the filter selects.
+    """
     mode: Global___DeleteMode.ValueType
     """What to do about live sessions. Default REFUSE."""
     dry_run: _builtins.bool
-    """Only say what would happen."""
+    """Only say what would happen, as things are now."""
     request_id: _builtins.str
     """Makes repeats safe: up to 128 characters, kept for 24 h. Empty: not kept."""
     @_builtins.property
     def labels(self) -> _containers.RepeatedCompositeFieldContainer[_session_pb2.LabelSelector]:
         """Whose labels meet all of these; at least one selector."""
+
+    @_builtins.property
+    def drain_timeout(self) -> _duration_pb2.Duration:
+        """How long a drain waits before it forces, up to 7 d; default 1 h."""
 
     def __init__(
         self,
@@ -365,10 +386,11 @@ class DeleteAppsRequest(_message.Message):
         mode: Global___DeleteMode.ValueType = ...,
         dry_run: _builtins.bool = ...,
         request_id: _builtins.str = ...,
+        drain_timeout: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["drain_timeout", b"drain_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "keep_newest", b"keep_newest", "labels", b"labels", "mode", b"mode", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drain_timeout", b"drain_timeout", "dry_run", b"dry_run", "keep_newest", b"keep_newest", "labels", b"labels", "mode", b"mode", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -381,18 +403,28 @@ class DeleteAppsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     APPS_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    more: _builtins.bool
+    """Whether there are more that the filter selects: call again."""
     @_builtins.property
     def apps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The apps that were deleted or are draining, or would be."""
+        """The apps that were deleted or are draining, or would be: the oldest first."""
+
+    @_builtins.property
+    def refused(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those that were left alone, or would be, for they have live sessions."""
 
     def __init__(
         self,
         *,
         apps: _abc.Iterable[_builtins.str] | None = ...,
+        refused: _abc.Iterable[_builtins.str] | None = ...,
+        more: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["apps", b"apps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["apps", b"apps", "more", b"more", "refused", b"refused"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -88,31 +88,44 @@ class AppServiceServicer(object):
     """
 
     def GetApp(self, request, context):
-        """Reads one app. Errors: APP_NOT_FOUND.
+        """Reads one app, also a deleted one, with its live counts. Errors: APP_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListApps(self, request, context):
-        """Lists apps by name, page by page. Errors: PAGE_TOKEN_INVALID.
+        """Lists apps by name, page by page, with their live counts, whatever they hold.
+        Names only apps of which the caller may read all sessions. A page is cut at
+        1 MiB and may hold fewer apps than asked for, even none, with more to come: only
+        an empty `next_page_token` is the end. Errors: PAGE_TOKEN_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateApp(self, request, context):
-        """Changes labels and policy, and allows a deleted name again. Takes one
-        revision with a change APP_UPDATED or APP_CREATED. Idempotent with a
-        request_id. Errors: REQUEST_ID_REUSED, STORAGE_FULL.
+        """Changes labels and policy. Makes the app if it is unknown, also where the
+        server refuses sessions of unknown apps. With `allow_again` a deleted name comes
+        back: with a new feed, and nothing of what it was. A drain goes on. Takes one
+        revision with a change APP_UPDATED, or APP_CREATED; without an effect none, and
+        answers `changed=false`. Idempotent with a request_id.
+        Errors: APP_DELETED, REQUEST_ID_REUSED, STORAGE_FULL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteApp(self, request, context):
-        """Deletes an app with all it holds. Takes revisions with changes ENDED, DELETED,
-        APP_DRAINING and, last, APP_DELETED. Idempotent with a request_id.
+        """Deletes an app with all it holds: sessions, state of users and app, and what
+        is remembered of requests. Takes one revision with a change APP_DRAINING, from
+        which on nothing new comes in; more of them tell how a drain goes on; then
+        revisions with changes ENDED and DELETED(APP), a few sessions in each; and
+        last, one with APP_DELETED, which ends the app's feed. Once begun it comes to
+        its end, also when a server dies. The name stays, and refuses sessions and
+        state with APP_DELETED until UpdateApp allows it again. Called again, it
+        brings a drain's deadline forward, or forces; deleting what is deleted changes
+        nothing. Idempotent with a request_id: a repeat answers how far it has come.
         Errors: APP_NOT_FOUND, APP_HAS_SESSIONS, REQUEST_ID_REUSED, STORAGE_FULL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -120,8 +133,11 @@ class AppServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteApps(self, request, context):
-        """Deletes the apps that a filter selects, but for the newest. Idempotent with a
-        request_id. Errors: as DeleteApp, for the first app that fails.
+        """Deletes the apps that a filter selects, but for the newest, the oldest first,
+        each like DeleteApp and in the log of its own; up to 1,000 in one call. An app
+        that DeleteApp would refuse is left alone and named. Once begun it comes to
+        its end, also when a server dies. Idempotent with a request_id.
+        Errors: REQUEST_ID_REUSED, STORAGE_FULL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,22 +38,39 @@ class AppServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AppServiceAsyncStub: ...
     GetApp: _grpc.UnaryUnaryMultiCallable[_app_service_pb2.GetAppRequest, _app_service_pb2.GetAppResponse]
-    """Reads one app. Errors: APP_NOT_FOUND."""
+    """Reads one app, also a deleted one, with its live counts. Errors: APP_NOT_FOUND."""
     ListApps: _grpc.UnaryUnaryMultiCallable[_app_service_pb2.ListAppsRequest, _app_service_pb2.ListAppsResponse]
-    """Lists apps by name, page by page. Errors: PAGE_TOKEN_INVALID."""
+    """Lists apps by name, page by page, with their live counts, whatever they hold.
+    Names only apps of which the caller may read all sessions. A page is cut at
+    1 MiB and may hold fewer apps than asked for, even none, with more to come: only
+    an empty `next_page_token` is the end. Errors: PAGE_TOKEN_INVALID.
+    """
     UpdateApp: _grpc.UnaryUnaryMultiCallable[_app_service_pb2.UpdateAppRequest, _app_service_pb2.UpdateAppResponse]
-    """Changes labels and policy, and allows a deleted name again. Takes one
-    revision with a change APP_UPDATED or APP_CREATED. Idempotent with a
-    request_id. Errors: REQUEST_ID_REUSED, STORAGE_FULL.
+    """Changes labels and policy. Makes the app if it is unknown, also where the
+    server refuses sessions of unknown apps. With `allow_again` a deleted name comes
+    back: with a new feed, and nothing of what it was. A drain goes on. Takes one
+    revision with a change APP_UPDATED, or APP_CREATED; without an effect none, and
+    answers `changed=false`. Idempotent with a request_id.
+    Errors: APP_DELETED, REQUEST_ID_REUSED, STORAGE_FULL.
     """
     DeleteApp: _grpc.UnaryUnaryMultiCallable[_app_service_pb2.DeleteAppRequest, _app_service_pb2.DeleteAppResponse]
-    """Deletes an app with all it holds. Takes revisions with changes ENDED, DELETED,
-    APP_DRAINING and, last, APP_DELETED. Idempotent with a request_id.
+    """Deletes an app with all it holds: sessions, state of users and app, and what
+    is remembered of requests. Takes one revision with a change APP_DRAINING, from
+    which on nothing new comes in; more of them tell how a drain goes on; then
+    revisions with changes ENDED and DELETED(APP), a few sessions in each; and
+    last, one with APP_DELETED, which ends the app's feed. Once begun it comes to
+    its end, also when a server dies. The name stays, and refuses sessions and
+    state with APP_DELETED until UpdateApp allows it again. Called again, it
+    brings a drain's deadline forward, or forces; deleting what is deleted changes
+    nothing. Idempotent with a request_id: a repeat answers how far it has come.
     Errors: APP_NOT_FOUND, APP_HAS_SESSIONS, REQUEST_ID_REUSED, STORAGE_FULL.
     """
     DeleteApps: _grpc.UnaryUnaryMultiCallable[_app_service_pb2.DeleteAppsRequest, _app_service_pb2.DeleteAppsResponse]
-    """Deletes the apps that a filter selects, but for the newest. Idempotent with a
-    request_id. Errors: as DeleteApp, for the first app that fails.
+    """Deletes the apps that a filter selects, but for the newest, the oldest first,
+    each like DeleteApp and in the log of its own; up to 1,000 in one call. An app
+    that DeleteApp would refuse is left alone and named. Once begun it comes to
+    its end, also when a server dies. Idempotent with a request_id.
+    Errors: REQUEST_ID_REUSED, STORAGE_FULL.
     """
     GetState: _grpc.UnaryUnaryMultiCallable[_app_service_pb2.GetStateRequest, _app_service_pb2.GetStateResponse]
     """Reads the state of an app or of one of its users. An app or a user that was
@@ -83,22 +100,39 @@ class AppServiceAsyncStub(AppServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetApp: _aio.UnaryUnaryMultiCallable[_app_service_pb2.GetAppRequest, _app_service_pb2.GetAppResponse]  # type: ignore[assignment]
-    """Reads one app. Errors: APP_NOT_FOUND."""
+    """Reads one app, also a deleted one, with its live counts. Errors: APP_NOT_FOUND."""
     ListApps: _aio.UnaryUnaryMultiCallable[_app_service_pb2.ListAppsRequest, _app_service_pb2.ListAppsResponse]  # type: ignore[assignment]
-    """Lists apps by name, page by page. Errors: PAGE_TOKEN_INVALID."""
+    """Lists apps by name, page by page, with their live counts, whatever they hold.
+    Names only apps of which the caller may read all sessions. A page is cut at
+    1 MiB and may hold fewer apps than asked for, even none, with more to come: only
+    an empty `next_page_token` is the end. Errors: PAGE_TOKEN_INVALID.
+    """
     UpdateApp: _aio.UnaryUnaryMultiCallable[_app_service_pb2.UpdateAppRequest, _app_service_pb2.UpdateAppResponse]  # type: ignore[assignment]
-    """Changes labels and policy, and allows a deleted name again. Takes one
-    revision with a change APP_UPDATED or APP_CREATED. Idempotent with a
-    request_id. Errors: REQUEST_ID_REUSED, STORAGE_FULL.
+    """Changes labels and policy. Makes the app if it is unknown, also where the
+    server refuses sessions of unknown apps. With `allow_again` a deleted name comes
+    back: with a new feed, and nothing of what it was. A drain goes on. Takes one
+    revision with a change APP_UPDATED, or APP_CREATED; without an effect none, and
+    answers `changed=false`. Idempotent with a request_id.
+    Errors: APP_DELETED, REQUEST_ID_REUSED, STORAGE_FULL.
     """
     DeleteApp: _aio.UnaryUnaryMultiCallable[_app_service_pb2.DeleteAppRequest, _app_service_pb2.DeleteAppResponse]  # type: ignore[assignment]
-    """Deletes an app with all it holds. Takes revisions with changes ENDED, DELETED,
-    APP_DRAINING and, last, APP_DELETED. Idempotent with a request_id.
+    """Deletes an app with all it holds: sessions, state of users and app, and what
+    is remembered of requests. Takes one revision with a change APP_DRAINING, from
+    which on nothing new comes in; more of them tell how a drain goes on; then
+    revisions with changes ENDED and DELETED(APP), a few sessions in each; and
+    last, one with APP_DELETED, which ends the app's feed. Once begun it comes to
+    its end, also when a server dies. The name stays, and refuses sessions and
+    state with APP_DELETED until UpdateApp allows it again. Called again, it
+    brings a drain's deadline forward, or forces; deleting what is deleted changes
+    nothing. Idempotent with a request_id: a repeat answers how far it has come.
     Errors: APP_NOT_FOUND, APP_HAS_SESSIONS, REQUEST_ID_REUSED, STORAGE_FULL.
     """
     DeleteApps: _aio.UnaryUnaryMultiCallable[_app_service_pb2.DeleteAppsRequest, _app_service_pb2.DeleteAppsResponse]  # type: ignore[assignment]
-    """Deletes the apps that a filter selects, but for the newest. Idempotent with a
-    request_id. Errors: as DeleteApp, for the first app that fails.
+    """Deletes the apps that a filter selects, but for the newest, the oldest first,
+    each like DeleteApp and in the log of its own; up to 1,000 in one call. An app
+    that DeleteApp would refuse is left alone and named. Once begun it comes to
+    its end, also when a server dies. Idempotent with a request_id.
+    Errors: REQUEST_ID_REUSED, STORAGE_FULL.
     """
     GetState: _aio.UnaryUnaryMultiCallable[_app_service_pb2.GetStateRequest, _app_service_pb2.GetStateResponse]  # type: ignore[assignment]
     """Reads the state of an app or of one of its users. An app or a user that was
@@ -131,7 +165,7 @@ class AppServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _app_service_pb2.GetAppRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_app_service_pb2.GetAppResponse, _abc.Awaitable[_app_service_pb2.GetAppResponse]]:
-        """Reads one app. Errors: APP_NOT_FOUND."""
+        """Reads one app, also a deleted one, with its live counts. Errors: APP_NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def ListApps(
@@ -139,7 +173,11 @@ class AppServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _app_service_pb2.ListAppsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_app_service_pb2.ListAppsResponse, _abc.Awaitable[_app_service_pb2.ListAppsResponse]]:
-        """Lists apps by name, page by page. Errors: PAGE_TOKEN_INVALID."""
+        """Lists apps by name, page by page, with their live counts, whatever they hold.
+        Names only apps of which the caller may read all sessions. A page is cut at
+        1 MiB and may hold fewer apps than asked for, even none, with more to come: only
+        an empty `next_page_token` is the end. Errors: PAGE_TOKEN_INVALID.
+        """
 
     @_abc_1.abstractmethod
     def UpdateApp(
@@ -147,9 +185,12 @@ class AppServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _app_service_pb2.UpdateAppRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_app_service_pb2.UpdateAppResponse, _abc.Awaitable[_app_service_pb2.UpdateAppResponse]]:
-        """Changes labels and policy, and allows a deleted name again. Takes one
-        revision with a change APP_UPDATED or APP_CREATED. Idempotent with a
-        request_id. Errors: REQUEST_ID_REUSED, STORAGE_FULL.
+        """Changes labels and policy. Makes the app if it is unknown, also where the
+        server refuses sessions of unknown apps. With `allow_again` a deleted name comes
+        back: with a new feed, and nothing of what it was. A drain goes on. Takes one
+        revision with a change APP_UPDATED, or APP_CREATED; without an effect none, and
+        answers `changed=false`. Idempotent with a request_id.
+        Errors: APP_DELETED, REQUEST_ID_REUSED, STORAGE_FULL.
         """
 
     @_abc_1.abstractmethod
@@ -158,8 +199,15 @@ class AppServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _app_service_pb2.DeleteAppRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_app_service_pb2.DeleteAppResponse, _abc.Awaitable[_app_service_pb2.DeleteAppResponse]]:
-        """Deletes an app with all it holds. Takes revisions with changes ENDED, DELETED,
-        APP_DRAINING and, last, APP_DELETED. Idempotent with a request_id.
+        """Deletes an app with all it holds: sessions, state of users and app, and what
+        is remembered of requests. Takes one revision with a change APP_DRAINING, from
+        which on nothing new comes in; more of them tell how a drain goes on; then
+        revisions with changes ENDED and DELETED(APP), a few sessions in each; and
+        last, one with APP_DELETED, which ends the app's feed. Once begun it comes to
+        its end, also when a server dies. The name stays, and refuses sessions and
+        state with APP_DELETED until UpdateApp allows it again. Called again, it
+        brings a drain's deadline forward, or forces; deleting what is deleted changes
+        nothing. Idempotent with a request_id: a repeat answers how far it has come.
         Errors: APP_NOT_FOUND, APP_HAS_SESSIONS, REQUEST_ID_REUSED, STORAGE_FULL.
         """
 
@@ -169,8 +217,11 @@ class AppServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _app_service_pb2.DeleteAppsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_app_service_pb2.DeleteAppsResponse, _abc.Awaitable[_app_service_pb2.DeleteAppsResponse]]:
-        """Deletes the apps that a filter selects, but for the newest. Idempotent with a
-        request_id. Errors: as DeleteApp, for the first app that fails.
+        """Deletes the apps that a filter selects, but for the newest, the oldest first,
+        each like DeleteApp and in the log of its own; up to 1,000 in one call. An app
+        that DeleteApp would refuse is left alone and named. Once begun it comes to
+        its end, also when a server dies. Idempotent with a request_id.
+        Errors: REQUEST_ID_REUSED, STORAGE_FULL.
         """
 
     @_abc_1.abstractmethod

@@ -39,7 +39,7 @@ class _ChangeCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeCau
     CHANGE_CAUSE_MESSAGES_APPENDED: _ChangeCause.ValueType  # 4
     """Messages were appended."""
     CHANGE_CAUSE_MESSAGES_REMOVED: _ChangeCause.ValueType  # 5
-    """Messages were popped, truncated or replaced."""
+    """Messages were popped, truncated, replaced, or dropped at a limit of the policy."""
     CHANGE_CAUSE_TURN_BEGAN: _ChangeCause.ValueType  # 6
     """A turn began."""
     CHANGE_CAUSE_TURN_ENDED: _ChangeCause.ValueType  # 7
@@ -47,13 +47,15 @@ class _ChangeCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeCau
     CHANGE_CAUSE_RESET: _ChangeCause.ValueType  # 8
     """The session was reset."""
     CHANGE_CAUSE_ENDED: _ChangeCause.ValueType  # 9
-    """The session ended by a call or with its parent or owner."""
+    """The session ended by a call, with its parent or owner, or by the app's policy."""
     CHANGE_CAUSE_EXPIRED: _ChangeCause.ValueType  # 10
     """The session's idle timeout or maximum lifetime passed."""
     CHANGE_CAUSE_DELETED: _ChangeCause.ValueType  # 11
     """The session was removed; `deleted_why` says why."""
     CHANGE_CAUSE_THRESHOLD: _ChangeCause.ValueType  # 12
-    """A threshold of the policy was reached."""
+    """A threshold of the policy that warns was crossed. The session is as the change
+    before, of the same unit, left it.
+    """
     CHANGE_CAUSE_APP_CREATED: _ChangeCause.ValueType  # 13
     """The app came into being, or was allowed again."""
     CHANGE_CAUSE_APP_UPDATED: _ChangeCause.ValueType  # 14
@@ -77,7 +79,7 @@ CHANGE_CAUSE_STATE_CHANGED: ChangeCause.ValueType  # 3
 CHANGE_CAUSE_MESSAGES_APPENDED: ChangeCause.ValueType  # 4
 """Messages were appended."""
 CHANGE_CAUSE_MESSAGES_REMOVED: ChangeCause.ValueType  # 5
-"""Messages were popped, truncated or replaced."""
+"""Messages were popped, truncated, replaced, or dropped at a limit of the policy."""
 CHANGE_CAUSE_TURN_BEGAN: ChangeCause.ValueType  # 6
 """A turn began."""
 CHANGE_CAUSE_TURN_ENDED: ChangeCause.ValueType  # 7
@@ -85,13 +87,15 @@ CHANGE_CAUSE_TURN_ENDED: ChangeCause.ValueType  # 7
 CHANGE_CAUSE_RESET: ChangeCause.ValueType  # 8
 """The session was reset."""
 CHANGE_CAUSE_ENDED: ChangeCause.ValueType  # 9
-"""The session ended by a call or with its parent or owner."""
+"""The session ended by a call, with its parent or owner, or by the app's policy."""
 CHANGE_CAUSE_EXPIRED: ChangeCause.ValueType  # 10
 """The session's idle timeout or maximum lifetime passed."""
 CHANGE_CAUSE_DELETED: ChangeCause.ValueType  # 11
 """The session was removed; `deleted_why` says why."""
 CHANGE_CAUSE_THRESHOLD: ChangeCause.ValueType  # 12
-"""A threshold of the policy was reached."""
+"""A threshold of the policy that warns was crossed. The session is as the change
+before, of the same unit, left it.
+"""
 CHANGE_CAUSE_APP_CREATED: ChangeCause.ValueType  # 13
 """The app came into being, or was allowed again."""
 CHANGE_CAUSE_APP_UPDATED: ChangeCause.ValueType  # 14
@@ -355,15 +359,23 @@ class AppChange(_message.Message):
     USER_FIELD_NUMBER: _builtins.int
     STATE_KEYS_FIELD_NUMBER: _builtins.int
     STATE_VERSION_FIELD_NUMBER: _builtins.int
+    ACTIVE_SESSIONS_FIELD_NUMBER: _builtins.int
+    DRAIN_DEADLINE_FIELD_NUMBER: _builtins.int
     app: _builtins.str
     """The app."""
     user: _builtins.str
     """The user, for a change of the user's state."""
     state_version: _builtins.int
     """The scope's version after the change."""
+    active_sessions: _builtins.int
+    """How many sessions are still ACTIVE, for APP_DRAINING."""
     @_builtins.property
     def state_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Keys of the state that changed."""
+
+    @_builtins.property
+    def drain_deadline(self) -> _timestamp_pb2.Timestamp:
+        """When the drain forces what is left, for APP_DRAINING."""
 
     def __init__(
         self,
@@ -372,10 +384,12 @@ class AppChange(_message.Message):
         user: _builtins.str | None = ...,
         state_keys: _abc.Iterable[_builtins.str] | None = ...,
         state_version: _builtins.int = ...,
+        active_sessions: _builtins.int = ...,
+        drain_deadline: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_user", b"_user", "user", b"user"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_user", b"_user", "drain_deadline", b"drain_deadline", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_user", b"_user", "app", b"app", "state_keys", b"state_keys", "state_version", b"state_version", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_user", b"_user", "active_sessions", b"active_sessions", "app", b"app", "drain_deadline", b"drain_deadline", "state_keys", b"state_keys", "state_version", b"state_version", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__user: _TypeAlias = _typing.Literal["user"]  # noqa: Y015
     _WhichOneofArgType__user: _TypeAlias = _typing.Literal["_user", b"_user"]  # noqa: Y015

@@ -47,7 +47,8 @@ class SessionServiceStub:
     """Creates a session. The app comes into being with its first session. Takes
     one revision with a change CREATED; with REPLACE_ENDED also DELETED changes
     of the session replaced and of its ephemeral children. RETURN_EXISTING of an
-    existing session takes none. Idempotent with a request_id.
+    existing session takes none. Where the app is full, its policy may end others
+    in the same unit, with a change ENDED each. Idempotent with a request_id.
     Errors: SESSION_EXISTS, SESSION_ENDED (RETURN_EXISTING of an ended one),
     PARENT_ENDED, TURN_SUPERSEDED (the owning turn is over), QUOTA_EXCEEDED,
     APP_DELETED, APP_DRAINING, APP_UNKNOWN, CONTENT_TOO_LARGE,
@@ -82,10 +83,12 @@ class SessionServiceStub:
     """Changes labels, metadata, state, settings and counters, all together under
     one revision with a change UPDATED or STATE_CHANGED each. Without an effect
     it takes none and answers `changed=false`. Counters alone change no etag.
-    Renews the idle deadline. Idempotent with a request_id.
+    Renews the idle deadline. Errors that are counted may cross a threshold of the
+    app's policy, with a change THRESHOLD or ENDED. Idempotent with a request_id.
     Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
-    TURN_SUPERSEDED, ETAG_MISMATCH, SEQUENCE_MISMATCH, STATE_VERSION_MISMATCH,
-    TURN_REQUIRED, CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
+    TURN_SUPERSEDED, TURN_REQUIRED, ETAG_MISMATCH, SEQUENCE_MISMATCH,
+    STATE_VERSION_MISMATCH, QUOTA_EXCEEDED, CONTENT_TOO_LARGE, REQUEST_ID_REUSED,
+    STORAGE_FULL.
     """
     TouchSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.TouchSessionRequest, _session_service_pb2.TouchSessionResponse]
     """Renews the idle deadline and, for an ephemeral session, its owner's lease.
@@ -104,9 +107,13 @@ class SessionServiceStub:
     SEQUENCE_MISMATCH, CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
     """
     EndSessions: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.EndSessionsRequest, _session_service_pb2.EndSessionsResponse]
-    """Ends all sessions that a filter selects, in batches of one unit each, with a
-    change ENDED a session. Progress is kept under the request_id: a retry
-    continues. Errors: REQUEST_ID_REUSED, STORAGE_FULL.
+    """Ends all ACTIVE sessions that a filter selects, newest first, in units of a
+    few at a time, each with a change ENDED a session; live turns are REVOKED,
+    and ephemeral descendants end too. Meant are those that were created before
+    the call and that match when their turn comes; "now" of a predicate is when
+    the call began. Once begun it comes to its end, also when the caller leaves
+    or a server dies; with a request_id a repeat joins it, or answers what came
+    of it. Errors: REQUEST_ID_REUSED, STORAGE_FULL.
     """
     ResetSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.ResetSessionRequest, _session_service_pb2.ResetSessionResponse]
     """Clears history, state, counters or all of them, under the same id, with
@@ -114,9 +121,14 @@ class SessionServiceStub:
     revoked. Takes one revision with a change RESET, also for an empty session.
     What was cleared is in no file of the store when `scrubbed` is true; else a
     job finishes it soon. Idempotent with a request_id.
+
+    With `backup_session_id` the session is first copied as by ForkSession, in the
+    same unit: either there is a backup, or nothing was cleared. The backup is
+    ACTIVE and without time limits, so it stays until somebody ends or deletes it.
     Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
     TURN_SUPERSEDED, ETAG_MISMATCH, SEQUENCE_MISMATCH, NOT_IDLE,
-    CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
+    CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL; for the backup as
+    ForkSession.
     """
     DeleteSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.DeleteSessionRequest, _session_service_pb2.DeleteSessionResponse]
     """Removes a session, ended or not, with all it held. Takes one revision with a
@@ -128,19 +140,44 @@ class SessionServiceStub:
     STORAGE_FULL.
     """
     DeleteSessions: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.DeleteSessionsRequest, _session_service_pb2.DeleteSessionsResponse]
-    """Removes all sessions that a filter selects, in batches of one unit each, with
-    a change DELETED a session. Progress is kept under the request_id: a retry
-    continues. Errors: REQUEST_ID_REUSED, STORAGE_FULL.
+    """Removes all sessions that a filter selects, ended or not, in the way of
+    EndSessions, each with a change DELETED; one that is ACTIVE ends first, as
+    FAILED. With a session go all its descendants, also those that the filter
+    does not select; but one with a descendant that the caller may not touch, or
+    that `keep_newest` keeps, stays, and so does one with more than 2,000
+    descendants where that would have to be found out.
+    Errors: REQUEST_ID_REUSED, STORAGE_FULL.
     """
     ForkSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.ForkSessionRequest, _session_service_pb2.ForkSessionResponse]
-    """Copies a session, through a sequence, to a new id. Takes one revision with a
-    change CREATED that names the lineage. Idempotent with a request_id.
-    Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_EXISTS, QUOTA_EXCEEDED,
-    REQUEST_ID_REUSED, STORAGE_FULL.
+    """Copies a session, through a sequence, to a new id of the same user. The copy
+    is ACTIVE, a root, and `forked_from` names its origin. It has the labels,
+    metadata, session state, idle timeout and maximum lifetime of the session as it
+    is now, its clocks beginning now, and the history with its ids, sequences and
+    times; its counters begin at 0 and its generation at 1. An ended session can
+    be forked, and one with a live turn, which is not copied. The copy is one of
+    its own: what happens to the session later, erasing it too, does not touch it.
+    Takes one revision with a change CREATED. A history of more than 500 messages
+    is copied in batches before that, unseen; when the session is reset meanwhile,
+    or messages that are to be copied are removed again and again, nothing is left
+    of the copy. Idempotent with a request_id.
+    Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_EXISTS, GENERATION_CHANGED,
+    TURN_SUPERSEDED, TURN_TOKEN_INVALID, ETAG_MISMATCH, SEQUENCE_MISMATCH,
+    STAGING_LOST, APP_DELETED, APP_DRAINING, QUOTA_EXCEEDED, REQUEST_ID_REUSED,
+    STORAGE_FULL.
     """
     AggregateSessions: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.AggregateSessionsRequest, _session_service_pb2.AggregateSessionsResponse]
-    """Sums up the sessions that a filter selects, by group. Reads only.
-    Errors: PAGE_TOKEN_INVALID.
+    """Sums up the sessions that a filter selects, by group: how many, what their
+    counters come to, how many messages they hold. Reads only.
+
+    Where the filter asks for no more than statuses, and nothing is rolled up or
+    grouped by label, the server keeps the sums: a page costs the same whatever
+    the number of sessions, and is true at its `revision`, as a whole. Anything
+    else looks at every session that the filter's status, label, parent and user
+    leave, in short reads: each session counts once, as it was when it was looked
+    at; all that was there at `revision` and stayed is in it, and what came or
+    went meanwhile is or is not. By user and by label a page looks only at the
+    sessions of its own groups, and may hold fewer groups than asked for, even
+    none, before the last page. Errors: PAGE_TOKEN_INVALID.
     """
     WatchSessions: _grpc.UnaryStreamMultiCallable[_session_service_pb2.WatchSessionsRequest, _session_service_pb2.WatchSessionsResponse]
     """Streams every change of an app, of one user or of one parent's children, in
@@ -169,7 +206,8 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """Creates a session. The app comes into being with its first session. Takes
     one revision with a change CREATED; with REPLACE_ENDED also DELETED changes
     of the session replaced and of its ephemeral children. RETURN_EXISTING of an
-    existing session takes none. Idempotent with a request_id.
+    existing session takes none. Where the app is full, its policy may end others
+    in the same unit, with a change ENDED each. Idempotent with a request_id.
     Errors: SESSION_EXISTS, SESSION_ENDED (RETURN_EXISTING of an ended one),
     PARENT_ENDED, TURN_SUPERSEDED (the owning turn is over), QUOTA_EXCEEDED,
     APP_DELETED, APP_DRAINING, APP_UNKNOWN, CONTENT_TOO_LARGE,
@@ -204,10 +242,12 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """Changes labels, metadata, state, settings and counters, all together under
     one revision with a change UPDATED or STATE_CHANGED each. Without an effect
     it takes none and answers `changed=false`. Counters alone change no etag.
-    Renews the idle deadline. Idempotent with a request_id.
+    Renews the idle deadline. Errors that are counted may cross a threshold of the
+    app's policy, with a change THRESHOLD or ENDED. Idempotent with a request_id.
     Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
-    TURN_SUPERSEDED, ETAG_MISMATCH, SEQUENCE_MISMATCH, STATE_VERSION_MISMATCH,
-    TURN_REQUIRED, CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
+    TURN_SUPERSEDED, TURN_REQUIRED, ETAG_MISMATCH, SEQUENCE_MISMATCH,
+    STATE_VERSION_MISMATCH, QUOTA_EXCEEDED, CONTENT_TOO_LARGE, REQUEST_ID_REUSED,
+    STORAGE_FULL.
     """
     TouchSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.TouchSessionRequest, _session_service_pb2.TouchSessionResponse]  # type: ignore[assignment]
     """Renews the idle deadline and, for an ephemeral session, its owner's lease.
@@ -226,9 +266,13 @@ class SessionServiceAsyncStub(SessionServiceStub):
     SEQUENCE_MISMATCH, CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
     """
     EndSessions: _aio.UnaryUnaryMultiCallable[_session_service_pb2.EndSessionsRequest, _session_service_pb2.EndSessionsResponse]  # type: ignore[assignment]
-    """Ends all sessions that a filter selects, in batches of one unit each, with a
-    change ENDED a session. Progress is kept under the request_id: a retry
-    continues. Errors: REQUEST_ID_REUSED, STORAGE_FULL.
+    """Ends all ACTIVE sessions that a filter selects, newest first, in units of a
+    few at a time, each with a change ENDED a session; live turns are REVOKED,
+    and ephemeral descendants end too. Meant are those that were created before
+    the call and that match when their turn comes; "now" of a predicate is when
+    the call began. Once begun it comes to its end, also when the caller leaves
+    or a server dies; with a request_id a repeat joins it, or answers what came
+    of it. Errors: REQUEST_ID_REUSED, STORAGE_FULL.
     """
     ResetSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.ResetSessionRequest, _session_service_pb2.ResetSessionResponse]  # type: ignore[assignment]
     """Clears history, state, counters or all of them, under the same id, with
@@ -236,9 +280,14 @@ class SessionServiceAsyncStub(SessionServiceStub):
     revoked. Takes one revision with a change RESET, also for an empty session.
     What was cleared is in no file of the store when `scrubbed` is true; else a
     job finishes it soon. Idempotent with a request_id.
+
+    With `backup_session_id` the session is first copied as by ForkSession, in the
+    same unit: either there is a backup, or nothing was cleared. The backup is
+    ACTIVE and without time limits, so it stays until somebody ends or deletes it.
     Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
     TURN_SUPERSEDED, ETAG_MISMATCH, SEQUENCE_MISMATCH, NOT_IDLE,
-    CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
+    CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL; for the backup as
+    ForkSession.
     """
     DeleteSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.DeleteSessionRequest, _session_service_pb2.DeleteSessionResponse]  # type: ignore[assignment]
     """Removes a session, ended or not, with all it held. Takes one revision with a
@@ -250,19 +299,44 @@ class SessionServiceAsyncStub(SessionServiceStub):
     STORAGE_FULL.
     """
     DeleteSessions: _aio.UnaryUnaryMultiCallable[_session_service_pb2.DeleteSessionsRequest, _session_service_pb2.DeleteSessionsResponse]  # type: ignore[assignment]
-    """Removes all sessions that a filter selects, in batches of one unit each, with
-    a change DELETED a session. Progress is kept under the request_id: a retry
-    continues. Errors: REQUEST_ID_REUSED, STORAGE_FULL.
+    """Removes all sessions that a filter selects, ended or not, in the way of
+    EndSessions, each with a change DELETED; one that is ACTIVE ends first, as
+    FAILED. With a session go all its descendants, also those that the filter
+    does not select; but one with a descendant that the caller may not touch, or
+    that `keep_newest` keeps, stays, and so does one with more than 2,000
+    descendants where that would have to be found out.
+    Errors: REQUEST_ID_REUSED, STORAGE_FULL.
     """
     ForkSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.ForkSessionRequest, _session_service_pb2.ForkSessionResponse]  # type: ignore[assignment]
-    """Copies a session, through a sequence, to a new id. Takes one revision with a
-    change CREATED that names the lineage. Idempotent with a request_id.
-    Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_EXISTS, QUOTA_EXCEEDED,
-    REQUEST_ID_REUSED, STORAGE_FULL.
+    """Copies a session, through a sequence, to a new id of the same user. The copy
+    is ACTIVE, a root, and `forked_from` names its origin. It has the labels,
+    metadata, session state, idle timeout and maximum lifetime of the session as it
+    is now, its clocks beginning now, and the history with its ids, sequences and
+    times; its counters begin at 0 and its generation at 1. An ended session can
+    be forked, and one with a live turn, which is not copied. The copy is one of
+    its own: what happens to the session later, erasing it too, does not touch it.
+    Takes one revision with a change CREATED. A history of more than 500 messages
+    is copied in batches before that, unseen; when the session is reset meanwhile,
+    or messages that are to be copied are removed again and again, nothing is left
+    of the copy. Idempotent with a request_id.
+    Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_EXISTS, GENERATION_CHANGED,
+    TURN_SUPERSEDED, TURN_TOKEN_INVALID, ETAG_MISMATCH, SEQUENCE_MISMATCH,
+    STAGING_LOST, APP_DELETED, APP_DRAINING, QUOTA_EXCEEDED, REQUEST_ID_REUSED,
+    STORAGE_FULL.
     """
     AggregateSessions: _aio.UnaryUnaryMultiCallable[_session_service_pb2.AggregateSessionsRequest, _session_service_pb2.AggregateSessionsResponse]  # type: ignore[assignment]
-    """Sums up the sessions that a filter selects, by group. Reads only.
-    Errors: PAGE_TOKEN_INVALID.
+    """Sums up the sessions that a filter selects, by group: how many, what their
+    counters come to, how many messages they hold. Reads only.
+
+    Where the filter asks for no more than statuses, and nothing is rolled up or
+    grouped by label, the server keeps the sums: a page costs the same whatever
+    the number of sessions, and is true at its `revision`, as a whole. Anything
+    else looks at every session that the filter's status, label, parent and user
+    leave, in short reads: each session counts once, as it was when it was looked
+    at; all that was there at `revision` and stayed is in it, and what came or
+    went meanwhile is or is not. By user and by label a page looks only at the
+    sessions of its own groups, and may hold fewer groups than asked for, even
+    none, before the last page. Errors: PAGE_TOKEN_INVALID.
     """
     WatchSessions: _aio.UnaryStreamMultiCallable[_session_service_pb2.WatchSessionsRequest, _session_service_pb2.WatchSessionsResponse]  # type: ignore[assignment]
     """Streams every change of an app, of one user or of one parent's children, in
@@ -294,7 +368,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Creates a session. The app comes into being with its first session. Takes
         one revision with a change CREATED; with REPLACE_ENDED also DELETED changes
         of the session replaced and of its ephemeral children. RETURN_EXISTING of an
-        existing session takes none. Idempotent with a request_id.
+        existing session takes none. Where the app is full, its policy may end others
+        in the same unit, with a change ENDED each. Idempotent with a request_id.
         Errors: SESSION_EXISTS, SESSION_ENDED (RETURN_EXISTING of an ended one),
         PARENT_ENDED, TURN_SUPERSEDED (the owning turn is over), QUOTA_EXCEEDED,
         APP_DELETED, APP_DRAINING, APP_UNKNOWN, CONTENT_TOO_LARGE,
@@ -359,10 +434,12 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Changes labels, metadata, state, settings and counters, all together under
         one revision with a change UPDATED or STATE_CHANGED each. Without an effect
         it takes none and answers `changed=false`. Counters alone change no etag.
-        Renews the idle deadline. Idempotent with a request_id.
+        Renews the idle deadline. Errors that are counted may cross a threshold of the
+        app's policy, with a change THRESHOLD or ENDED. Idempotent with a request_id.
         Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
-        TURN_SUPERSEDED, ETAG_MISMATCH, SEQUENCE_MISMATCH, STATE_VERSION_MISMATCH,
-        TURN_REQUIRED, CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
+        TURN_SUPERSEDED, TURN_REQUIRED, ETAG_MISMATCH, SEQUENCE_MISMATCH,
+        STATE_VERSION_MISMATCH, QUOTA_EXCEEDED, CONTENT_TOO_LARGE, REQUEST_ID_REUSED,
+        STORAGE_FULL.
         """
 
     @_abc_1.abstractmethod
@@ -399,9 +476,13 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_service_pb2.EndSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.EndSessionsResponse, _abc.Awaitable[_session_service_pb2.EndSessionsResponse]]:
-        """Ends all sessions that a filter selects, in batches of one unit each, with a
-        change ENDED a session. Progress is kept under the request_id: a retry
-        continues. Errors: REQUEST_ID_REUSED, STORAGE_FULL.
+        """Ends all ACTIVE sessions that a filter selects, newest first, in units of a
+        few at a time, each with a change ENDED a session; live turns are REVOKED,
+        and ephemeral descendants end too. Meant are those that were created before
+        the call and that match when their turn comes; "now" of a predicate is when
+        the call began. Once begun it comes to its end, also when the caller leaves
+        or a server dies; with a request_id a repeat joins it, or answers what came
+        of it. Errors: REQUEST_ID_REUSED, STORAGE_FULL.
         """
 
     @_abc_1.abstractmethod
@@ -415,9 +496,14 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         revoked. Takes one revision with a change RESET, also for an empty session.
         What was cleared is in no file of the store when `scrubbed` is true; else a
         job finishes it soon. Idempotent with a request_id.
+
+        With `backup_session_id` the session is first copied as by ForkSession, in the
+        same unit: either there is a backup, or nothing was cleared. The backup is
+        ACTIVE and without time limits, so it stays until somebody ends or deletes it.
         Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
         TURN_SUPERSEDED, ETAG_MISMATCH, SEQUENCE_MISMATCH, NOT_IDLE,
-        CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
+        CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL; for the backup as
+        ForkSession.
         """
 
     @_abc_1.abstractmethod
@@ -441,9 +527,13 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_service_pb2.DeleteSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.DeleteSessionsResponse, _abc.Awaitable[_session_service_pb2.DeleteSessionsResponse]]:
-        """Removes all sessions that a filter selects, in batches of one unit each, with
-        a change DELETED a session. Progress is kept under the request_id: a retry
-        continues. Errors: REQUEST_ID_REUSED, STORAGE_FULL.
+        """Removes all sessions that a filter selects, ended or not, in the way of
+        EndSessions, each with a change DELETED; one that is ACTIVE ends first, as
+        FAILED. With a session go all its descendants, also those that the filter
+        does not select; but one with a descendant that the caller may not touch, or
+        that `keep_newest` keeps, stays, and so does one with more than 2,000
+        descendants where that would have to be found out.
+        Errors: REQUEST_ID_REUSED, STORAGE_FULL.
         """
 
     @_abc_1.abstractmethod
@@ -452,10 +542,21 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_service_pb2.ForkSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.ForkSessionResponse, _abc.Awaitable[_session_service_pb2.ForkSessionResponse]]:
-        """Copies a session, through a sequence, to a new id. Takes one revision with a
-        change CREATED that names the lineage. Idempotent with a request_id.
-        Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_EXISTS, QUOTA_EXCEEDED,
-        REQUEST_ID_REUSED, STORAGE_FULL.
+        """Copies a session, through a sequence, to a new id of the same user. The copy
+        is ACTIVE, a root, and `forked_from` names its origin. It has the labels,
+        metadata, session state, idle timeout and maximum lifetime of the session as it
+        is now, its clocks beginning now, and the history with its ids, sequences and
+        times; its counters begin at 0 and its generation at 1. An ended session can
+        be forked, and one with a live turn, which is not copied. The copy is one of
+        its own: what happens to the session later, erasing it too, does not touch it.
+        Takes one revision with a change CREATED. A history of more than 500 messages
+        is copied in batches before that, unseen; when the session is reset meanwhile,
+        or messages that are to be copied are removed again and again, nothing is left
+        of the copy. Idempotent with a request_id.
+        Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_EXISTS, GENERATION_CHANGED,
+        TURN_SUPERSEDED, TURN_TOKEN_INVALID, ETAG_MISMATCH, SEQUENCE_MISMATCH,
+        STAGING_LOST, APP_DELETED, APP_DRAINING, QUOTA_EXCEEDED, REQUEST_ID_REUSED,
+        STORAGE_FULL.
         """
 
     @_abc_1.abstractmethod
@@ -464,8 +565,18 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_service_pb2.AggregateSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.AggregateSessionsResponse, _abc.Awaitable[_session_service_pb2.AggregateSessionsResponse]]:
-        """Sums up the sessions that a filter selects, by group. Reads only.
-        Errors: PAGE_TOKEN_INVALID.
+        """Sums up the sessions that a filter selects, by group: how many, what their
+        counters come to, how many messages they hold. Reads only.
+
+        Where the filter asks for no more than statuses, and nothing is rolled up or
+        grouped by label, the server keeps the sums: a page costs the same whatever
+        the number of sessions, and is true at its `revision`, as a whole. Anything
+        else looks at every session that the filter's status, label, parent and user
+        leave, in short reads: each session counts once, as it was when it was looked
+        at; all that was there at `revision` and stayed is in it, and what came or
+        went meanwhile is or is not. By user and by label a page looks only at the
+        sessions of its own groups, and may hold fewer groups than asked for, even
+        none, before the last page. Errors: PAGE_TOKEN_INVALID.
         """
 
     @_abc_1.abstractmethod

@@ -28,7 +28,10 @@ CASCADE_MOST: Final = 10_000
 """How many descendants one call ends or deletes."""
 
 COUNTER_MOST: Final = 2**63 - 1
+SEQUENCE_MOST: Final = 2**63 - 1
 COUNTERS_MOST: Final = 64
+SUM_COUNTERS_MOST: Final = 256
+"""How many counters the sums of many sessions name: the first, by name."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

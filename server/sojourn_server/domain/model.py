@@ -87,6 +87,7 @@ class ChangeCause(enum.IntEnum):
     APP_UPDATED = 14
     APP_DRAINING = 15
     APP_DELETED = 16
+    USER_ERASED = 17
 
 
 class DeletedWhy(enum.IntEnum):
@@ -194,6 +195,9 @@ class Session(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """When it was last reset; 0: never."""
     reset_reason: ContentId = NO_CONTENT
     """Why it was last reset, UTF-8."""
+    history: int = 0
+    """What the store keeps its messages under; 0: its own number. Another one once they
+    were staged and then switched to."""
 
     @property
     def is_active(self) -> bool:
@@ -257,6 +261,17 @@ class App(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """When a drain forces what is left; 0: it does not drain."""
 
 
+class Erased(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """What went with a user: how many of each."""
+
+    sessions: int = 0
+    messages: int = 0
+    state_keys: int = 0
+    changes: int = 0
+    """Entries of the log."""
+    audit_entries: int = 0
+
+
 class ChangeDetail(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """What a change names beside the session: keys and ranges, never values."""
 
@@ -271,6 +286,19 @@ class ChangeDetail(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """Whose state changed, for a change without a session; None: the app's."""
     state_version: int = 0
     """The version after a change of user or app state."""
+    active_sessions: int = 0
+    """How many sessions were ACTIVE, for APP_DRAINING."""
+    drain_deadline: Nanos = 0
+    """When the drain forces what is left, for APP_DRAINING."""
+    alias: str = ""
+    """Set where the user was erased: what the log calls that user. The change then has no
+    session, and no names beside this one."""
+    parent_uid: str = ""
+    """The parent of a deleted session whose user was erased."""
+    erased: Erased | None = None
+    """What went with an erased user."""
+    force: bool = False
+    """Whether a deletion was forced upon the sessions below."""
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -282,3 +310,5 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     after: Session | None = None
     """The session after; None for a deletion, and for a change without a session."""
     detail: ChangeDetail = ChangeDetail()
+    uid: str = ""
+    """The session's, where neither is given: its user was erased."""

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sojourn.v1 import app_pb2
 from sojourn.v1 import app_service_pb2 as pb
+from sojourn_server.domain.clock import Nanos
 from sojourn_server.rpc import convert_session as convert
 from sojourn_server.rpc.convert_app import STATUSES, decode_policy, fill_app
 from sojourn_server.rpc.convert_filter import decode_selector
+from sojourn_server.rpc.times import length
 from sojourn_server.service.answers import Call
 from sojourn_server.service.apps import AppChanges, AppQuery, Apps
+from sojourn_server.service.deleting import DRAIN_TIMEOUT, AppDeletion, DeleteMode
+from sojourn_server.service.deleting_many import AppDeletions, WhichApps
 from sojourn_server.service.states import States
 from sojourn_server.store.base import ListedApp
+
+# Not set means REFUSE.
+_MODES: Final = (DeleteMode.REFUSE, *DeleteMode)
 
 
 class AppServicer:
@@ -19,11 +28,40 @@ class AppServicer:
     Args:
         apps: The use cases about apps.
         states: Those about their state.
+        deletion: The use case of DeleteApp.
+        deletions: The use case of DeleteApps.
     """
 
-    def __init__(self, apps: Apps, states: States) -> None:
+    def __init__(
+        self, apps: Apps, states: States, deletion: AppDeletion, deletions: AppDeletions
+    ) -> None:
         self._apps = apps
         self._states = states
+        self._deletion = deletion
+        self._deletions = deletions
+
+    async def delete_app(self, request: pb.DeleteAppRequest, call: Call) -> pb.DeleteAppResponse:
+        """DeleteApp."""
+        mode, timeout = _MODES[request.mode], _drain_timeout(request)
+        answer = await self._deletion.delete(call, request.app, mode, timeout)
+        return pb.DeleteAppResponse(
+            # The domain's numbers are the proto's, and a test holds them together.
+            status=answer.outcome.status,  # type: ignore[arg-type]
+            sessions_deleted=answer.outcome.sessions,
+            revision=answer.revision,
+        )
+
+    async def delete_apps(self, request: pb.DeleteAppsRequest, call: Call) -> pb.DeleteAppsResponse:
+        """DeleteApps."""
+        which = WhichApps(
+            labels=tuple(decode_selector(selector) for selector in request.labels),
+            keep_newest=request.keep_newest,
+            mode=_MODES[request.mode],
+            drain_timeout=_drain_timeout(request),
+            dry_run=request.dry_run,
+        )
+        outcome = (await self._deletions.delete(call, which)).outcome
+        return pb.DeleteAppsResponse(apps=outcome.apps, refused=outcome.refused, more=outcome.more)
 
     async def get_app(self, request: pb.GetAppRequest, call: Call) -> pb.GetAppResponse:
         """GetApp."""
@@ -84,3 +122,10 @@ class AppServicer:
 
 def _fill_listed(target: app_pb2.App, listed: ListedApp) -> None:
     fill_app(target, listed.app, listed.head, listed.counts.active, listed.counts.sessions)
+
+
+def _drain_timeout(request: pb.DeleteAppRequest | pb.DeleteAppsRequest) -> Nanos:
+    """How long a drain waits."""
+    if not request.HasField("drain_timeout"):
+        return DRAIN_TIMEOUT
+    return length("drain_timeout", request.drain_timeout)

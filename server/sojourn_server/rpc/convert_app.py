@@ -47,9 +47,7 @@ def decode_policy(path: str, policy: app_pb2.Policy) -> Policy:
         Refusal: `INVALID_FIELD`: a duration that is none, or a threshold without a bound.
     """
     fields: dict[str, object] = {
-        name: getattr(policy, name)
-        for name in _PLAIN
-        if policy.HasField(name)  # type: ignore[arg-type]
+        name: getattr(policy, name) for name in _PLAIN if policy.HasField(name)
     }
     for name in _LENGTHS:
         if policy.HasField(name):
@@ -93,7 +91,7 @@ def fill_app(target: app_pb2.App, app: App, revision: int, active: int, sessions
     # The domain's numbers are the proto's, and a test holds them together.
     target.status = app.status  # type: ignore[assignment]
     target.labels.update(app.labels)
-    _fill_policy(target.policy, app.policy)
+    fill_policy(target.policy, app.policy)
     fill(target.create_time, app.create_time)
     target.active_sessions = active
     target.session_count = sessions
@@ -103,7 +101,8 @@ def fill_app(target: app_pb2.App, app: App, revision: int, active: int, sessions
         fill(target.drain_deadline, app.drain_deadline)
 
 
-def _fill_policy(target: app_pb2.Policy, policy: Policy) -> None:
+def fill_policy(target: app_pb2.Policy, policy: Policy) -> None:
+    """Write an app's rules."""
     target.SetInParent()
     for name in _PLAIN:
         value = getattr(policy, name)

@@ -28,18 +28,8 @@ _FILES: Final[tuple[Any, ...]] = (
 
 NOT_BUILT: Final[frozenset[str]] = frozenset(
     {
-        "AdminService/BackupStore",
-        "AdminService/ExportSessions",
-        "AdminService/ImportSessions",
         "AdminService/ListAuditEntries",
-        "AppService/DeleteApp",
-        "AppService/DeleteApps",
         "AppService/EraseUser",
-        "HistoryService/ReplaceMessages",
-        "SessionService/AggregateSessions",
-        "SessionService/DeleteSessions",
-        "SessionService/EndSessions",
-        "SessionService/ForkSession",
     }
 )
 """What the contract has and this release answers with `UNIMPLEMENTED / NOT_IMPLEMENTED`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sojourn.v1 import session_pb2
 from sojourn.v1 import session_service_pb2 as pb
 from sojourn_server.domain.access import THE_APP
 from sojourn_server.domain.commands import Changes, View
@@ -10,11 +11,12 @@ from sojourn_server.domain.filter import EVERYTHING
 from sojourn_server.domain.limits import ANSWER_BYTES
 from sojourn_server.domain.watching import Interest
 from sojourn_server.rpc import convert_session as convert
+from sojourn_server.rpc.convert_aggregate import decode_aggregate, fill_group
 from sojourn_server.rpc.convert_filter import decode_filter
 from sojourn_server.rpc.convert_message import fill_message
-from sojourn_server.rpc.errors import not_implemented
 from sojourn_server.rpc.times import length
 from sojourn_server.service.answers import Call
+from sojourn_server.service.bulk import Bulk, BulkOutcome, Which
 from sojourn_server.service.listing import ListQuery
 from sojourn_server.service.sessions import Sessions
 from sojourn_server.service.watch_pump import BOOKMARK, Send, WatchQuery
@@ -26,11 +28,13 @@ class SessionServicer:
 
     Args:
         sessions: The use cases.
+        bulk: Those of EndSessions and DeleteSessions.
         watching: The use case of WatchSessions.
     """
 
-    def __init__(self, sessions: Sessions, watching: Watching) -> None:
+    def __init__(self, sessions: Sessions, bulk: Bulk, watching: Watching) -> None:
         self._sessions = sessions
+        self._bulk = bulk
         self._watching = watching
         self._encoder = convert.SessionEncoder()
 
@@ -126,6 +130,18 @@ class SessionServicer:
             convert.fill_snapshot(response.sessions.add(), snapshot, page.now, view)
         return response
 
+    async def aggregate_sessions(
+        self, request: pb.AggregateSessionsRequest, call: Call
+    ) -> pb.AggregateSessionsResponse:
+        """AggregateSessions."""
+        page = await self._sessions.aggregate(call, decode_aggregate(request, call.users))
+        response = pb.AggregateSessionsResponse(
+            next_page_token=page.next_page_token, revision=page.revision
+        )
+        for group in page.groups:
+            fill_group(response.groups.add(), group)
+        return response
+
     async def update_session(
         self, request: pb.UpdateSessionRequest, call: Call
     ) -> pb.UpdateSessionResponse:
@@ -192,12 +208,34 @@ class SessionServicer:
         convert.fill_session(response.session, outcome.session, answer.now)
         return response
 
+    async def end_sessions(
+        self, request: pb.EndSessionsRequest, call: Call
+    ) -> pb.EndSessionsResponse:
+        """EndSessions."""
+        status = convert.END_STATUSES[request.status]
+        answer = await self._bulk.end(call, request.app, _which(request), status, request.reason)
+        return pb.EndSessionsResponse(
+            count=answer.outcome.count,
+            first_keys=_keys(request.app, answer.outcome),
+            revision=answer.revision,
+        )
+
+    async def delete_sessions(
+        self, request: pb.DeleteSessionsRequest, call: Call
+    ) -> pb.DeleteSessionsResponse:
+        """DeleteSessions."""
+        answer = await self._bulk.delete(call, request.app, _which(request))
+        return pb.DeleteSessionsResponse(
+            count=answer.outcome.count,
+            first_keys=_keys(request.app, answer.outcome),
+            revision=answer.revision,
+            scrubbed=answer.scrubbed,
+        )
+
     async def reset_session(
         self, request: pb.ResetSessionRequest, call: Call
     ) -> pb.ResetSessionResponse:
         """ResetSession."""
-        if request.backup_session_id:
-            raise not_implemented("ResetSession.backup_session_id")
         answer = await self._sessions.reset(
             call,
             convert.decode_ref(request.session, call.users),
@@ -205,6 +243,7 @@ class SessionServicer:
             convert.RESET_SCOPES[request.scope],
             request.if_idle,
             request.reason,
+            request.backup_session_id,
         )
         outcome = answer.outcome
         response = pb.ResetSessionResponse(
@@ -215,6 +254,23 @@ class SessionServicer:
             scrubbed=answer.scrubbed,
         )
         convert.fill_session(response.session, outcome.session, answer.now)
+        if outcome.backup is not None:
+            convert.fill_session(response.backup, outcome.backup, answer.now)
+        return response
+
+    async def fork_session(
+        self, request: pb.ForkSessionRequest, call: Call
+    ) -> pb.ForkSessionResponse:
+        """ForkSession."""
+        answer = await self._sessions.fork(
+            call,
+            convert.decode_ref(request.session, call.users),
+            convert.decode_precondition(request.precondition),
+            request.session_id,
+            request.through_sequence if request.HasField("through_sequence") else None,
+        )
+        response = pb.ForkSessionResponse(revision=answer.revision)
+        convert.fill_session(response.session, answer.outcome.session, answer.now)
         return response
 
     async def delete_session(
@@ -264,3 +320,22 @@ class SessionServicer:
 
 def _other_app(index: int) -> Refusal:
     return invalid_field(f"sessions[{index}].app", "must be the request's own app")
+
+
+def _which(request: pb.EndSessionsRequest | pb.DeleteSessionsRequest) -> Which:
+    """Which sessions a request means."""
+    return Which(
+        user=request.user if request.HasField("user") else None,
+        filter=decode_filter("filter", request.filter),
+        all=request.all,
+        keep_newest=request.keep_newest,
+        dry_run=request.dry_run,
+    )
+
+
+def _keys(app: str, outcome: BulkOutcome) -> list[session_pb2.SessionKey]:
+    """The keys that an answer names."""
+    return [
+        session_pb2.SessionKey(app=app, user=user, session_id=session_id)
+        for user, session_id in outcome.keys
+    ]

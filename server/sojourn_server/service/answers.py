@@ -209,6 +209,22 @@ class EndOutcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     descendants: int
 
 
+class ForkOutcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """ForkSession."""
+
+    session: Session
+
+
+class ReplaceOutcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """ReplaceMessages."""
+
+    session: Session
+    removed: int
+    message_ids: tuple[str, ...]
+    sequences: tuple[int, ...]
+    changed: bool
+
+
 class ResetOutcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """ResetSession."""
 
@@ -216,6 +232,7 @@ class ResetOutcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     messages: int
     state_keys: int
     metrics: bool
+    backup: Session | None = None
 
 
 class DeleteOutcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True):

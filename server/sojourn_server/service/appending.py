@@ -94,7 +94,7 @@ async def append(
     session = _after(logged) if logged else before
     counters = add_metrics(before.metrics, metrics)
     if new or counters != before.metrics:
-        logged.append(_appended(work, session, new, counters))
+        logged.append(appended(work, session, new, counters))
         session = _after(logged)
     if patched := await patch_state(work, session, patches.session):
         logged.append(patched)
@@ -137,7 +137,7 @@ async def _look_up(
             place = first.setdefault(new.message_id, index)
             if place != index:
                 if messages[place] != new:
-                    raise _exists(new)
+                    raise exists(new)
             else:
                 place = await _known(work, row, new)
         places.append(place)
@@ -161,7 +161,7 @@ async def _place(
     for new, place in zip(messages, places, strict=True):
         if place is None:
             sequence += 1
-            stored = await _store(work, new, sequence)
+            stored = await store(work, new, sequence)
             fresh.append(stored)
             placed.append(stored)
         else:
@@ -181,11 +181,12 @@ async def _known(work: Work, row: SessionRow, new: NewMessage) -> Message | None
         and reading.decode_body(await work.tx.content(known.body)) == _body(new)
     )
     if not same:
-        raise _exists(new)
+        raise exists(new)
     return known
 
 
-async def _store(work: Work, new: NewMessage, sequence: int) -> Message:
+async def store(work: Work, new: NewMessage, sequence: int) -> Message:
+    """A new message, its body put."""
     body = _body(new)
     stored = msgspec.msgpack.encode(body) if body != MessageBody() else b""
     return Message(
@@ -204,7 +205,8 @@ def _body(new: NewMessage) -> MessageBody:
     return MessageBody(content=new.content, payload=new.payload, metadata=new.metadata)
 
 
-def _appended(work: Work, session: Session, new: Sequence[Message], metrics: Metrics) -> Change:
+def appended(work: Work, session: Session, new: Sequence[Message], metrics: Metrics) -> Change:
+    """The change that new messages and new counters make."""
     if not new:
         after = msgspec.structs.replace(
             lifecycle.renewed(session, work.now), update_time=work.now, metrics=metrics
@@ -233,7 +235,8 @@ def _after(changes: Sequence[Change]) -> Session:
     return session
 
 
-def _exists(new: NewMessage) -> Refusal:
+def exists(new: NewMessage) -> Refusal:
+    """The refusal of an id that another message has."""
     return Refusal(
         Reason.MESSAGE_EXISTS,
         "the session holds another message with this id",

@@ -69,6 +69,20 @@ async def admit_messages(
     )
 
 
+def require_within(policy: Policy, count: int, size: int) -> None:
+    """Refuse a history of so many messages and bytes beyond the limits; it drops none.
+
+    Raises:
+        Refusal: `QUOTA_EXCEEDED`.
+    """
+    for name, limit, held in (
+        ("max_messages_per_session", policy.max_messages_per_session, count),
+        ("max_bytes_per_session", policy.max_bytes_per_session, size),
+    ):
+        if limit is not None and held > limit:
+            raise quota_exceeded(name, limit)
+
+
 def _or_all(limit: int | None) -> int:
     return 2**63 if limit is None else limit
 

@@ -54,7 +54,7 @@ async def create(work: Work, app: str, new: NewSession, if_exists: IfExists) -> 
                 require_active(existing.session)
                 return CreateOutcome(session=existing.session, created=False)
             if if_exists is not IfExists.REPLACE_ENDED or existing.session.is_active:
-                raise _exists(existing.session)
+                raise exists(existing.session)
             await _replace(work, existing)
     await work.require_app(app)
     row = await insert(work, app, new)
@@ -114,23 +114,31 @@ async def insert(work: Work, app: str, new: NewSession) -> SessionRow:
         state=values.values,
         state_version=values.version,
     )
+    row = await add(
+        work,
+        session,
+        ChangeDetail(
+            label_keys=tuple(sorted(new.labels)),
+            metadata_keys=tuple(sorted(new.metadata)),
+            state_keys=values.keys,
+        ),
+    )
+    await state.patch_shared(work, app, new.user, new.state)
+    return row
+
+
+async def add(work: Work, session: Session, detail: ChangeDetail) -> SessionRow:
+    """Add a session as it is to be, of whatever origin, and log it.
+
+    Raises:
+        Refusal: `SESSION_EXISTS`.
+    """
     try:
         row = await work.tx.insert_session(session, due(session))
     except KeyTaken:
-        raise _exists(session) from None
-    work.made.add(uid)
-    await work.tx.log(
-        Change(
-            cause=ChangeCause.CREATED,
-            after=session,
-            detail=ChangeDetail(
-                label_keys=tuple(sorted(new.labels)),
-                metadata_keys=tuple(sorted(new.metadata)),
-                state_keys=values.keys,
-            ),
-        )
-    )
-    await state.patch_shared(work, app, new.user, new.state)
+        raise exists(session) from None
+    work.made.add(session.uid)
+    await work.tx.log(Change(cause=ChangeCause.CREATED, after=session, detail=detail))
     return row
 
 
@@ -188,7 +196,8 @@ def _owner(work: Work, app: str, new: NewOwner | None) -> Owner | None:
     return Owner(lease=new.lease, lease_time=work.now + new.lease)
 
 
-def _exists(session: Session) -> Refusal:
+def exists(session: Session) -> Refusal:
+    """The refusal of an id that is taken by this session."""
     return Refusal(
         Reason.SESSION_EXISTS,
         f"the id is taken by a session that is {session.status.name}",

@@ -119,10 +119,13 @@ class _Kind(NamedTuple):
 class _Started(msgspec.Struct, Generic[T], frozen=True):
     """What became of a request for an operation."""
 
-    outcome: T | None
-    """What it came to, if it is done."""
     operation_id: str
     key: RequestKey
+    """Where the outcome is left."""
+    done: bool = False
+    """Whether it is there."""
+    nothing: Answer[T] | None = None
+    """The answer, where there was nothing to do."""
 
 
 class Operations:
@@ -154,7 +157,7 @@ class Operations:
         app: str,
         kind: str,
         outcome: type[T],
-        begin: Callable[[Work], Awaitable[Begun]],
+        begin: Callable[[Work], Awaitable[Begun | Done]],
         *,
         erases: bool = False,
     ) -> Answer[T]:
@@ -165,14 +168,17 @@ class Operations:
             app: Whose log is written.
             kind: Which steps bring it on.
             outcome: The type of the outcome.
-            begin: Decides what it starts with, in the unit that begins it.
+            begin: Decides what it starts with, in the unit that begins it; or that there is
+                nothing to do, which is not remembered.
             erases: Whether the answer says if all that was erased is scrubbed.
 
         Raises:
             Refusal: `REQUEST_ID_REUSED`, or whatever `begin` or a step raised.
         """
         started = await self._start(call, app, kind, outcome, begin)
-        if started.outcome is None:
+        if started.nothing is not None:
+            return started.nothing
+        if not started.done:
             await self.finished(app, started.operation_id)
         return await self._answer(started.key, outcome, erases)
 
@@ -182,7 +188,7 @@ class Operations:
         app: str,
         kind: str,
         outcome: type[T],
-        begin: Callable[[Work], Awaitable[Begun]],
+        begin: Callable[[Work], Awaitable[Begun | Done]],
     ) -> _Started[T]:
         request_id = call.request_id or f"{MADE_UP}{uuid7(time.time_ns())}"
         key = RequestKey(app, call.principal, call.method, request_id)
@@ -192,14 +198,20 @@ class Operations:
         async def unit(tx: Tx) -> _Started[T]:
             record = await tx.request(key)
             if record is not None:
-                done: T = await decode_outcome(tx, call, record, outcome)
-                return _Started(done, operation_id, key)
+                await decode_outcome(tx, call, record, outcome)
+                return _Started(operation_id, key, done=True)
             running = await tx.operation(app, operation_id)
             if running is not None:
                 if _order(running).payload_hash != call.payload_hash:
                     raise reused(call)
-                return _Started(None, operation_id, key)
+                return _Started(operation_id, key)
             begun = await begin(self._units.work(tx))
+            if isinstance(begun, Done):
+                value = msgspec.msgpack.decode(begun.outcome, type=outcome)
+                scrubs = self._units.store.scrubs
+                head = await tx.head(app)
+                nothing = Answer(outcome=value, revision=head, scrubbed=scrubs, now=tx.now)
+                return _Started(operation_id, key, nothing=nothing)
             order = Order(
                 key=(call.principal, call.method, request_id),
                 payload_hash=call.payload_hash,
@@ -209,8 +221,8 @@ class Operations:
                 begin=tx.now,
                 state=begun.state,
             )
-            await tx.put_operation(_operation(tx, app, operation_id, kind, order, begun.content))
-            return _Started(None, operation_id, key)
+            await put_order(tx, app, operation_id, kind, order, begun.content)
+            return _Started(operation_id, key)
 
         return (await self._units.store.apply(app, call.actor, unit)).value
 
@@ -302,9 +314,7 @@ class Operations:
                 await _finish(tx, operation, came.outcome)
                 return None
             order = msgspec.structs.replace(_order(operation), state=came)
-            await tx.put_operation(
-                _operation(tx, app, operation_id, operation.kind, order, operation.content)
-            )
+            await put_order(tx, app, operation_id, operation.kind, order, operation.content)
             return PAUSE
 
         async with self._one:
@@ -337,21 +347,24 @@ def _task(operation: Operation) -> Task:
     return Task(operation.app, operation.operation_id, _order(operation), operation.content)
 
 
-def _operation(
-    tx: ReadTx,
+async def put_order(
+    tx: Tx,
     app: str,
     operation_id: str,
     kind: str,
     order: Order,
-    content: tuple[ContentId, ...],
-) -> Operation:
-    return Operation(
-        app=app,
-        operation_id=operation_id,
-        kind=kind,
-        record=msgspec.msgpack.encode(order),
-        update_time=tx.now,
-        content=content,
+    content: tuple[ContentId, ...] = (),
+) -> None:
+    """Keep an operation as it is now."""
+    await tx.put_operation(
+        Operation(
+            app=app,
+            operation_id=operation_id,
+            kind=kind,
+            record=msgspec.msgpack.encode(order),
+            update_time=tx.now,
+            content=content,
+        )
     )
 
 

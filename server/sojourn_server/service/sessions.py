@@ -29,7 +29,9 @@ from sojourn_server.domain.model import (
 )
 from sojourn_server.service import (
     cascades,
+    copying,
     creation,
+    forking,
     quotas,
     reading,
     resetting,
@@ -37,6 +39,7 @@ from sojourn_server.service import (
     tree,
     updating,
 )
+from sojourn_server.service.aggregating import AggregatePage, AggregateQuery, Aggregating
 from sojourn_server.service.answers import (
     Answer,
     Call,
@@ -44,6 +47,7 @@ from sojourn_server.service.answers import (
     CreateOutcome,
     DeleteOutcome,
     EndOutcome,
+    ForkOutcome,
     ResetOutcome,
     SessionPage,
     SessionRead,
@@ -51,6 +55,7 @@ from sojourn_server.service.answers import (
     TouchOutcome,
     UpdateOutcome,
 )
+from sojourn_server.service.copying import Take
 from sojourn_server.service.listing import Listing, ListQuery
 from sojourn_server.service.units import Units
 from sojourn_server.service.work import Work
@@ -63,6 +68,7 @@ class Sessions:
     def __init__(self, units: Units) -> None:
         self._units = units
         self._listing = Listing(units)
+        self._aggregating = Aggregating(units)
 
     async def create(
         self, call: Call, app: str, new: NewSession, if_exists: IfExists
@@ -105,6 +111,10 @@ class Sessions:
     async def list(self, call: Call, query: ListQuery) -> SessionPage:
         """ListSessions."""
         return await self._listing.page(query)
+
+    async def aggregate(self, call: Call, query: AggregateQuery) -> AggregatePage:
+        """AggregateSessions."""
+        return await self._aggregating.page(query)
 
     async def update(
         self, call: Call, ref: SessionRef, precondition: Precondition, changes: Changes
@@ -193,15 +203,39 @@ class Sessions:
         scope: ResetScope,
         if_idle: bool,
         reason: str,
+        backup_id: str = "",
     ) -> Answer[ResetOutcome]:
         """ResetSession."""
 
-        async def decide(work: Work) -> ResetOutcome:
+        async def decide(work: Work, take: Take) -> ResetOutcome:
             row = await work.current(ref)
-            work.check(row.session, precondition)
-            return await resetting.reset(work, row, scope, if_idle=if_idle, reason=reason)
+            session = row.session
+            work.check(session, precondition)
+            backup = None
+            if backup_id:
+                if if_idle:
+                    resetting.require_idle(session)
+                await forking.require_free(work, session, backup_id)
+                history = await take(work, row, None)
+                made = await forking.insert(work, session, backup_id, history, lasting=True)
+                backup = made.session
+            outcome = await resetting.reset(work, row, scope, if_idle=if_idle, reason=reason)
+            return msgspec.structs.replace(outcome, backup=backup)
 
-        return await self._units.write(call, ref.app, ResetOutcome, decide, erases=True)
+        return await copying.carry_out(
+            self._units, call, ref.app, ResetOutcome, decide, erases=True
+        )
+
+    async def fork(
+        self,
+        call: Call,
+        ref: SessionRef,
+        precondition: Precondition,
+        session_id: str,
+        through: int | None,
+    ) -> Answer[ForkOutcome]:
+        """ForkSession."""
+        return await forking.fork(self._units, call, ref, precondition, session_id, through)
 
     async def delete(
         self, call: Call, ref: SessionRef, precondition: Precondition, force: bool

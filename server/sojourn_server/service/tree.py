@@ -18,6 +18,7 @@ from sojourn_server.domain.model import (
     Status,
     TurnOutcome,
 )
+from sojourn_server.service import staging
 from sojourn_server.service.work import Work
 from sojourn_server.store.base import Candidates, Position, ReadTx, SessionRow
 
@@ -188,7 +189,14 @@ async def delete_tree(work: Work, row: SessionRow, *, end_first: bool) -> tuple[
     return len(rows) + 1, messages
 
 
-async def delete_one(work: Work, row: SessionRow, why: DeletedWhy, *, end_first: bool) -> int:
+async def delete_one(
+    work: Work,
+    row: SessionRow,
+    why: DeletedWhy,
+    *,
+    end_first: bool,
+    end_cause: EndCause = EndCause.PARENT_ENDED,
+) -> int:
     """Remove one session and erase what it held.
 
     Args:
@@ -196,13 +204,14 @@ async def delete_one(work: Work, row: SessionRow, why: DeletedWhy, *, end_first:
         row: The session; its descendants are no concern of this.
         why: For the log.
         end_first: Whether an ACTIVE one ends before, for its watchers.
+        end_cause: What it is said to have ended by.
 
     Returns:
         How many messages went with it.
     """
     tx, session = work.tx, row.session
     if end_first and session.is_active:
-        ending = lifecycle.ended(session, work.now, Status.FAILED, EndCause.PARENT_ENDED)
+        ending = lifecycle.ended(session, work.now, Status.FAILED, end_cause)
         row = await work.write(row, ending)
     elif session.turn:
         revoked = lifecycle.turn_ended(session, work.now, TurnOutcome.REVOKED)
@@ -211,6 +220,7 @@ async def delete_one(work: Work, row: SessionRow, why: DeletedWhy, *, end_first:
     if session.last_sequence:
         await work.purge(row, 1, session.last_sequence, session.message_count)
     await tx.erase_held(row)
+    await staging.discard_of(work, row)
     for content in (
         session.metadata,
         session.state,

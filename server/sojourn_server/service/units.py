@@ -206,7 +206,7 @@ async def decode_outcome(tx: Tx, call: Call, record: RequestRecord, kind: type[T
             session, named by its uid or a token alone, is the caller's no more; or what it
             came to was erased. `APP_DELETED`: it was erased with the app.
     """
-    if record.payload_hash != call.payload_hash:
+    if record.payload_hash not in {call.payload_hash, b""}:
         raise reused(call)
     if not record.outcome:
         raise await _erased(tx, record.key.app)

@@ -88,6 +88,11 @@ class Work:
         self._rows_left = UNIT_ROWS
 
     @property
+    def rows_left(self) -> int:
+        """How many messages it may still remove by itself."""
+        return self._rows_left
+
+    @property
     def now(self) -> Nanos:
         """The store's clock."""
         return self.tx.now

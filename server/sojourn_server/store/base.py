@@ -45,6 +45,11 @@ Content
         so (`scrubs`), and what it erased is gone from every answer all the same.
     S32 Log and request records hold no content.
 
+Staging
+    S35 Messages put under a number of `new_history` are nobody's until a session names
+        it as its `history`. No number comes twice, as a pk neither.
+    S36 Until it is dropped, a staging is found by name, by owner, and once it expired.
+
 Log and requests
     S40 Change, session, content and request record of a unit are written together.
     S41 `changes` gives the log in order of (revision, index), complete, from after
@@ -56,6 +61,16 @@ Log and requests
     S44 Whoever is told by `on_commit` hears of an app only after a commit has logged
         something there, through this server or another. It is a hint: it may be lost,
         come late or come twice.
+
+Audit, and erasing users
+    S90 A change that `auditing.is_audited` is written into the audit by the unit that logs
+        it. `audit` gives the newest first; compaction leaves the audit alone, and
+        `forget_audit` removes its oldest entries.
+    S91 `rewrite_changes`, `rewrite_audit` and `empty_request` replace what a row says, and
+        leave its place, its nonce, its time and its cause.
+    S92 Where `scrubs`, once a unit has asked for `clear_stale` and `purge` says that nothing
+        is left, no name of any row removed before that unit is in any file, nor any text that
+        was erased; also where the process died in between.
 
 Faults
     S50 A full disk refuses writes with `StoreFull`, serves reads, and heals without
@@ -95,8 +110,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
-import msgspec
-
 from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.model import (
     App,
@@ -107,6 +120,7 @@ from sojourn_server.domain.model import (
     Session,
 )
 from sojourn_server.store.counting import Counting
+from sojourn_server.store.erasing import AuditReads, ErasingWrites
 from sojourn_server.store.operations import OperationReads, OperationWrites
 from sojourn_server.store.outcomes import Applied as Applied
 from sojourn_server.store.outcomes import KeyTaken as KeyTaken
@@ -120,7 +134,10 @@ from sojourn_server.store.records import LoggedChange as LoggedChange
 from sojourn_server.store.records import Operation as Operation
 from sojourn_server.store.records import RequestKey as RequestKey
 from sojourn_server.store.records import RequestRecord as RequestRecord
+from sojourn_server.store.records import SessionRow as SessionRow
+from sojourn_server.store.records import Staging as Staging
 from sojourn_server.store.records import TokenKey as TokenKey
+from sojourn_server.store.staged import Backing, StagedReads, StagedWrites
 from sojourn_server.store.stats import StoreStats
 from sojourn_server.store.wanted import Candidates as Candidates
 from sojourn_server.store.wanted import MessageRange as MessageRange
@@ -142,17 +159,7 @@ class Precede(Exception):
         self.unit = unit
 
 
-class SessionRow(msgspec.Struct, frozen=True):
-    """A session as it is stored."""
-
-    pk: int
-    """The store's own number for it, never used again."""
-    create_order: int
-    """Ascends with the creations of the app, in commit order (S11)."""
-    session: Session
-
-
-class ReadTx(Counting, OperationReads, Protocol):
+class ReadTx(AuditReads, Counting, OperationReads, StagedReads, Protocol):
     """One committed state, at one head. Every method may be awaited in any order."""
 
     @property
@@ -255,7 +262,7 @@ class ReadTx(Counting, OperationReads, Protocol):
         ...
 
 
-class Tx(ReadTx, OperationWrites, Protocol):
+class Tx(ReadTx, ErasingWrites, OperationWrites, StagedWrites, Protocol):
     """A unit's transaction. Reads see the unit's own writes."""
 
     async def put_app(self, app: App) -> None:
@@ -351,7 +358,7 @@ class Tx(ReadTx, OperationWrites, Protocol):
         ...
 
 
-class Store(Protocol):
+class Store(Backing, Protocol):
     """A backend. Made by `app`, used by `service`, `feed` and `jobs`."""
 
     @property
@@ -449,8 +456,10 @@ class Store(Protocol):
     async def purge(self, limit: int) -> bool:
         """Erase up to `limit` messages of those left over by `Tx.purge_messages`.
 
+        When none is left, go on with what `Tx.clear_stale` asked for, a little at a time.
+
         Returns:
-            True when none is left anywhere and the files are scrubbed.
+            True when nothing is left anywhere and the files are scrubbed.
         """
         ...
 
@@ -459,6 +468,14 @@ class Store(Protocol):
 
         Returns:
             How many were removed.
+        """
+        ...
+
+    async def forget_audit(self, app: str, before: Nanos, limit: int) -> int:
+        """Remove entries of an app's audit that were made before an instant (S90).
+
+        Returns:
+            How many went; fewer than `limit`: nothing is left to remove.
         """
         ...
 

@@ -6,8 +6,17 @@ from typing import Any, Final
 
 import msgspec
 
-from sojourn_server.domain.model import App, ChangeCause, ChangeDetail, Message, ScopeState, Session
-from sojourn_server.store.base import LoggedChange, Operation, RequestKey, RequestRecord
+from sojourn_server.domain.auditing import NO_DETAIL, AuditDetail, AuditEntry, detail_of
+from sojourn_server.domain.model import (
+    App,
+    Change,
+    ChangeCause,
+    ChangeDetail,
+    Message,
+    ScopeState,
+    Session,
+)
+from sojourn_server.store.base import LoggedChange, Operation, RequestKey, RequestRecord, Staging
 
 Row = tuple[Any, ...]
 """What a query answers: the columns of its SELECT, in that order."""
@@ -29,6 +38,8 @@ decode_app: Final = msgspec.msgpack.Decoder(App).decode
 decode_scope_state: Final = msgspec.msgpack.Decoder(ScopeState).decode
 _decode_detail: Final = msgspec.msgpack.Decoder(ChangeDetail).decode
 _decode_held: Final = msgspec.msgpack.Decoder(tuple[int, ...]).decode
+
+_decode_audit: Final = msgspec.msgpack.Decoder(AuditDetail).decode
 
 _NO_DETAIL: Final = ChangeDetail()
 
@@ -122,6 +133,44 @@ def change_of(row: Row) -> LoggedChange:
     )
 
 
+def subject_uid(change: Change) -> bytes | None:
+    """The uid of the session that a change is of; None: of none."""
+    subject = change.before if change.after is None else change.after
+    if subject is not None:
+        return uid_blob(subject.uid)
+    return uid_blob(change.uid) if change.uid else None
+
+
+def audit_values(change: Change) -> Row:
+    """The columns of an audit entry that its change decides, from `cause` on."""
+    subject = change.before if change.after is None else change.after
+    detail = None
+    if change.cause is not ChangeCause.CREATED:
+        kept = detail_of(change)
+        detail = None if kept == NO_DETAIL else encode(kept)
+    if subject is not None:
+        names: Row = (subject.user, subject.session_id)
+    else:
+        names = (change.detail.alias or None, None)
+    return (int(change.cause), subject_uid(change), *names, detail)
+
+
+def audit_of(row: Row) -> AuditEntry:
+    """The entry of a row of the `audit_…` queries."""
+    revision, index, time, actor, cause, uid, user, session_id, detail = row
+    return AuditEntry(
+        revision=revision,
+        index=index,
+        time=time,
+        actor=actor,
+        cause=ChangeCause(cause),
+        uid=_uid_text(uid),
+        user=user,
+        session_id=session_id or "",
+        detail=NO_DETAIL if detail is None else _decode_audit(detail),
+    )
+
+
 def held_blob(held: tuple[int, ...]) -> bytes | None:
     """Content ids as stored: NULL for none."""
     return encode(held) if held else None
@@ -130,6 +179,30 @@ def held_blob(held: tuple[int, ...]) -> bytes | None:
 def held_of(blob: bytes | None) -> tuple[int, ...]:
     """Content ids of a `held` column."""
     return () if blob is None else _decode_held(blob)
+
+
+def staging_of(app: str, row: Row) -> Staging:
+    """The staging of a row: name, history, owner, expire_time, record."""
+    name, history, owner, expire_time, record = row
+    return Staging(
+        app=app,
+        name=name,
+        history=history,
+        owner=owner,
+        expire_time=expire_time,
+        record=bytes(record),
+    )
+
+
+def staging_values(staging: Staging) -> Row:
+    """The parameters of `staging_put` after the app's."""
+    return (
+        staging.name,
+        staging.history,
+        staging.owner,
+        staging.expire_time,
+        staging.record,
+    )
 
 
 def request_of(key: RequestKey, row: Row) -> RequestRecord:

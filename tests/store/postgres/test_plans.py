@@ -117,6 +117,10 @@ SIFTED = {
     "apps_listed",
     # What is overdue in an app, which is little.
     "session_overdue_user",
+    # Counters of a tally, of which few have come to nothing.
+    "tally_get",
+    "tallies_first",
+    "tallies_after",
     # Rows that are looked up by their whole keys, and go if they come to nothing.
     "tallies_prune",
     "tally_counters_prune",
@@ -129,6 +133,7 @@ WHOLE_APP = {
     "purge_first",
     # The log's beginning, with a LIMIT.
     "change_oldest",
+    "audit_times",
     "change_times",
     # Whose state there is, with a LIMIT.
     "scope_names",

@@ -15,7 +15,7 @@ import pytest
 from sojourn_server.domain import model
 from sojourn_server.domain.model import Session, Status
 from sojourn_server.domain.tokens import PagePosition, ResumePoint, TurnClaim
-from sojourn_server.service import answers
+from sojourn_server.service import answers, bulk, deleting, deleting_many, operations
 from tests.unit.domain.values import START, a_session, a_turn
 
 STORED: dict[type[msgspec.Struct], str] = {
@@ -36,7 +36,7 @@ STORED: dict[type[msgspec.Struct], str] = {
     model.App: "app status create_time feed_id labels",
     model.ChangeDetail: (
         "deleted_why turn_outcome label_keys metadata_keys state_keys first_sequence"
-        " last_sequence user state_version"
+        " last_sequence user state_version active_sessions drain_deadline"
     ),
     PagePosition: "request now value tie generation remaining",
     TurnClaim: "app uid number",
@@ -55,6 +55,14 @@ STORED: dict[type[msgspec.Struct], str] = {
     answers.PopOutcome: "session messages changed session_pk",
     answers.TruncateOutcome: "session removed changed",
     answers.StateOutcome: "version changed",
+    bulk.BulkOutcome: "count keys",
+    bulk.Progress: "user filter now top at keep kept_from status count keys",
+    deleting.Deletion: "run phase sessions told told_time after",
+    deleting.DeleteAppOutcome: "status sessions",
+    deleting.Begun: "run forced",
+    deleting_many.DeleteAppsOutcome: "apps refused more",
+    deleting_many.Deletions: "names mode drain_timeout apps refused more",
+    operations.Order: "key payload_hash actor patterns subject begin state",
 }
 
 ENUMS: dict[type[enum.IntEnum], str] = {

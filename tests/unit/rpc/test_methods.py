@@ -53,10 +53,12 @@ def test_every_mutating_method_has_a_request_id():
     without = {method.name for method in METHODS if method.built and not method.has_request_id}
     assert without == {
         "BatchGetSessions",
+        "GetApp",
         "GetMessage",
         "GetServerInfo",
         "GetSession",
         "GetState",
+        "ListApps",
         "ListMessages",
         "ListSessions",
         "WatchSessions",

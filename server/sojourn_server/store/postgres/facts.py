@@ -80,10 +80,12 @@ SESSIONS: Final = ("sessions",)
 APPS: Final = ("apps",)
 LOG: Final = ("log",)
 NOTES: Final = ("notes",)
+AUDIT: Final = ("audit",)
 SCOPES: Final = ("scopes",)
 REQUESTS: Final = ("requests",)
 """The domain of queries over all requests of an app."""
 OPERATIONS: Final = ("operations",)
+STAGED: Final = ("staged",)
 
 Domain = tuple[Any, ...]
 """What a query depends on: what writes of the same domain make stale."""

@@ -32,6 +32,7 @@ class Queries(NamedTuple):
     tally_get: str
     tallies_first: str
     tallies_after: str
+    label_values: str
     backfill_first: str
     backfill_after: str
     backfill_app: str
@@ -62,6 +63,13 @@ class Queries(NamedTuple):
     purge_app: str
     purge_first: str
     purge_delete: str
+    stagings_put: str
+    stagings_delete: str
+    staging_get: str
+    stagings_of: str
+    stagings_due: str
+    user_states: str
+    user_states_first: str
     contents: str
     contents_insert: str
     contents_delete: str
@@ -78,6 +86,14 @@ class Queries(NamedTuple):
     requests_put: str
     requests_held: str
     requests_forget: str
+    audits_insert: str
+    audit_before: str
+    audit_of_user: str
+    audit_of_session: str
+    audit_times: str
+    audits_forget: str
+    audits_rename: str
+    changes_rewrite: str
     requests_after: str
     scope_names: str
     scope_states_delete: str

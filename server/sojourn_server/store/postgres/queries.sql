@@ -126,26 +126,50 @@ SELECT t.user_id, t.sessions FROM unnest(%s::text[]) AS n (user_id), LATERAL (
 -- name: tally_get
 -- One tally, its counters as JSON texts.
 SELECT t.sessions, t.requests, t.errors, t.processing_time, t.messages, (
-  SELECT json_object_agg(c.name, c.value::text)::text FROM tally_counter AS c
-  WHERE c.app_pk = t.app_pk AND c.of_user = t.of_user AND c.status = t.status AND c.user_id = t.user_id
+  SELECT json_object_agg(c.name, c.value::text)::text FROM (
+    SELECT name, value FROM tally_counter
+    WHERE app_pk = t.app_pk AND of_user = t.of_user AND status = t.status AND user_id = t.user_id AND value <> 0
+    ORDER BY name LIMIT %s
+  ) AS c
 )
 FROM tally AS t WHERE t.app_pk = %s AND t.of_user = %s AND t.status = %s AND t.user_id = %s
 
 -- name: tallies_first
 -- The tallies of one status, by user.
 SELECT t.user_id, t.sessions, t.requests, t.errors, t.processing_time, t.messages, (
-  SELECT json_object_agg(c.name, c.value::text)::text FROM tally_counter AS c
-  WHERE c.app_pk = t.app_pk AND c.of_user = t.of_user AND c.status = t.status AND c.user_id = t.user_id
+  SELECT json_object_agg(c.name, c.value::text)::text FROM (
+    SELECT name, value FROM tally_counter
+    WHERE app_pk = t.app_pk AND of_user = t.of_user AND status = t.status AND user_id = t.user_id AND value <> 0
+    ORDER BY name LIMIT %s
+  ) AS c
 )
 FROM tally AS t WHERE t.app_pk = %s AND t.of_user = 1 AND t.status = %s ORDER BY t.user_id LIMIT %s
 
 -- name: tallies_after
 -- The tallies of one status, by user, after one.
 SELECT t.user_id, t.sessions, t.requests, t.errors, t.processing_time, t.messages, (
-  SELECT json_object_agg(c.name, c.value::text)::text FROM tally_counter AS c
-  WHERE c.app_pk = t.app_pk AND c.of_user = t.of_user AND c.status = t.status AND c.user_id = t.user_id
+  SELECT json_object_agg(c.name, c.value::text)::text FROM (
+    SELECT name, value FROM tally_counter
+    WHERE app_pk = t.app_pk AND of_user = t.of_user AND status = t.status AND user_id = t.user_id AND value <> 0
+    ORDER BY name LIMIT %s
+  ) AS c
 )
 FROM tally AS t WHERE t.app_pk = %s AND t.of_user = 1 AND t.status = %s AND t.user_id > %s ORDER BY t.user_id LIMIT %s
+
+-- name: label_values
+-- The values that a label has in an app, one seek for each.
+WITH RECURSIVE v (value) AS (
+  (
+    SELECT value FROM session_label WHERE app_pk = %(app_pk)s AND key = %(key)s AND value > %(after)s
+    ORDER BY value, pk LIMIT 1
+  )
+  UNION ALL
+  SELECT n.value FROM v, LATERAL (
+    SELECT value FROM session_label WHERE app_pk = %(app_pk)s AND key = %(key)s AND value > v.value
+    ORDER BY value, pk LIMIT 1
+  ) AS n
+)
+SELECT value FROM v LIMIT %(limit)s
 
 -- name: backfill_first
 -- The first sessions by app, user and status: for the migration that makes the tallies.
@@ -299,8 +323,8 @@ WHERE m.ctid = o.ctid AND o.sequence = n.sequence
 
 -- name: purge_insert
 -- Note ranges that are still to be purged.
-INSERT INTO purge (app_pk, session_pk, low, high)
-SELECT %s, n.* FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS n
+INSERT INTO purge (app_pk, session_pk, low, high, owner)
+SELECT %s, n.* FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[]) AS n
 
 -- name: purge_app
 -- An app with a note.
@@ -308,11 +332,45 @@ SELECT a.name FROM (SELECT app_pk FROM purge ORDER BY app_pk, purge_id LIMIT 1) 
 
 -- name: purge_first
 -- The oldest note of an app.
-SELECT purge_id, session_pk, low, high FROM purge WHERE app_pk = %s ORDER BY purge_id LIMIT 1
+SELECT purge_id, session_pk, low, high, owner FROM purge WHERE app_pk = %s ORDER BY purge_id LIMIT 1
 
 -- name: purge_delete
 -- Notes are done with.
 DELETE FROM purge WHERE app_pk = %s AND purge_id = ANY(%s::bigint[])
+
+-- name: stagings_put
+-- Create or replace stagings.
+INSERT INTO staging (app_pk, name, history, owner, expire_time, record)
+SELECT %s, n.* FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bytea[]) AS n
+ON CONFLICT (app_pk, name) DO UPDATE SET history = excluded.history, owner = excluded.owner,
+  expire_time = excluded.expire_time, record = excluded.record
+
+-- name: stagings_delete
+-- Forget stagings.
+DELETE FROM staging WHERE app_pk = %s AND name = ANY(%s::text[])
+
+-- name: staging_get
+-- A staging by its name.
+SELECT name, history, owner, expire_time, record FROM staging WHERE app_pk = %s AND name = %s
+
+-- name: stagings_of
+-- The stagings of a session.
+SELECT name, history, owner, expire_time, record FROM staging WHERE app_pk = %s AND owner = %s
+
+-- name: stagings_due
+-- Stagings that have expired, the longest expired first, with their app's name.
+SELECT a.name, s.name, s.history, s.owner, s.expire_time, s.record FROM (
+  SELECT * FROM staging WHERE expire_time <= %s ORDER BY expire_time LIMIT %s
+) AS s JOIN app AS a ON a.app_pk = s.app_pk
+
+-- name: user_states
+-- The states of an app's users, after one.
+SELECT user_id, record FROM scope_state WHERE app_pk = %s AND of_user = 1 AND user_id > %s
+ORDER BY app_pk, of_user, user_id LIMIT %s
+
+-- name: user_states_first
+-- The states of an app's users, from the first on.
+SELECT user_id, record FROM scope_state WHERE app_pk = %s AND of_user = 1 ORDER BY app_pk, of_user, user_id LIMIT %s
 
 -- name: contents
 -- Pieces of content.
@@ -401,6 +459,56 @@ DELETE FROM request AS r USING (
 ) AS o
 WHERE r.ctid = o.ctid
 RETURNING r.app_pk, r.held
+
+-- name: audits_insert
+-- Entries of the audit.
+INSERT INTO audit (app_pk, revision, idx, time, actor, cause, uid, user_id, session_id, detail)
+SELECT %s, n.* FROM unnest(%s::bigint[], %s::integer[], %s::bigint[], %s::text[], %s::smallint[],
+  %s::bytea[], %s::text[], %s::text[], %s::bytea[]) AS n
+
+-- name: audit_before
+-- The audit of an app from before a place on, the newest first.
+SELECT revision, idx, time, actor, cause, uid, user_id, session_id, detail FROM audit
+WHERE app_pk = %s AND (revision, idx) < (%s, %s) ORDER BY revision DESC, idx DESC LIMIT %s
+
+-- name: audit_of_user
+-- The same, of one user. Compared as rows, here and below, only the index that is meant has
+-- the order.
+SELECT revision, idx, time, actor, cause, uid, user_id, session_id, detail FROM audit
+WHERE app_pk = %s AND user_id IS NOT NULL AND (user_id, revision, idx) < (%s, %s, %s)
+  AND (user_id, revision, idx) >= (%s, 0, 0)
+ORDER BY user_id DESC, revision DESC, idx DESC LIMIT %s
+
+-- name: audit_of_session
+-- The same, of one session.
+SELECT revision, idx, time, actor, cause, uid, user_id, session_id, detail FROM audit
+WHERE app_pk = %s AND uid IS NOT NULL AND (uid, revision, idx) < (%s, %s, %s)
+  AND (uid, revision, idx) >= (%s, 0, 0)
+ORDER BY uid DESC, revision DESC, idx DESC LIMIT %s
+
+-- name: audit_times
+-- When the first entries were made.
+SELECT revision, time FROM audit WHERE app_pk = %s ORDER BY revision, idx LIMIT %s
+
+-- name: audits_forget
+-- Shorten the audit from its beginning; what is removed is answered, to be counted.
+DELETE FROM audit WHERE app_pk = %s AND revision <= %s RETURNING idx
+
+-- name: audits_rename
+-- Entries without the names of a user who was erased.
+UPDATE audit AS a SET actor = n.actor, user_id = n.user_id, session_id = n.session_id
+FROM unnest(%s::bigint[], %s::integer[], %s::text[], %s::text[], %s::text[])
+  AS n (revision, idx, actor, user_id, session_id),
+  LATERAL (SELECT ctid FROM audit WHERE app_pk = %s AND revision = n.revision AND idx = n.idx OFFSET 0) AS o
+WHERE a.ctid = o.ctid
+
+-- name: changes_rewrite
+-- Entries of the log without what named a user who was erased.
+UPDATE change AS c SET actor = n.actor, before = n.before, after = n.after, detail = n.detail
+FROM unnest(%s::bigint[], %s::integer[], %s::text[], %s::bytea[], %s::bytea[], %s::bytea[])
+  AS n (revision, idx, actor, before, after, detail),
+  LATERAL (SELECT ctid FROM change WHERE app_pk = %s AND revision = n.revision AND idx = n.idx OFFSET 0) AS o
+WHERE c.ctid = o.ctid
 
 -- name: requests_after
 -- Request records after a key, in the order of their keys.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from copy import copy
+from pathlib import Path
 from typing import Final, TypeVar, cast
 
 import psycopg
@@ -235,6 +236,28 @@ class PostgresStore:
         (gone,) = await self._run([(QUERIES.changes_compact, (pk, last))])
         self._writer.removed.changes += len(gone)
         return len(gone)
+
+    async def forget_audit(self, app: str, before: Nanos, limit: int) -> int:
+        """See `Store`. As `compact`: nobody writes what is old."""
+        (found,) = await self._run([(QUERIES.app_many, ([app],))])
+        _, pk, head, *_ = found[0]
+        if pk is None:
+            return 0
+        (rows,) = await self._run([(QUERIES.audit_times, (pk, limit))])
+        last = last_to_go(rows, head + 1, before, head + 1)
+        if not last:
+            return 0
+        (gone,) = await self._run([(QUERIES.audits_forget, (pk, last))])
+        return len(gone)
+
+    @property
+    def backs_up(self) -> bool:
+        """See `Store`. Its own tools do."""
+        return False
+
+    async def back_up(self, folder: Path, name: str) -> int:
+        """See `Store`."""
+        raise NotImplementedError
 
     def on_commit(self, tell: Callable[[str], None]) -> None:
         """See `Store`."""

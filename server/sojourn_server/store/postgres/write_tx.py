@@ -30,8 +30,11 @@ from sojourn_server.store.base import (
     RequestKey,
     RequestRecord,
     SessionRow,
+    Staging,
 )
+from sojourn_server.store.postgres.erase_tx import ErasingTx
 from sojourn_server.store.postgres.facts import (
+    AUDIT,
     CONTENT,
     KEY,
     LOG,
@@ -47,6 +50,7 @@ from sojourn_server.store.postgres.facts import (
     SCOPES,
     SEQUENCE,
     SESSIONS,
+    STAGED,
     UID,
     Domain,
     Need,
@@ -60,7 +64,6 @@ from sojourn_server.store.postgres.read_tx import (
     of_requests,
     scope_need,
 )
-from sojourn_server.store.postgres.unit_tx import UnitTx
 from sojourn_server.store.ranges import is_removed, kept_intervals
 from sojourn_server.store.rows import (
     ORDER_BITS,
@@ -71,13 +74,13 @@ from sojourn_server.store.rows import (
     nonce_column,
     operation_values,
     request_of,
-    uid_blob,
+    subject_uid,
 )
 
 _NONCE_BYTES: Final = 8
 
 
-class PgTx(UnitTx):
+class PgTx(ErasingTx):
     """One run of one unit. What each method must do stands in `store.base`."""
 
     # --- apps and sessions ---
@@ -181,23 +184,23 @@ class PgTx(UnitTx):
 
     async def insert_messages(self, row: SessionRow, messages: Sequence[Message]) -> None:
         """See `Tx`."""
-        app_pk = self._own_row().pk
+        app_pk, history = self._own_row().pk, row.history
         for message in messages:
-            by_id = (MESSAGE_ID, app_pk, row.pk, message.message_id)
-            by_sequence = (SEQUENCE, app_pk, row.pk, message.sequence)
+            by_id = (MESSAGE_ID, app_pk, history, message.message_id)
+            by_sequence = (SEQUENCE, app_pk, history, message.sequence)
             look = self.careful or bool(row.session.removed_ranges)
             found: Message | None = await self._know(by_id) if look else self._found(by_id)
             if found is not None and is_removed(row, found.sequence):
                 self._erase(found.body)
-                self._remove(row.pk, found)
+                self._remove(history, found)
                 found = None
             place = await self._know(by_sequence) if self.careful else self._found(by_sequence)
             if found is not None or place is not None:
                 raise KeyTaken("the session holds a message with this id")
-            self.pending.messages[row.pk, message.sequence] = message
+            self.pending.messages[history, message.sequence] = message
             self.added.messages += 1
             self._facts[by_id] = self._facts[by_sequence] = message
-            self._touch(of_messages(row.pk))
+            self._touch(of_messages(history))
             await self._wrote()
 
     def _found(self, need: Need) -> Any:
@@ -216,16 +219,16 @@ class PgTx(UnitTx):
     async def remove_messages(self, row: SessionRow, messages: Sequence[Message]) -> None:
         """See `Tx`."""
         for message in messages:
-            self._remove(row.pk, message)
+            self._remove(row.history, message)
         await self._wrote()
 
     async def purge_messages(self, row: SessionRow, low: int, high: int, limit: int) -> bool:
         """See `Tx`."""
-        count, done = await self._purge(row.pk, low, high, limit)
+        count, done = await self._purge(row.history, low, high, limit)
         self.erased |= count > 0
         if not done:
             self.left_over = True
-            self.pending.notes.append((row.pk, low, high))
+            self.pending.notes.append((row.history, low, high, row.pk))
             self._touch(NOTES)
             await self._wrote()
         return done
@@ -244,6 +247,30 @@ class PgTx(UnitTx):
         if doomed:
             await self._wrote()
         return len(doomed), len(rows) <= limit
+
+    # --- staging ---
+
+    async def new_history(self) -> int:
+        """See `Tx`. From the numbers of sessions: it can be none of theirs."""
+        own = self._own_row()
+        own.created += 1
+        return own.pk << ORDER_BITS | own.created
+
+    async def put_staging(self, staging: Staging) -> None:
+        """See `Tx`."""
+        self._check_own(staging.app)
+        self._own_row()
+        self.pending.staged[staging.name] = staging
+        self._touch(STAGED)
+        await self._wrote()
+
+    async def drop_staging(self, app: str, name: str) -> None:
+        """See `Tx`."""
+        self._check_own(app)
+        self._own_row()
+        self.pending.staged[name] = None
+        self._touch(STAGED)
+        await self._wrote()
 
     # --- content ---
 
@@ -383,7 +410,6 @@ class PgTx(UnitTx):
             own.head += 1
             self._nonce = nonce_column(int.from_bytes(os.urandom(_NONCE_BYTES), "little"))
         before, after = change.before, change.after
-        subject = before if after is None else after
         self.pending.changes.append(
             (
                 own.head,
@@ -392,13 +418,14 @@ class PgTx(UnitTx):
                 self._now,
                 self._actor,
                 int(change.cause),
-                None if subject is None else uid_blob(subject.uid),
+                subject_uid(change),
                 None if before is None else self._record(before),
                 None if after is None else self._record(after),
                 detail_blob(change.detail),
             )
         )
-        self._touch(LOG)
+        self._audit(change, own.head, self.logged)
+        self._touch(LOG, AUDIT)
         self.logged += 1
         await self._wrote()
 
@@ -419,21 +446,23 @@ class PgTx(UnitTx):
                 return True
             if limit <= 0:
                 return False
-            ((purge_id, session_pk, low, high),) = notes
-            count, done = await self._purge(session_pk, low, high, limit)
+            ((purge_id, history, low, high, owner),) = notes
+            count, done = await self._purge(history, low, high, limit)
             if not done:
                 return False
             self._own_row()
             self.pending.done.add(purge_id)
             self._touch(NOTES)
-            await self._forget_range(session_pk, low, high)
+            await self._forget_range(owner or history, history, low, high)
             limit -= count + 1
 
-    async def _forget_range(self, session_pk: int, low: int, high: int) -> None:
+    async def _forget_range(self, session_pk: int, history: int, low: int, high: int) -> None:
         """Take a purged range out of its session's `removed_ranges`: nobody sees it change."""
         row: SessionRow | None = await self._know((PK, session_pk >> ORDER_BITS, session_pk))
         if row is None:
             return
+        if row.history != history:
+            return  # its messages are others since
         session = row.session
         ranges = tuple(
             kept

@@ -33,12 +33,16 @@ class Queries(NamedTuple):
     session_ended: str
     label_insert: str
     label_delete: str
-    tally_get: str
     tally_sessions: str
-    tally_put: str
-    tally_delete: str
+    tally_add: str
+    tally_prune: str
+    tally_counter_add: str
+    tally_counter_prune: str
+    tally_counters: str
+    tally_get: str
     tallies_first: str
     tallies_after: str
+    label_values: str
     backfill_sessions: str
     backfill_app: str
     messages_up: str
@@ -55,6 +59,13 @@ class Queries(NamedTuple):
     purge_insert: str
     purge_first: str
     purge_delete: str
+    staging_put: str
+    staging_delete: str
+    staging_get: str
+    stagings_of: str
+    stagings_due: str
+    user_states: str
+    user_states_first: str
     content_get: str
     content_get_many: str
     content_last: str
@@ -80,6 +91,18 @@ class Queries(NamedTuple):
     request_drop_held: str
     request_old: str
     request_delete: str
+    audit_insert: str
+    audit_before: str
+    audit_of_user: str
+    audit_of_session: str
+    audit_times: str
+    audit_forget: str
+    audit_rename: str
+    change_rewrite: str
+    request_after: str
+    stale_insert: str
+    stale_last: str
+    stale_delete: str
     requests_after: str
     request_empty: str
     scope_names: str

@@ -100,30 +100,70 @@ INSERT INTO session_label (key, value, pk) VALUES (?, ?, ?)
 -- Take a label from a session.
 DELETE FROM session_label WHERE key = ? AND value = ? AND pk = ?
 
--- name: tally_get
--- One tally.
-SELECT record FROM tally WHERE app_pk = ? AND of_user = ? AND status = ? AND user = ?
-
 -- name: tally_sessions
 -- How many sessions a tally counts.
 SELECT sessions FROM tally WHERE app_pk = ? AND of_user = ? AND status = ? AND user = ?
 
--- name: tally_put
--- Create or replace a tally.
-INSERT INTO tally (app_pk, of_user, status, user, sessions, record) VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT (app_pk, of_user, status, user) DO UPDATE SET sessions = excluded.sessions, record = excluded.record
+-- name: tally_add
+-- Add to a tally. What the low parts come to beyond 62 bits is carried to the high ones.
+INSERT INTO tally (app_pk, of_user, status, user, sessions, requests_high, requests_low, errors_high, errors_low, processing_time_high, processing_time_low, messages_high, messages_low)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (app_pk, of_user, status, user) DO UPDATE SET sessions = sessions + excluded.sessions,
+  requests_high = requests_high + excluded.requests_high + ((requests_low + excluded.requests_low) >> 62),
+  requests_low = (requests_low + excluded.requests_low) & 4611686018427387903,
+  errors_high = errors_high + excluded.errors_high + ((errors_low + excluded.errors_low) >> 62),
+  errors_low = (errors_low + excluded.errors_low) & 4611686018427387903,
+  processing_time_high = processing_time_high + excluded.processing_time_high + ((processing_time_low + excluded.processing_time_low) >> 62),
+  processing_time_low = (processing_time_low + excluded.processing_time_low) & 4611686018427387903,
+  messages_high = messages_high + excluded.messages_high + ((messages_low + excluded.messages_low) >> 62),
+  messages_low = (messages_low + excluded.messages_low) & 4611686018427387903
 
--- name: tally_delete
--- A tally that counts no sessions any more.
-DELETE FROM tally WHERE app_pk = ? AND of_user = ? AND status = ? AND user = ?
+-- name: tally_prune
+-- A tally goes when it counts no sessions any more.
+DELETE FROM tally WHERE app_pk = ? AND of_user = ? AND status = ? AND user = ? AND sessions = 0
+
+-- name: tally_counter_add
+-- Add to a counter of a tally.
+INSERT INTO tally_counter (app_pk, of_user, status, user, name, high, low) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (app_pk, of_user, status, user, name) DO UPDATE SET
+  high = high + excluded.high + ((low + excluded.low) >> 62), low = (low + excluded.low) & 4611686018427387903
+
+-- name: tally_counter_prune
+-- A counter goes when nothing is left of it.
+DELETE FROM tally_counter
+WHERE app_pk = ? AND of_user = ? AND status = ? AND user = ? AND name = ? AND high = 0 AND low = 0
+
+-- name: tally_counters
+-- The first counters of a tally, by name.
+SELECT name, high, low FROM tally_counter
+WHERE app_pk = ? AND of_user = ? AND status = ? AND user = ? AND (high <> 0 OR low <> 0) ORDER BY name LIMIT ?
+
+-- name: tally_get
+-- One tally, without its counters.
+SELECT user, sessions, requests_high, requests_low, errors_high, errors_low, processing_time_high, processing_time_low, messages_high, messages_low
+FROM tally WHERE app_pk = ? AND of_user = ? AND status = ? AND user = ?
 
 -- name: tallies_first
--- The tallies of one status, by user.
-SELECT user, record FROM tally WHERE app_pk = ? AND of_user = 1 AND status = ? ORDER BY user LIMIT ?
+-- The tallies of one status, by user, without their counters.
+SELECT user, sessions, requests_high, requests_low, errors_high, errors_low, processing_time_high, processing_time_low, messages_high, messages_low
+FROM tally WHERE app_pk = ? AND of_user = 1 AND status = ? ORDER BY user LIMIT ?
 
 -- name: tallies_after
--- The tallies of one status, by user, after one.
-SELECT user, record FROM tally WHERE app_pk = ? AND of_user = 1 AND status = ? AND user > ? ORDER BY user LIMIT ?
+-- The tallies of one status, by user, after one, without their counters.
+SELECT user, sessions, requests_high, requests_low, errors_high, errors_low, processing_time_high, processing_time_low, messages_high, messages_low
+FROM tally WHERE app_pk = ? AND of_user = 1 AND status = ? AND user > ? ORDER BY user LIMIT ?
+
+-- name: label_values
+-- The values of a label, one seek for each, and whether a session of an app has it.
+WITH RECURSIVE v (value) AS (
+  SELECT min(value) FROM session_label WHERE key = :key AND value > :after
+  UNION ALL
+  SELECT (SELECT min(value) FROM session_label WHERE key = :key AND value > v.value) FROM v
+  WHERE v.value IS NOT NULL LIMIT :limit
+)
+SELECT value, EXISTS (
+  SELECT 1 FROM session_label AS l WHERE l.key = :key AND l.value = v.value AND l.pk > :low AND l.pk <= :high
+) FROM v WHERE value IS NOT NULL
 
 -- name: backfill_sessions
 -- All sessions, by app, user and status: for the migration that makes the tallies.
@@ -186,15 +226,46 @@ DELETE FROM message WHERE session_pk = ? AND sequence BETWEEN ? AND ?
 
 -- name: purge_insert
 -- Note a range that is still to be purged.
-INSERT INTO purge (session_pk, low, high) VALUES (?, ?, ?)
+INSERT INTO purge (session_pk, low, high, owner) VALUES (?, ?, ?, ?)
 
 -- name: purge_first
 -- The oldest note.
-SELECT purge_id, session_pk, low, high FROM purge ORDER BY purge_id LIMIT 1
+SELECT purge_id, session_pk, low, high, owner FROM purge ORDER BY purge_id LIMIT 1
 
 -- name: purge_delete
 -- A note is done with.
 DELETE FROM purge WHERE purge_id = ?
+
+-- name: staging_put
+-- Create or replace a staging.
+INSERT INTO staging (app_pk, name, history, owner, expire_time, record) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (app_pk, name) DO UPDATE SET history = excluded.history, owner = excluded.owner,
+  expire_time = excluded.expire_time, record = excluded.record
+
+-- name: staging_delete
+-- Forget a staging.
+DELETE FROM staging WHERE app_pk = ? AND name = ?
+
+-- name: staging_get
+-- A staging by its name.
+SELECT name, history, owner, expire_time, record FROM staging WHERE app_pk = ? AND name = ?
+
+-- name: stagings_of
+-- The stagings of a session.
+SELECT name, history, owner, expire_time, record FROM staging WHERE owner = ? AND owner <> 0
+
+-- name: stagings_due
+-- Stagings that have expired, the longest expired first, with their app's name.
+SELECT a.name, s.name, s.history, s.owner, s.expire_time, s.record
+FROM staging AS s JOIN app AS a ON a.app_pk = s.app_pk WHERE s.expire_time <= ? ORDER BY s.expire_time LIMIT ?
+
+-- name: user_states
+-- The states of an app's users, after one.
+SELECT user, record FROM scope_state WHERE app_pk = ? AND of_user = 1 AND user > ? ORDER BY user LIMIT ?
+
+-- name: user_states_first
+-- The states of an app's users, from the first on.
+SELECT user, record FROM scope_state WHERE app_pk = ? AND of_user = 1 ORDER BY user LIMIT ?
 
 -- name: content_get
 -- The padded bytes of one piece of content.
@@ -307,6 +378,59 @@ WHERE create_time < ? ORDER BY create_time LIMIT ?
 -- name: request_delete
 -- Forget a request.
 DELETE FROM request WHERE app_pk = ? AND principal = ? AND method = ? AND request_id = ?
+
+-- name: audit_insert
+-- One entry of the audit.
+INSERT INTO audit (app_pk, revision, idx, time, actor, cause, uid, user, session_id, detail)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: audit_before
+-- The audit of an app from before a place on, the newest first.
+SELECT revision, idx, time, actor, cause, uid, user, session_id, detail FROM audit
+WHERE app_pk = ? AND (revision, idx) < (?, ?) ORDER BY revision DESC, idx DESC LIMIT ?
+
+-- name: audit_of_user
+-- The same, of one user.
+SELECT revision, idx, time, actor, cause, uid, user, session_id, detail FROM audit INDEXED BY audit_user
+WHERE app_pk = ? AND user = ? AND (revision, idx) < (?, ?) ORDER BY revision DESC, idx DESC LIMIT ?
+
+-- name: audit_of_session
+-- The same, of one session.
+SELECT revision, idx, time, actor, cause, uid, user, session_id, detail FROM audit INDEXED BY audit_uid
+WHERE uid = ? AND app_pk = ? AND (revision, idx) < (?, ?) ORDER BY revision DESC, idx DESC LIMIT ?
+
+-- name: audit_times
+-- When the first entries were made.
+SELECT revision, time FROM audit WHERE app_pk = ? ORDER BY revision, idx LIMIT ?
+
+-- name: audit_forget
+-- Shorten the audit from its beginning.
+DELETE FROM audit WHERE app_pk = ? AND revision <= ?
+
+-- name: audit_rename
+-- An entry without the names of a user who was erased.
+UPDATE audit SET actor = ?, user = ?, session_id = ? WHERE app_pk = ? AND revision = ? AND idx = ?
+
+-- name: change_rewrite
+-- An entry of the log without what named a user who was erased.
+UPDATE change SET actor = ?, before = ?, after = ?, detail = ? WHERE app_pk = ? AND revision = ? AND idx = ?
+
+-- name: request_after
+-- What is remembered of requests after one, by key.
+SELECT principal, method, request_id, payload_hash, revision, outcome, create_time, session_pk, held FROM request
+WHERE app_pk = ? AND (principal, method, request_id) > (?, ?, ?) ORDER BY principal, method, request_id LIMIT ?
+
+-- name: stale_insert
+-- Ask for the pages to be cleared.
+INSERT INTO stale DEFAULT VALUES
+
+-- name: stale_last
+-- The newest such wish.
+SELECT max(stale_id) FROM stale
+
+-- name: stale_delete
+-- It is fulfilled, with those before it.
+DELETE FROM stale WHERE stale_id <= ?
 
 -- name: requests_after
 -- Request records after a key, in the order of their keys.

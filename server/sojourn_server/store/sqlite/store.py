@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar, cast
 from sojourn_server.domain.clock import Clock, Nanos, WallClock
 from sojourn_server.store.base import Applied, Priority, ReadTx, StoreUnusable, TokenKey, Tx
 from sojourn_server.store.sqlite import schema
+from sojourn_server.store.sqlite.backup import Copier
 from sojourn_server.store.sqlite.census import Census, Place
 from sojourn_server.store.sqlite.connection import (
     SYNCHRONOUS,
@@ -28,6 +29,7 @@ from sojourn_server.store.sqlite.hot import Hot
 from sojourn_server.store.sqlite.lock import OwnerLock
 from sojourn_server.store.sqlite.read_tx import SqliteReadTx
 from sojourn_server.store.sqlite.reader import Readers
+from sojourn_server.store.sqlite.stale import Pages, Stale
 from sojourn_server.store.sqlite.write_tx import SqliteTx
 from sojourn_server.store.sqlite.writer import Writer
 from sojourn_server.store.stats import StoreStats
@@ -71,8 +73,12 @@ class SqliteStore:
         hot = Hot()
         self._writer = Writer(clock, max_batch, self._open_writer, hot)
         self._readers = Readers(clock, _READERS, lambda: open_reader(self._path), hot)
+        self._pages = Pages(self._path)
+        self._stale = Stale(self._pages, self._clear_slice, self._stale_done)
         self._closing: asyncio.Task[None] | None = None
         self._census = Census()
+        self._copier = Copier(self._path)
+        self._copies: set[asyncio.Task[int]] = set()
 
     @property
     def kind(self) -> str:
@@ -141,9 +147,13 @@ class SqliteStore:
         await asyncio.shield(self._closing)
 
     async def _shut(self) -> None:
+        self._copier.stop()
+        if self._copies:
+            await asyncio.wait(self._copies)
         # Readers first: the last connection to close must be the one that may checkpoint.
         await self._readers.close()
         await self._writer.close()
+        self._pages.close()
         self._lock.release()
 
     async def _open_writer(self) -> Connection:
@@ -179,8 +189,24 @@ class SqliteStore:
 
     async def purge(self, limit: int) -> bool:
         """See `Store`."""
-        none_left = await self._own_work(lambda tx: tx.purge(limit), Priority.JOB)
-        return bool(none_left) and await self._writer.scrub()
+
+        async def unit(tx: SqliteTx) -> tuple[bool, int]:
+            return await tx.purge(limit), await tx.stale_last()
+
+        none_left, wished = await self._own_work(unit, Priority.JOB)
+        return none_left and await self._stale.go_on(wished) and await self._writer.scrub()
+
+    async def _clear_slice(self, first: int) -> int | None:
+        return await self._writer.between(lambda connection: self._pages.clear(connection, first))
+
+    async def _stale_done(self, last: int) -> None:
+        await self._own_work(lambda tx: tx.stale_done(last), Priority.JOB)
+
+    async def forget_audit(self, app: str, before: Nanos, limit: int) -> int:
+        """See `Store`."""
+        return int(
+            await self._own_work(lambda tx: tx.forget_audit(app, before, limit), Priority.JOB)
+        )
 
     async def forget_requests(self, before: Nanos, limit: int) -> int:
         """See `Store`."""
@@ -191,6 +217,24 @@ class SqliteStore:
         return int(
             await self._own_work(lambda tx: tx.compact(app, before, keep, limit), Priority.JOB)
         )
+
+    @property
+    def backs_up(self) -> bool:
+        """See `Store`."""
+        return True
+
+    async def back_up(self, folder: Path, name: str) -> int:
+        """See `Store`. A caller who leaves does not stop it."""
+        copying = asyncio.to_thread(self._copier.copy, folder, name)
+        task = asyncio.create_task(copying, name="sqlite backup")
+        self._copies.add(task)
+        task.add_done_callback(self._copied)
+        return await asyncio.shield(task)
+
+    def _copied(self, task: asyncio.Task[int]) -> None:
+        self._copies.discard(task)
+        if not task.cancelled():
+            task.exception()  # where nobody waits for it any more, nobody hears of it
 
     def on_commit(self, tell: Callable[[str], None]) -> None:
         """See `Store`. There is no other server."""

@@ -8,7 +8,7 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sojourn_server.domain.clock import Clock
 from sojourn_server.domain.tally import Spread
@@ -19,6 +19,8 @@ from sojourn_server.store.sqlite.hot import Hot
 from sojourn_server.store.sqlite.write_tx import SqliteTx
 from sojourn_server.store.stats import COMMIT_SECONDS, COMMIT_UNITS, Rows
 from sojourn_server.store.work import Queue, Work, answer, answer_error
+
+T = TypeVar("T")
 
 _CHECKPOINT_PAGES: Final = 4_000
 """A WAL that has grown by so many pages (16 MiB) is copied into the database."""
@@ -116,6 +118,32 @@ class Writer:
         if self._committer.unscrubbed:
             return (await self.submit("", "", _wait_for_scrub, Priority.JOB)).scrubbed
         return True
+
+    async def between(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
+        """Do something with the file while the WAL is empty and nobody writes.
+
+        Args:
+            work: Runs on the writer's thread, where it holds up all writes.
+
+        Returns:
+            None: a reader keeps the WAL in use, or there is no connection just now.
+
+        Raises:
+            StoreDown: It failed.
+        """
+
+        def emptied(connection: sqlite3.Connection) -> T | None:
+            if not self._committer.checkpoint(connection, truncate=True):
+                return None
+            return work(connection)
+
+        connection = self._connection
+        if connection is None or self._is_hindered:
+            return None
+        try:
+            return await connection.run(emptied)
+        except (sqlite3.Error, OSError, ValueError) as error:
+            raise StoreDown(f"the file cannot be cleared: {error}") from error
 
     # --- the task ---
 
