@@ -6,7 +6,6 @@ from pathlib import Path
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor
-from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from bench.results import TARGETS
@@ -33,7 +32,10 @@ def answer_of(channel: grpc.Channel, method: MethodDescriptor) -> grpc.StatusCod
     """Return what an empty request of a method is answered with."""
     name = f"/{method.containing_service.full_name}/{method.name}"
     request = GetMessageClass(method.input_type)()
-    sends, receives = Message.SerializeToString, GetMessageClass(method.output_type).FromString
+    sends, receives = (
+        type(request).SerializeToString,
+        GetMessageClass(method.output_type).FromString,
+    )
     call: grpc.Call
     if method.client_streaming:
         call = channel.stream_unary(name, sends, receives).future(iter([request]), timeout=10)
