@@ -322,9 +322,11 @@ async def test_blockers_of_an_app_that_drains(apps: World) -> None:
     assert found.count == 1
     assert found.first_keys == ((USER, "s-1"),)
     assert found.earliest_success == apps.clock.now() + 60 * SECOND
+    assert (await apps.services.apps.get(apps.call("GetApp"), APP)).blockers == found
     await apps.end("s-1")
     await until(lambda: deleted(apps))
     assert (await apps.store.read(lambda tx: blockers(tx, APP))).count == 0
+    assert (await apps.services.apps.get(apps.call("GetApp"), APP)).blockers is None
 
 
 # --- several apps ------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from sojourn_server.domain.policy import (
     ThresholdAction,
 )
 from sojourn_server.rpc.times import fill, length
+from sojourn_server.service.blockers import Blockers
 
 # An enum that is not set is 0, and means what the proto's comment on it says.
 _QUOTA_ACTIONS: Final = (QuotaAction.REFUSE, *QuotaAction)
@@ -99,6 +100,25 @@ def fill_app(target: app_pb2.App, app: App, revision: int, active: int, sessions
     target.feed_id = app.feed_id
     if app.drain_deadline:
         fill(target.drain_deadline, app.drain_deadline)
+
+
+def fill_blockers(target: app_pb2.AppBlockers, app: str, found: Blockers) -> None:
+    """Write what stands in the way of an app's deletion.
+
+    Args:
+        target: An empty message.
+        app: The app.
+        found: What does.
+    """
+    target.count = found.count
+    for user, session_id in found.first_keys:
+        target.first_keys.add(app=app, user=user, session_id=session_id)
+    target.holders.extend(found.holders)
+    target.last_actor = found.last_actor
+    if found.latest_activity:
+        fill(target.latest_activity_time, found.latest_activity)
+    if found.earliest_success is not None:
+        fill(target.earliest_success_time, found.earliest_success)
 
 
 def fill_policy(target: app_pb2.Policy, policy: Policy) -> None:

@@ -24,6 +24,7 @@ from sojourn_server.domain.model import (
     Session,
     Turn,
 )
+from sojourn_server.service.blockers import Blockers
 from sojourn_server.store.base import ListedApp
 
 T = TypeVar("T")
@@ -316,6 +317,8 @@ class AppRead(msgspec.Struct, frozen=True, kw_only=True):
     """The answer of a get of an app."""
 
     listed: ListedApp
+    blockers: Blockers | None = None
+    """What stands in the way of its deletion, while it drains."""
 
 
 class AppPage(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from sojourn_server.domain.model import App, AppStatus, Change, ChangeCause
 from sojourn_server.domain.policy import NO_POLICY, Policy
 from sojourn_server.domain.tokens import PagePosition, digest
 from sojourn_server.service.answers import Answer, AppOutcome, AppPage, AppRead, Call
+from sojourn_server.service.blockers import blockers
 from sojourn_server.service.paging import open_page, page_size
 from sojourn_server.service.units import Units
 from sojourn_server.service.updating import check_labels
@@ -65,7 +66,8 @@ class Apps:
             if found is None:
                 raise absent_app(app)
             listed = ListedApp(found, await tx.head(app), await tx.app_counts(app))
-            return AppRead(listed=listed)
+            drains = found.status is AppStatus.DRAINING
+            return AppRead(listed=listed, blockers=await blockers(tx, app) if drains else None)
 
         return await self._units.read(query)
 
