@@ -14,7 +14,6 @@ from sojourn import (
     AsyncSessionHandle,
     EndCause,
     Session,
-    SessionFilter,
     Status,
     errors,
 )
@@ -46,13 +45,12 @@ async def run_sub_agent(root: AsyncSessionHandle, task: str, *, fails: bool = Fa
 
 async def children_of(client: AsyncClient, root: AsyncSessionHandle) -> list[Session]:
     """Return all children there are or were."""
-    below = SessionFilter(parent_uid=root.uid)
-    return await client.sessions.list(status="any", filter=below).to_list()
+    return await client.sessions.list(status="any", parent=root.info).to_list()
 
 
 async def live_children(client: AsyncClient, root: AsyncSessionHandle) -> int:
     """Return how many children are live."""
-    return await client.sessions.list(filter=SessionFilter(parent_uid=root.uid)).count()
+    return await client.sessions.list(parent=root.info).count()
 
 
 async def test_s4_01_the_root_lasts(client: AsyncClient, root: AsyncSessionHandle) -> None:

@@ -70,16 +70,15 @@ async def test_s4_14_the_system_s_own_tests(client: AsyncClient) -> None:
         assert ended.status is Status.COMPLETED
     ids = [await run("npc") for _ in range(3)]
     assert len({*ids, one, other}) == 5
-    below = SessionFilter(parent_uid=root.uid)
-    assert await sessions.list(filter=below).count() == 0
-    assert await sessions.list(status="completed", filter=below).count() == 5
+    assert await root.children(status="active").count() == 0
+    assert await root.children(status="completed").count() == 5
     assert [one.session_id async for one in sessions.list(user="root_agent")] == ["root"]
 
 
 async def test_s4_15_monitoring(client: AsyncClient) -> None:
     """Whoever watches the children of a root sees each of them begin and end, and nothing else."""
     root = await a_root(client)
-    async with client.sessions.watch(parent=root.info) as watch:
+    async with root.watch_children() as watch:
         await root.append("user", "not a child")
         await client.sessions.create("somebody")
         async with root.child() as child:
@@ -117,8 +116,8 @@ async def test_s4_18_a_high_frequency(client: AsyncClient) -> None:
         *(client.messages.append(one, NewMessage("user", "go")) for one in made.sessions[:20])
     )
     await asyncio.gather(*(client.sessions.end(one) for one in made.sessions[:20]))
-    below = SessionFilter(parent_uid=root.uid)
-    assert await client.sessions.list(filter=below).count() == 80
+    assert await root.children(status="active").count() == 80
+    assert await root.children().count() == 100
     assert (await root.end()).descendants_ended == 80
 
 
