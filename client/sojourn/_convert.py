@@ -235,6 +235,7 @@ def reset(answer: session_service_pb2.ResetSessionResponse) -> results.ResetResu
         state_keys_cleared=answer.state_keys_cleared,
         metrics_cleared=answer.metrics_cleared,
         scrubbed=answer.scrubbed,
+        backup=session(answer.backup, answer.revision) if answer.HasField("backup") else None,
     )
 
 

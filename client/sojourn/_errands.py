@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
+from sojourn import _checks as check
+from sojourn import inputs
 from sojourn._checks import MAX_TEXT
+from sojourn.enums import Status
 from sojourn.errors import ArgumentTypeError, FieldViolation
+from sojourn.models import Session
 
 H = TypeVar("H")
 
@@ -26,3 +30,22 @@ def find_session(kind: type[H], args: tuple[object, ...], kwargs: Mapping[str, o
         rule = f"exactly one argument must be a {kind.__name__}, not {len(handles)}"
         raise ArgumentTypeError(rule, field_violations=(FieldViolation("session", rule),))
     return handles[0]
+
+
+def spent(
+    session: Session, max_idle: inputs.Duration | None, max_requests: int | None
+) -> Status | None:
+    """Return how a session that is used up is to end; None: it can go on.
+
+    A session with a live turn can.
+    """
+    if max_requests is not None:
+        check.integer("max_requests", max_requests, minimum=1)
+    idle = None if max_idle is None else check.duration("max_idle", max_idle)
+    if session.turn is not None:
+        return None
+    if session.is_expired(idle):
+        return Status.EXPIRED
+    if max_requests is not None and session.metrics.request_count >= max_requests:
+        return Status.COMPLETED
+    return None

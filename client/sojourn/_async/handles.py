@@ -11,7 +11,9 @@ from typing import Any, Unpack
 from sojourn import inputs, results
 from sojourn._acompat import AsyncTicker, async_finish
 from sojourn._async.live_turn import AsyncTurnHandle
+from sojourn._async.pager import AsyncPager
 from sojourn._async.services import AsyncServices
+from sojourn._async.watch import AsyncWatch
 from sojourn.enums import OnConflict, ResetScope, Status, View
 from sojourn.errors import AbortedError, FailedPreconditionError, NotFoundError, SojournError
 from sojourn.models import Message, Session, SessionRef, State
@@ -127,6 +129,12 @@ class AsyncSessionHandle:
         """Read the newest `last` messages, oldest first; None: all of them."""
         return await self._services.messages.list(self.ref, last=last, page_size=1000).to_list()
 
+    async def message(
+        self, message_id: str | None = None, *, sequence: int | None = None
+    ) -> Message:
+        """Read one message, by its id or by its sequence. See `messages.get`."""
+        return await self._services.messages.get(self.ref, message_id, sequence=sequence)
+
     async def pop(
         self, count: int = 1, *, precondition: inputs.Precondition | None = None
     ) -> tuple[Message, ...]:
@@ -143,6 +151,23 @@ class AsyncSessionHandle:
         """Remove all messages after a sequence; 0 keeps none."""
         result = await self._services.messages.truncate(
             self.ref, keep_through_sequence, precondition=self._fenced(precondition)
+        )
+        self._info = result.session
+        return result
+
+    async def replace_messages(
+        self,
+        messages: Iterable[inputs.NewMessage],
+        *,
+        keep_through_sequence: int = 0,
+        precondition: inputs.Precondition | None = None,
+    ) -> results.ReplaceResult:
+        """Put messages in the place of all after a sequence. See `messages.replace`."""
+        result = await self._services.messages.replace(
+            self.ref,
+            messages,
+            keep_through_sequence=keep_through_sequence,
+            precondition=self._fenced(precondition),
         )
         self._info = result.session
         return result
@@ -206,6 +231,7 @@ class AsyncSessionHandle:
         *,
         if_idle: bool = False,
         reason: str = "",
+        backup_session_id: str = "",
         precondition: inputs.Precondition | None = None,
     ) -> results.ResetResult:
         """Clear history, state, counters or all. Inside a turn, this ends the turn."""
@@ -214,6 +240,7 @@ class AsyncSessionHandle:
             scope=scope,
             if_idle=if_idle,
             reason=reason,
+            backup_session_id=backup_session_id,
             precondition=self._fenced(precondition),
         )
         self._info = result.session
@@ -241,6 +268,30 @@ class AsyncSessionHandle:
         self._info = ended.session
         self._turn_is_over()
         return ended
+
+    async def delete(
+        self, *, force: bool = False, precondition: inputs.Precondition | None = None
+    ) -> results.DeleteResult:
+        """Remove the session with all it held; with `force` its descendants too.
+
+        Inside `async with` end it first, or work with `attach`: what is gone cannot be ended.
+        """
+        return await self._services.sessions.delete(
+            self.ref, force=force, precondition=self._fenced(precondition)
+        )
+
+    async def fork(
+        self,
+        session_id: str | None = None,
+        *,
+        through_sequence: int | None = None,
+        precondition: inputs.Precondition | None = None,
+    ) -> AsyncSessionHandle:
+        """Copy the session and return the copy, which nothing here ends. See `sessions.fork`."""
+        copy = await self._services.sessions.fork(
+            self.ref, session_id, through_sequence=through_sequence, precondition=precondition
+        )
+        return AsyncSessionHandle(self._services, copy)
 
     # --- turns and children ----------------------------------------------------------------------
 
@@ -319,6 +370,15 @@ class AsyncSessionHandle:
         finally:
             await ticker.stop()
 
+    def children(self, **fields: Unpack[inputs.ListFields]) -> AsyncPager[Session]:
+        """List the session's children, of any status unless told. See `sessions.list`."""
+        found: inputs.ListFields = {"status": None, **fields, "parent": self.uid, "app": self.app}
+        return self._services.sessions.list(**found)
+
+    def watch_children(self, **fields: Unpack[inputs.WatchFields]) -> AsyncWatch:
+        """Watch every change of the session's children. See `sessions.watch`."""
+        return self._services.sessions.watch(**fields, parent=self.uid, app=self.app)
+
     # --- for the client's own use ----------------------------------------------------------------
 
     @asynccontextmanager
@@ -345,6 +405,17 @@ class AsyncSessionHandle:
         except SojournError as failure:
             error.add_note(f"sojourn: the session could not be ended as FAILED: {failure}")
             logger.warning("session %s could not be ended as FAILED: %s", self.uid, failure)
+            return False
+        return True
+
+    async def end_quietly(self) -> bool:
+        """End the session as COMPLETED and return whether it is ended; a failure is only logged."""
+        if not self._info.is_active:
+            return True
+        try:
+            await self.end()
+        except SojournError as failure:
+            logger.warning("session %s could not be ended as COMPLETED: %s", self.uid, failure)
             return False
         return True
 

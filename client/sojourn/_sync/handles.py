@@ -12,7 +12,9 @@ from typing import Any, Unpack
 from sojourn import inputs, results
 from sojourn._acompat import SyncTicker, sync_finish
 from sojourn._sync.live_turn import TurnHandle
+from sojourn._sync.pager import Pager
 from sojourn._sync.services import Services
+from sojourn._sync.watch import Watch
 from sojourn.enums import OnConflict, ResetScope, Status, View
 from sojourn.errors import AbortedError, FailedPreconditionError, NotFoundError, SojournError
 from sojourn.models import Message, Session, SessionRef, State
@@ -126,6 +128,10 @@ class SessionHandle:
         """Read the newest `last` messages, oldest first; None: all of them."""
         return self._services.messages.list(self.ref, last=last, page_size=1000).to_list()
 
+    def message(self, message_id: str | None = None, *, sequence: int | None = None) -> Message:
+        """Read one message, by its id or by its sequence. See `messages.get`."""
+        return self._services.messages.get(self.ref, message_id, sequence=sequence)
+
     def pop(
         self, count: int = 1, *, precondition: inputs.Precondition | None = None
     ) -> tuple[Message, ...]:
@@ -142,6 +148,23 @@ class SessionHandle:
         """Remove all messages after a sequence; 0 keeps none."""
         result = self._services.messages.truncate(
             self.ref, keep_through_sequence, precondition=self._fenced(precondition)
+        )
+        self._info = result.session
+        return result
+
+    def replace_messages(
+        self,
+        messages: Iterable[inputs.NewMessage],
+        *,
+        keep_through_sequence: int = 0,
+        precondition: inputs.Precondition | None = None,
+    ) -> results.ReplaceResult:
+        """Put messages in the place of all after a sequence. See `messages.replace`."""
+        result = self._services.messages.replace(
+            self.ref,
+            messages,
+            keep_through_sequence=keep_through_sequence,
+            precondition=self._fenced(precondition),
         )
         self._info = result.session
         return result
@@ -205,6 +228,7 @@ class SessionHandle:
         *,
         if_idle: bool = False,
         reason: str = "",
+        backup_session_id: str = "",
         precondition: inputs.Precondition | None = None,
     ) -> results.ResetResult:
         """Clear history, state, counters or all. Inside a turn, this ends the turn."""
@@ -213,6 +237,7 @@ class SessionHandle:
             scope=scope,
             if_idle=if_idle,
             reason=reason,
+            backup_session_id=backup_session_id,
             precondition=self._fenced(precondition),
         )
         self._info = result.session
@@ -240,6 +265,30 @@ class SessionHandle:
         self._info = ended.session
         self._turn_is_over()
         return ended
+
+    def delete(
+        self, *, force: bool = False, precondition: inputs.Precondition | None = None
+    ) -> results.DeleteResult:
+        """Remove the session with all it held; with `force` its descendants too.
+
+        Inside `with` end it first, or work with `attach`: what is gone cannot be ended.
+        """
+        return self._services.sessions.delete(
+            self.ref, force=force, precondition=self._fenced(precondition)
+        )
+
+    def fork(
+        self,
+        session_id: str | None = None,
+        *,
+        through_sequence: int | None = None,
+        precondition: inputs.Precondition | None = None,
+    ) -> SessionHandle:
+        """Copy the session and return the copy, which nothing here ends. See `sessions.fork`."""
+        copy = self._services.sessions.fork(
+            self.ref, session_id, through_sequence=through_sequence, precondition=precondition
+        )
+        return SessionHandle(self._services, copy)
 
     # --- turns and children ----------------------------------------------------------------------
 
@@ -318,6 +367,15 @@ class SessionHandle:
         finally:
             ticker.stop()
 
+    def children(self, **fields: Unpack[inputs.ListFields]) -> Pager[Session]:
+        """List the session's children, of any status unless told. See `sessions.list`."""
+        found: inputs.ListFields = {"status": None, **fields, "parent": self.uid, "app": self.app}
+        return self._services.sessions.list(**found)
+
+    def watch_children(self, **fields: Unpack[inputs.WatchFields]) -> Watch:
+        """Watch every change of the session's children. See `sessions.watch`."""
+        return self._services.sessions.watch(**fields, parent=self.uid, app=self.app)
+
     # --- for the client's own use ----------------------------------------------------------------
 
     @contextmanager
@@ -344,6 +402,17 @@ class SessionHandle:
         except SojournError as failure:
             error.add_note(f"sojourn: the session could not be ended as FAILED: {failure}")
             logger.warning("session %s could not be ended as FAILED: %s", self.uid, failure)
+            return False
+        return True
+
+    def end_quietly(self) -> bool:
+        """End the session as COMPLETED and return whether it is ended; a failure is only logged."""
+        if not self._info.is_active:
+            return True
+        try:
+            self.end()
+        except SojournError as failure:
+            logger.warning("session %s could not be ended as COMPLETED: %s", self.uid, failure)
             return False
         return True
 
