@@ -201,7 +201,7 @@ async def test_s0_23_deployments_with_live_sessions(client: AsyncClient, shell: 
     assert names[1] in shell.table("apps", "list")
 
 
-async def test_s0_24_urgent_deletions_leave_a_trace(client: AsyncClient) -> None:
+async def test_s0_24_urgent_deletions_leave_a_trace(client: AsyncClient, shell: Shell) -> None:
     """Who forced a deletion, and when, can be read although the deployment is gone."""
     await client.sessions.create("s")
     operator = client.with_options(actor="olga")
@@ -212,6 +212,8 @@ async def test_s0_24_urgent_deletions_leave_a_trace(client: AsyncClient) -> None
     [removed] = [one for one in entries if one.cause is ChangeCause.DELETED]
     assert removed.session is not None
     assert (removed.session.session_id, removed.actor) == ("s", "olga")
+    lines = [(one["cause"], one["actor"]) for one in shell.lines("audit")]
+    assert lines == [(one.cause.value, one.actor) for one in entries]
 
 
 async def test_s0_25_three_scripts(client: AsyncClient, shell: Shell) -> None:
