@@ -18,11 +18,8 @@ from sojourn_server.domain.model import (
     Status,
     TurnOutcome,
 )
-<<<<<<< HEAD
-from sojourn_server.service import staging
-=======
 from sojourn_server.domain.policy import Policy
->>>>>>> policy
+from sojourn_server.service import staging
 from sojourn_server.service.work import Work
 from sojourn_server.store.base import Candidates, Position, ReadTx, SessionRow
 
