@@ -60,6 +60,7 @@ BLOCKS = {
     "limits": 3,
     "operate": 8,
     "postgresql": 16,
+    "sub-agents": 12,
     "tls": 10,
     "upgrade": 2,
     "watch": 11,
