@@ -25,6 +25,8 @@ from rich.table import Table
 
 from bench import (
     access,
+    aggregates,
+    bulk,
     children,
     expiry,
     machine,
@@ -122,7 +124,9 @@ def _measure(
         (("neighbours",), neighbours.measure),
         (("expiry",), expiry.measure),
         (("children",), children.measure),
+        (("bulk",), bulk.measure),
         (scale.SECTIONS, scale.measure),
+        (aggregates.SECTIONS, aggregates.measure),
         (watch.SECTIONS, watch.measure),
         (postgres.SECTIONS, postgres.measure),
     ]
