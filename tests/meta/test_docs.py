@@ -62,6 +62,7 @@ BLOCKS = {
     "operate": 8,
     "policies": 10,
     "postgresql": 16,
+    "sub-agents": 9,
     "tls": 10,
     "upgrade": 2,
     "watch": 11,
