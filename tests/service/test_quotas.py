@@ -15,7 +15,7 @@ from sojourn_server.domain.policy import QuotaAction
 from sojourn_server.service import quotas
 from tests.service.kit import APP, World, message, refused
 
-END = {"session_quota_action": QuotaAction.END_OLDEST_IDLE}
+END: dict[str, Any] = {"session_quota_action": QuotaAction.END_OLDEST_IDLE}
 
 
 async def active(world: World) -> list[str]:
@@ -275,9 +275,10 @@ async def test_a_repeat_gets_its_session_though_the_app_is_full(world: World) ->
 
 
 async def test_a_limit_lowered_to_zero_ends_nobody_for_a_session_that_is_refused(
-    world: World,
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await fill(world, 3)
+    monkeypatch.setattr(quotas, "END_MOST", 2)
     await world.rule(max_active_sessions=0, **END)
     with refused(Reason.QUOTA_EXCEEDED):
         await world.create("late")
