@@ -130,7 +130,7 @@ async def test_an_id_that_another_used_is_as_good_as_new(place: Place):
                 assert not (await first.send(method, request.SerializeToString()))[1]
             told.append(await ann.send(method, request.SerializeToString()))
         assert told[0] == told[1], method.name
-        allowed = ("SESSION_NOT_FOUND", "APP_NOT_FOUND")
+        allowed: tuple[str, ...] = ("SESSION_NOT_FOUND", "APP_NOT_FOUND")
         if TABLE[f"{method.service}/{method.name}"].permission is Permission.ADMIN:
             allowed = ("GRANT_MISSING",)  # The app itself is there, for she has something in it.
         assert reason_of(told[0][1]) in allowed
