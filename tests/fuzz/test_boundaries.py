@@ -17,6 +17,7 @@ FEWEST = 9_500
 """Fewer cases than this mean that the descriptors were not read."""
 FEWEST_OUTSIDE = 3_000
 OWN_RULES = {
+    ("AggregateSessions", "label_key"): "must be set where grouped by label, and only there",
     ("BatchGetSessions", "sessions[0].app"): "must be the request's own app",
     ("BeginTurn", "precondition.turn_token"): "must be empty",
 }
