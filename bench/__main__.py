@@ -25,6 +25,8 @@ from rich.table import Table
 
 from bench import (
     access,
+    aggregates,
+    bulk,
     expiry,
     machine,
     neighbours,
@@ -120,7 +122,9 @@ def _measure(
         (("access",), access.measure),
         (("neighbours",), neighbours.measure),
         (("expiry",), expiry.measure),
+        (("bulk",), bulk.measure),
         (scale.SECTIONS, scale.measure),
+        (aggregates.SECTIONS, aggregates.measure),
         (watch.SECTIONS, watch.measure),
         (postgres.SECTIONS, postgres.measure),
     ]

@@ -53,6 +53,10 @@ def check_log(log: Sequence[LoggedChange], head: int, sessions: Sequence[Session
             assert change.before is None
             assert change.after is None
             continue
+        if change.detail.alias:  # its user was erased, and so is what the log had told
+            assert change.before is change.after is None
+            assert change.uid not in mirror
+            continue
         known = mirror.get(change.uid)
         assert without_touches(change.before) == known, f"{change.cause!r} of {change.uid}"
         assert change.before is not None or change.after is not None

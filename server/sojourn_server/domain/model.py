@@ -312,3 +312,5 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     detail: ChangeDetail = ChangeDetail()
     uid: str = ""
     """The session's, where neither is given: its user was erased."""
+    alias: str = ""
+    """What the audit calls that user."""

@@ -231,6 +231,8 @@ class PartDecoder:
         self._hold(wire, path)
         if not given.message_id:
             raise invalid_field(f"{path}.message_id", "must be set")
+        if not given.HasField("create_time"):
+            raise invalid_field(f"{path}.create_time", "must be set")
         new: NewMessage = decode_message(path, wire)
         documents.check_document(f"{path}.metadata", new.metadata)
         size = body_size(new)

@@ -43,7 +43,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """Who calls, and what makes a repeat of the call recognisable."""
 
     principal: str = ""
-    """Who was authenticated; empty while authentication is off."""
+    """Who was authenticated, as request records know it; empty while authentication is off."""
     actor: str = ""
     """Whose name goes into the log: the principal, or what the caller says."""
     users: Users = EVERY_USER

@@ -184,7 +184,9 @@ async def delete_tree(work: Work, row: SessionRow, *, end_first: bool) -> tuple[
     rows = await descendants(work.tx, row.session, ended_too=True, all_of_them=True)
     messages = 0
     for descendant in reversed(rows):
-        messages += await delete_one(work, descendant, DeletedWhy.REQUEST, end_first=True)
+        messages += await delete_one(
+            work, descendant, DeletedWhy.REQUEST, end_first=True, force=True
+        )
     messages += await delete_one(work, row, DeletedWhy.REQUEST, end_first=end_first)
     return len(rows) + 1, messages
 
@@ -196,6 +198,7 @@ async def delete_one(
     *,
     end_first: bool,
     end_cause: EndCause = EndCause.PARENT_ENDED,
+    force: bool = False,
 ) -> int:
     """Remove one session and erase what it held.
 
@@ -205,18 +208,28 @@ async def delete_one(
         why: For the log.
         end_first: Whether an ACTIVE one ends before, for its watchers.
         end_cause: What it is said to have ended by.
+        force: Whether it goes because it is below a session that was named.
 
     Returns:
         How many messages went with it.
     """
-    tx, session = work.tx, row.session
+    session = row.session
     if end_first and session.is_active:
         ending = lifecycle.ended(session, work.now, Status.FAILED, end_cause)
         row = await work.write(row, ending)
     elif session.turn:
         revoked = lifecycle.turn_ended(session, work.now, TurnOutcome.REVOKED)
         row = await work.write(row, [revoked])
+    await remove(work, row)
     session = row.session
+    detail = ChangeDetail(deleted_why=why, force=force)
+    await work.tx.log(Change(cause=ChangeCause.DELETED, before=session, detail=detail))
+    return session.message_count
+
+
+async def remove(work: Work, row: SessionRow) -> None:
+    """Take one session out of the store with all that it holds, and log nothing."""
+    tx, session = work.tx, row.session
     if session.last_sequence:
         await work.purge(row, 1, session.last_sequence, session.message_count)
     await tx.erase_held(row)
@@ -230,8 +243,4 @@ async def delete_one(
     ):
         await tx.erase_content(content)
     await tx.delete_session(row)
-    await tx.log(
-        Change(cause=ChangeCause.DELETED, before=session, detail=ChangeDetail(deleted_why=why))
-    )
     work.freed.add(session.uid)
-    return session.message_count

@@ -28,6 +28,7 @@ STORED: dict[type[msgspec.Struct], str] = {
         " idle_timeout max_lifetime generation version parent_uid owner metrics message_count"
         " message_bytes last_sequence last_event_time turn turns_begun end_cause state_version"
         " metadata state end_note turn_error forked_from removed_ranges reset_time reset_reason"
+        " history"
     ),
     model.EndNote: "reason result",
     model.MessageBody: "content payload metadata",
@@ -47,13 +48,15 @@ STORED: dict[type[msgspec.Struct], str] = {
     answers.UpdateOutcome: "session changed versions",
     answers.TouchOutcome: "session",
     answers.EndOutcome: "session changed descendants",
-    answers.ResetOutcome: "session messages state_keys metrics",
+    answers.ResetOutcome: "session messages state_keys metrics backup",
     answers.DeleteOutcome: "sessions messages",
     answers.BeginOutcome: "session turn created",
     answers.EndTurnOutcome: "session elapsed",
     answers.AppendOutcome: "session message_ids sequences changed created versions",
     answers.PopOutcome: "session messages changed session_pk",
     answers.TruncateOutcome: "session removed changed",
+    answers.ForkOutcome: "session",
+    answers.ReplaceOutcome: "session removed message_ids sequences changed",
     answers.StateOutcome: "version changed",
     bulk.BulkOutcome: "count keys",
     bulk.Progress: "user filter now top at keep kept_from status count keys",

@@ -58,6 +58,8 @@ class Copier:
             StoreDown: The store failed, or is closed.
         """
         with self._lock:
+            if self._closed:
+                raise StoreDown("the store is closed")
             try:
                 return self._copy(folder, name)
             except sqlite3.Error as error:
