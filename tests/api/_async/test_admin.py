@@ -71,9 +71,7 @@ async def test_what_was_exported_comes_back_as_it_was(client: AsyncClient, app: 
         io.BytesIO(file), app="copy", on_existing=OnExisting.SKIP
     )
     assert (again.sessions, again.skipped) == (0, 2)
-    renamed = await client.admin.import_jsonl(
-        io.BytesIO(file), app="copy", on_existing=OnExisting.RENAME
-    )
+    renamed = await client.admin.import_jsonl(io.BytesIO(file), on_existing=OnExisting.RENAME)
     assert (renamed.sessions, renamed.renamed) == (2, 2)
 
 
