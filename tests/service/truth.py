@@ -32,7 +32,7 @@ def without_touches(session: Session | None) -> Session | None:
         activity_time=0,
         removed_ranges=(),
         history=0,
-        turn=turn and msgspec.structs.replace(turn, lease=0, lease_time=0),
+        turn=turn and msgspec.structs.replace(turn, lease=0, lease_time=0, owns=False),
         owner=owner and msgspec.structs.replace(owner, lease=0, lease_time=0),
     )
 

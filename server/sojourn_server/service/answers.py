@@ -21,6 +21,7 @@ from sojourn_server.domain.model import (
     EndNote,
     Message,
     MessageBody,
+    Metrics,
     Session,
     Turn,
 )
@@ -111,6 +112,17 @@ class MessageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     body: MessageBody
 
 
+class RolledUp(msgspec.Struct, frozen=True, kw_only=True):
+    """The sums over a session and its descendants."""
+
+    metrics: Metrics
+    sessions: int
+    active: int
+    messages: int
+    complete: bool
+    """Whether none of them was left out."""
+
+
 class SessionRead(msgspec.Struct, frozen=True, kw_only=True):
     """The answer of a get."""
 
@@ -119,6 +131,7 @@ class SessionRead(msgspec.Struct, frozen=True, kw_only=True):
     """Oldest first."""
     revision: int
     now: Nanos
+    rolled_up: RolledUp | None = None
 
 
 class SessionsRead(msgspec.Struct, frozen=True, kw_only=True):
