@@ -28,6 +28,7 @@ SECTIONS: Mapping[str, str] = {
     "access": "GetSession with a credential, over one without",
     "neighbours": "nine principals beside a noisy one",
     "expiry": "100,000 sessions that expire at one instant",
+    "children": "short-lived children of one parent",
     "bulk": "EndSessions over 100,000 sessions",
 }
 
@@ -82,6 +83,11 @@ class Plan:
     def expiring(self) -> int:
         """How many sessions expire at one instant."""
         return 5_000 if self.quick else 100_000
+
+    @property
+    def batches(self) -> int:
+        """How many batches of children are made and ended in one round."""
+        return 4 if self.quick else 20
 
     @property
     def ended(self) -> int:

@@ -50,6 +50,7 @@ TARGETS: Mapping[str, Target] = {
     "memory filled": Target(64),
     "memory restarted": Target(64),
     "expiry p99": Target(2),
+    "children of turns": Target(3_000, at_least=True),
     "aggregate all": Target(1_000),
     "aggregate status": Target(1_000),
     "aggregate user": Target(1_000),

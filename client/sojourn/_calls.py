@@ -109,6 +109,7 @@ def get_session(
     uid: str = "",
     view: View = View.FULL,
     last_messages: int | None = None,
+    roll_up: bool = False,
 ) -> session_service_pb2.GetSessionRequest:
     """Build GetSession."""
     if last_messages is not None:
@@ -117,6 +118,7 @@ def get_session(
         session=describe.session_ref(app, session, user, uid),
         view=view_number(view),
         last_messages=last_messages,
+        roll_up=check.flag("roll_up", roll_up),
     )
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from sojourn import _checks as check
 from sojourn import inputs
 from sojourn._checks import MAX_TEXT
+from sojourn._json import RawJson
 from sojourn.enums import Status
-from sojourn.errors import ArgumentTypeError, FieldViolation
+from sojourn.errors import ArgumentTypeError, FieldViolation, SessionEndedError
 from sojourn.models import Session
 
 H = TypeVar("H")
@@ -30,6 +32,24 @@ def find_session(kind: type[H], args: tuple[object, ...], kwargs: Mapping[str, o
         rule = f"exactly one argument must be a {kind.__name__}, not {len(handles)}"
         raise ArgumentTypeError(rule, field_violations=(FieldViolation("session", rule),))
     return handles[0]
+
+
+def inherited(
+    given: inputs.StateChange | None, own: Mapping[str, str], keys: Iterable[str]
+) -> inputs.StatePatch:
+    """Return a child's first state with copies of its parent's; what is given goes first."""
+    patch = given if isinstance(given, inputs.StatePatch) else inputs.StatePatch(given or {})
+    copies = {key: RawJson(own[key]) for key in keys if key in own}
+    return replace(patch, set={**copies, **patch.set})
+
+
+def too_late_for_result(session: Session) -> SessionEndedError:
+    """Return the error of a result that comes after the end of its session."""
+    cause = "" if session.end_cause is None else session.end_cause.value
+    return SessionEndedError(
+        f"the session is {session.status}: its result would be lost",
+        metadata={"status": session.status.value, "cause": cause},
+    )
 
 
 def spent(

@@ -50,7 +50,7 @@ HARMLESS: Final[dict[str, str]] = {
     "Ephemeral": "lease",
     "ForkSessionRequest": "through_sequence",
     "GetMessageRequest": "sequence",
-    "GetSessionRequest": "last_messages view",
+    "GetSessionRequest": "last_messages roll_up view",
     "ImportSessionsRequest": "dropped",
     "ImportTarget": "on_existing",
     "Lineage": "through_sequence",

@@ -54,6 +54,7 @@ PROTOS: tuple[FileDescriptor, ...] = tuple(
 BLOCKS = {
     "tutorial": 30,
     "back-up": 8,
+    "delete-app": 6,
     "embed": 8,
     "jwt": 6,
     "keys": 8,
@@ -61,6 +62,7 @@ BLOCKS = {
     "operate": 8,
     "policies": 10,
     "postgresql": 16,
+    "sub-agents": 9,
     "tls": 10,
     "upgrade": 2,
     "watch": 11,

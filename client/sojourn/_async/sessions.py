@@ -190,12 +190,16 @@ class AsyncSessions(AsyncFollowedSessions):
         uid: str = "",
         view: View = View.FULL,
         last_messages: int | None = None,
+        roll_up: bool = False,
         app: str | None = None,
     ) -> Session:
         """Read a session, by id or by `uid`; ended ones too, and by default with its content.
 
         `last_messages` brings the newest N messages along, 0 to 1,000, all read at one revision;
         they are cut at 1 MiB from the older end, and `messages.list` reads on before them.
+        `roll_up` brings the sums over the session and all its descendants along, as `rolled_up`;
+        the server reads every one of them, up to 10,000.
+
         Raises `SessionNotFoundError`, `UidMismatchError`.
         """
         request = calls.get_session(
@@ -205,6 +209,7 @@ class AsyncSessions(AsyncFollowedSessions):
             uid=uid,
             view=view,
             last_messages=last_messages,
+            roll_up=roll_up,
         )
         answer = await self._caller.call(self._caller.stubs.sessions.GetSession, request)
         return convert.session(
@@ -214,6 +219,7 @@ class AsyncSessions(AsyncFollowedSessions):
             messages=None
             if last_messages is None
             else tuple(convert.message(one) for one in answer.messages),
+            sums=convert.rolled_up(answer.rolled_up) if roll_up else None,
         )
 
     async def get_many(

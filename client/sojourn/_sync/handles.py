@@ -9,8 +9,11 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, Unpack
 
+from sojourn import _checks as check
 from sojourn import inputs, results
-from sojourn._acompat import SyncTicker, sync_finish
+from sojourn._acompat import SyncTicker, sync_acquire, sync_finish
+from sojourn._errands import inherited, too_late_for_result
+from sojourn._json import RawJson, decode
 from sojourn._sync.live_turn import TurnHandle
 from sojourn._sync.pager import Pager
 from sojourn._sync.services import Services
@@ -35,6 +38,7 @@ class SessionHandle:
     def __init__(self, services: Services, session: Session) -> None:
         self._services = services
         self._info = session
+        self._result = ""
         self._turn: TurnHandle | None = None
 
     def __repr__(self) -> str:
@@ -70,9 +74,32 @@ class SessionHandle:
         """The server-made id."""
         return self._info.uid
 
-    def refresh(self, *, view: View = View.FULL, last_messages: int | None = None) -> Session:
+    @property
+    def result(self) -> Any:
+        """What the session hands back when it ends, COMPLETED or FAILED: any JSON value.
+
+        Taken as it is when it is set; None: nothing. Whoever reads the session finds it as
+        `end_result`. Setting it raises `SessionEndedError` when this handle knows of the end.
+        """
+        return decode(self._result) if self._result else None
+
+    @result.setter
+    def result(self, value: Any) -> None:
+        if not self._info.is_active:
+            raise too_late_for_result(self._info)
+        self._result = check.json_text("result", value, maximum=check.MAX_STATE_VALUE)
+
+    def refresh(
+        self,
+        *,
+        view: View = View.FULL,
+        last_messages: int | None = None,
+        roll_up: bool = False,
+    ) -> Session:
         """Read the session and return it; see `sessions.get`."""
-        self._info = self._services.sessions.get(self.ref, view=view, last_messages=last_messages)
+        self._info = self._services.sessions.get(
+            self.ref, view=view, last_messages=last_messages, roll_up=roll_up
+        )
         return self._info
 
     # --- history ---------------------------------------------------------------------------------
@@ -253,7 +280,14 @@ class SessionHandle:
         cascade: bool = False,
         precondition: inputs.Precondition | None = None,
     ) -> results.EndResult:
-        """End the session; leaving `with` does not end it again. See `sessions.end`."""
+        """End the session; leaving `with` does not end it again. See `sessions.end`.
+
+        Without a `result` it takes what was set as `session.result`.
+        """
+        if result is not None and self._info.is_active:
+            self.result = result
+        elif result is None and self._result:
+            result = RawJson(self._result)
         ended = self._services.sessions.end(
             self.ref,
             status=status,
@@ -336,21 +370,29 @@ class SessionHandle:
         session_id: str | None = None,
         *,
         lease: inputs.Duration = CHILD_LEASE,
+        inherit_state: Iterable[str] = (),
         **fields: Unpack[inputs.SessionFields],
     ) -> Iterator[SessionHandle]:
         """Run an ephemeral child of this session: as `client.session()`, but never left over.
 
         Inside `session.turn()` the turn owns it, and it ends with the turn. Outside, a lease of 1 s
-        to 24 h does, which is renewed in the background.
+        to 24 h does, which is renewed in the background. What it sets as its `result` is kept with
+        its end, for `session.children()`.
+
+        It begins with an empty state of its own, unless `inherit_state` names keys of this
+        session's state to copy, as they are now; keys that are not there are passed over.
         """
         fields = {"user": self.user, **fields, "parent": self.info}
+        if keys := check.names("inherit_state", inherit_state, maximum=check.MAX_ITEMS):
+            own = self._services.sessions.get(self.ref)
+            fields["state"] = inherited(fields.get("state"), own.state_json, keys)
         turn = self._turn
         if turn is not None:
             fields["owner_turn_token"] = turn.token
         else:
             fields["owner_lease"] = lease
         sessions = self._services.sessions
-        created = sessions.create(session_id, app=self.app, **fields)
+        created = sync_acquire(sessions.create(session_id, app=self.app, **fields), self._give_up)
         handle = SessionHandle(self._services, created)
         if turn is not None:
             with handle.to_its_end() as same:
@@ -367,16 +409,25 @@ class SessionHandle:
         finally:
             ticker.stop()
 
-    def children(self, **fields: Unpack[inputs.ListFields]) -> Pager[Session]:
-        """List the session's children, of any status unless told. See `sessions.list`."""
+    def children(
+        self, *, view: View = View.FULL, **fields: Unpack[inputs.ListFields]
+    ) -> Pager[Session]:
+        """List the session's children, of any status unless told, with their results.
+
+        See `sessions.list`.
+        """
         found: inputs.ListFields = {"status": None, **fields, "parent": self.uid, "app": self.app}
-        return self._services.sessions.list(**found)
+        return self._services.sessions.list(view=view, **found)
 
     def watch_children(self, **fields: Unpack[inputs.WatchFields]) -> Watch:
         """Watch every change of the session's children. See `sessions.watch`."""
         return self._services.sessions.watch(**fields, parent=self.uid, app=self.app)
 
     # --- for the client's own use ----------------------------------------------------------------
+
+    def _give_up(self, created: Session, why: BaseException) -> None:
+        """End a child whose creation was cancelled before its block began."""
+        SessionHandle(self._services, created).fail_after(why)
 
     @contextmanager
     def to_its_end(self) -> Iterator[SessionHandle]:
@@ -388,7 +439,10 @@ class SessionHandle:
             raise
         else:
             if self._info.is_active:
-                sync_finish(self.end())
+                ended = sync_finish(self.end())
+                if self._result and not ended.changed:
+                    self._info = ended.session
+                    raise too_late_for_result(ended.session)
 
     def fail_after(self, error: BaseException) -> bool:
         """End the session as FAILED and return whether it is ended.

@@ -94,6 +94,7 @@ SURFACE = [
     "ResetResult",
     "ResetScope",
     "RetryOptions",
+    "RolledUp",
     "ServerInfo",
     "Session",
     "SessionAggregate",
