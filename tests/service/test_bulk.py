@@ -70,9 +70,9 @@ async def test_nothing_is_meant_unless_it_is_said(world: World) -> None:
     await make(world, "a")
     for do in (end, delete):
         with refused(Reason.INVALID_FIELD, field="filter"):
-            await do(world)  # type: ignore[operator]
+            await do(world)
         with refused(Reason.INVALID_FIELD, field="filter"):
-            await do(world, keep_newest=1)  # type: ignore[operator]
+            await do(world, keep_newest=1)
     assert await ids(world, active=True) == ["a"]
 
 
@@ -137,9 +137,9 @@ async def test_a_dry_run_changes_nothing_and_counts_the_same(world: World, steps
     await make(world, *"abc")
     head = await world.head()
     for do, expected in ((end, 6 * 2 + 3), (delete, 6 * 3 + 3)):
-        rehearsed = await do(world, filter=TEAM, keep_newest=1, dry_run=True, request_id="x")  # type: ignore[operator]
+        rehearsed = await do(world, filter=TEAM, keep_newest=1, dry_run=True, request_id="x")
         assert rehearsed.revision == head == await world.head()
-        done = await do(world, filter=TEAM, keep_newest=1)  # type: ignore[operator]
+        done = await do(world, filter=TEAM, keep_newest=1)
         assert rehearsed.outcome.count == done.outcome.count == expected
         assert sorted(rehearsed.outcome.keys) == sorted(done.outcome.keys)
         head = await world.head()
