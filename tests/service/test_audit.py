@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from sojourn_server.domain.access import Users
+from sojourn_server.domain.auditing import AuditEntry
 from sojourn_server.domain.commands import OnConflict
 from sojourn_server.domain.errors import Reason
 from sojourn_server.domain.model import ChangeCause, DeletedWhy, EndCause, TurnOutcome
@@ -94,7 +95,8 @@ async def test_filters(world: World, clock: FakeClock) -> None:
 async def test_pages_hold_every_entry_once(world: World, clock: FakeClock, size: int) -> None:
     await some_life(world, clock)
     whole = (await page(world)).entries
-    found, token = [], ""
+    found: list[AuditEntry] = []
+    token = ""
     for _ in range(20):
         part = await page(world, page_size=size, page_token=token)
         found += part.entries
