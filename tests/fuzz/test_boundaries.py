@@ -12,7 +12,7 @@ from tests.fuzz.caller import Caller, Outcome
 from tests.fuzz.cases import Case, cases
 from tests.fuzz.furnish import Furniture, furnish
 
-BUILT = [method for method in methods() if method.built and method.request.DESCRIPTOR.fields]
+BUILT = [method for method in methods() if method.request.DESCRIPTOR.fields]
 FEWEST = 9_500
 """Fewer cases than this mean that the descriptors were not read."""
 FEWEST_OUTSIDE = 3_000

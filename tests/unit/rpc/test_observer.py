@@ -84,23 +84,6 @@ async def test_what_is_refused_before_any_use_case_is_counted() -> None:
     assert refusals["DRAINING"] == 1
 
 
-@pytest.mark.parametrize("name", ["ForkSession", "WatchSessions", "ExportSessions"])
-async def test_a_method_that_is_not_built_is_counted_also_as_a_stream(name: str) -> None:
-    (method,) = [each for each in methods() if each.name == name]
-    async with counted(created) as (wire, calls):
-        if method.responses_stream:
-            with pytest.raises(Exception, match="UNIMPLEMENTED"):
-                await wire.channel.unary_stream(method.path)(b"").read()
-        else:
-            await failed(wire.raw(method.path, b""))
-    assert of(calls, method.path).started == 1
-    assert of(calls, method.path).by_code() == {"OK": 0, "Unimplemented": 1}
-    assert of(calls, method.path).labels[0] == (
-        "server_stream" if method.responses_stream else "unary"
-    )
-    assert calls.refusals()["NOT_IMPLEMENTED"] == 1
-
-
 async def test_a_call_whose_caller_goes_away_was_canceled_and_is_no_refusal() -> None:
     begun = asyncio.Event()
 

@@ -425,26 +425,6 @@ async def test_idle_is_at_once_when_nothing_runs():
             await wire.pipeline.idle()
 
 
-# --- what this release does not have ---------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "path", [method.path for method in methods() if method.path not in (CREATE, GET)]
-)
-async def test_a_method_without_a_use_case_is_not_implemented(path: str):
-    (method,) = [method for method in methods() if method.path == path]
-    async with serving(created) as wire:
-        channel = wire.channel
-        if method.requests_stream:
-            failure = await failed(_awaited(channel.stream_unary(path)(iter([b""]))))
-        elif method.responses_stream:
-            failure = await failed(_first(channel.unary_stream(path)(b"")))
-        else:
-            failure = await failed(wire.raw(path, b""))
-    assert (failure.code, failure.reason) == ("UNIMPLEMENTED", "NOT_IMPLEMENTED")
-    assert failure.metadata == {"method": method.name}
-
-
 async def _awaited(call: Any) -> Any:
     return await call
 
