@@ -53,8 +53,9 @@ PROTOS: tuple[FileDescriptor, ...] = tuple(
 )
 BLOCKS = {
     "tutorial": 30,
-    "back-up": 8,
+    "back-up": 10,
     "embed": 8,
+    "export": 5,
     "jwt": 6,
     "keys": 8,
     "limits": 3,
