@@ -76,6 +76,7 @@
         ├── MissingExtraError             an optional part is not installed (also an ImportError)
         ├── CacheLimitError               more sessions match than a cache may hold
         ├── NotLoadedError                the answer did not carry this
+        ├── ExportFormatError             a file that is no whole export (also a ValueError)
         └── JsonValueError                a stored text that Python cannot hold (also a ValueError)
 
 `asyncio.CancelledError` passes through untouched: it is the caller's own.
@@ -88,6 +89,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sojourn._app_errors import (
+    AppDeletedError,
+    AppDrainingError,
+    AppHasSessionsError,
+    AppNotFoundError,
+    AppUnknownError,
+    AutoCreateRefusedError,
+)
 from sojourn._error_codes import (
     AbortedError,
     AlreadyExistsError,
@@ -99,6 +108,7 @@ from sojourn._error_codes import (
     CredentialUnavailableError,
     DataLossError,
     DeadlineExceededError,
+    ExportFormatError,
     FailedPreconditionError,
     FieldViolation,
     InternalError,
@@ -151,6 +161,7 @@ __all__ = [
     "DataLossError",
     "DeadlineExceededError",
     "EtagMismatchError",
+    "ExportFormatError",
     "FailedPreconditionError",
     "FeedChangedError",
     "FieldViolation",
@@ -274,12 +285,6 @@ class MessageNotFoundError(NotFoundError):
     reason = "MESSAGE_NOT_FOUND"
 
 
-class AppNotFoundError(NotFoundError):
-    """There is no such app, or it is not yours."""
-
-    reason = "APP_NOT_FOUND"
-
-
 class SessionExistsError(AlreadyExistsError):
     """A session has this key; `metadata["status"]` is its status."""
 
@@ -320,36 +325,6 @@ class ParentEndedError(FailedPreconditionError):
     """The parent is unknown or has ended."""
 
     reason = "PARENT_ENDED"
-
-
-class AppDeletedError(FailedPreconditionError):
-    """The app was deleted, and not yet allowed again."""
-
-    reason = "APP_DELETED"
-
-
-class AppDrainingError(FailedPreconditionError):
-    """The app is being drained: no new sessions or turns."""
-
-    reason = "APP_DRAINING"
-
-
-class AppHasSessionsError(FailedPreconditionError):
-    """The app has live sessions."""
-
-    reason = "APP_HAS_SESSIONS"
-
-
-class AppUnknownError(FailedPreconditionError):
-    """The server's setting refuses apps it does not know."""
-
-    reason = "APP_UNKNOWN"
-
-
-class AutoCreateRefusedError(FailedPreconditionError):
-    """The app's policy refuses `create_if_missing`."""
-
-    reason = "AUTO_CREATE_REFUSED"
 
 
 class TurnRequiredError(FailedPreconditionError):

@@ -137,13 +137,11 @@ async def start(settings: Settings) -> RunningServer:
                 "SessionService": SessionServicer(use_cases.sessions, use_cases.bulk, watching),
                 "TurnService": TurnServicer(use_cases.turns),
                 "HistoryService": HistoryServicer(use_cases.history),
-                "AppService": AppServicer(
-                    use_cases.apps, use_cases.states, use_cases.deletion, use_cases.deletions
-                ),
+                "AppService": AppServicer(use_cases),
                 "AdminService": AdminServicer(
+                    use_cases,
                     facts,
                     lambda: pipeline.draining,
-                    use_cases.units,
                     PartDecoder(rules.check, settings.limits),
                     Backups(store, settings.backup_dir),
                 ),
@@ -192,6 +190,7 @@ async def start(settings: Settings) -> RunningServer:
             "compaction": lambda: compaction.run(
                 store, settings.change_keeping, settings.max_changes
             ),
+            "audit": lambda: housekeeping.forget_audit(store, settings.audit_keeping),
             "operations": lambda: operations.run(store, use_cases.operations),
             "health": health.run,
             "streams": pipeline.streams.run,

@@ -174,6 +174,11 @@ class Settings:
         Kind("number", least=1_000, most=1_000_000_000),
         "How many revisions of an app's log are kept at most.",
     )
+    audit_keeping: Nanos = _setting(
+        90 * DAY,
+        Kind("length", most=36_500 * DAY),
+        "How long the audit says who did what; 0: for ever.",
+    )
     max_request_bytes: int = _ceiling(
         _CEILINGS.request_bytes, "The most that one request may be, in bytes."
     )

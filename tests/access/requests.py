@@ -50,7 +50,7 @@ HARMLESS: Final[dict[str, str]] = {
     "Ephemeral": "lease",
     "ForkSessionRequest": "through_sequence",
     "GetMessageRequest": "sequence",
-    "GetSessionRequest": "last_messages view",
+    "GetSessionRequest": "last_messages roll_up view",
     "ImportSessionsRequest": "dropped",
     "ImportTarget": "on_existing",
     "Lineage": "through_sequence",
@@ -224,6 +224,11 @@ def _list(request: Any, _: Target) -> None:
     request.total_size = True
 
 
+def _aggregate(request: Any, _: Target) -> None:
+    request.group_by = session_service_pb2.AggregateSessionsRequest.GROUP_BY_STATUS
+    request.page_size, request.roll_up = 1, True
+
+
 def _update(request: Any, _: Target) -> None:
     request.labels["seen"] = "yes"
     request.state.user.set["seen"] = "1"
@@ -231,6 +236,10 @@ def _update(request: Any, _: Target) -> None:
 
 def _update_state(request: Any, _: Target) -> None:
     request.patch.set["seen"] = "1"
+
+
+def _update_app(request: Any, target: Target) -> None:
+    request.labels["seen"] = target.session_id
 
 
 def _begin(request: Any, target: Target) -> None:
@@ -242,6 +251,14 @@ def _begin(request: Any, target: Target) -> None:
 
 def _append(request: Any, target: Target) -> None:
     request.messages.add(role="user", content="seen", message_id=f"{target.message_id}-new")
+
+
+def _bulk(request: Any, target: Target) -> None:
+    request.filter.session_id_prefix = target.session_id
+
+
+def _of_labels(request: Any, target: Target) -> None:
+    request.labels.add(key=target.label[0], values=[target.label[1]])
 
 
 def _import(request: Any, target: Target) -> None:
@@ -262,16 +279,21 @@ _FILLED: Final[dict[str, Callable[[Any, Target], None]]] = {
     "GetSession": _get,
     "BatchGetSessions": _get_many,
     "ListSessions": _list,
+    "AggregateSessions": _aggregate,
     "ListMessages": _set(page_size=1),
     "UpdateSession": _update,
     "EndSession": _set(cascade=True),
+    "EndSessions": _bulk,
     "DeleteSession": _set(force=True),
+    "DeleteSessions": _bulk,
     "BeginTurn": _begin,
     "AppendMessages": _append,
     "ReplaceMessages": _append,
     "GetMessage": _set(sequence=1),
     "PopMessages": _set(count=1),
+    "UpdateApp": _update_app,
     "UpdateState": _update_state,
+    "DeleteApps": _of_labels,
     "ImportSessions": _import,
     "WatchSessions": _set(send_initial_state=True),
 }
@@ -305,6 +327,7 @@ def _put(method: Method, message: Any, name: str, own: Target, value: Target) ->
             message.send_initial_state = False
         case _, "label_key":
             message.label_key = value.label[0]
+            message.group_by = session_service_pb2.AggregateSessionsRequest.GROUP_BY_LABEL
         case _, _:
             alike = {
                 "session_id_prefix": "session_id",

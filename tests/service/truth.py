@@ -32,7 +32,7 @@ def without_touches(session: Session | None) -> Session | None:
         activity_time=0,
         removed_ranges=(),
         history=0,
-        turn=turn and msgspec.structs.replace(turn, lease=0, lease_time=0),
+        turn=turn and msgspec.structs.replace(turn, lease=0, lease_time=0, owns=False),
         owner=owner and msgspec.structs.replace(owner, lease=0, lease_time=0),
     )
 
@@ -52,6 +52,10 @@ def check_log(log: Sequence[LoggedChange], head: int, sessions: Sequence[Session
         if not change.uid:
             assert change.before is None
             assert change.after is None
+            continue
+        if change.detail.alias:  # its user was erased, and so is what the log had told
+            assert change.before is change.after is None
+            assert change.uid not in mirror
             continue
         known = mirror.get(change.uid)
         assert without_touches(change.before) == known, f"{change.cause!r} of {change.uid}"

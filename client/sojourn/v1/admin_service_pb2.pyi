@@ -66,23 +66,57 @@ class AuditEntry(_message.Message):
     CAUSE_FIELD_NUMBER: _builtins.int
     SESSION_FIELD_NUMBER: _builtins.int
     UID_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    END_STATUS_FIELD_NUMBER: _builtins.int
+    END_CAUSE_FIELD_NUMBER: _builtins.int
+    TURN_OUTCOME_FIELD_NUMBER: _builtins.int
+    DELETED_WHY_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    FIRST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    ERASED_FIELD_NUMBER: _builtins.int
     app: _builtins.str
     """The app."""
     revision: _builtins.int
     """The revision at which it was done."""
     actor: _builtins.str
-    """By whom."""
+    """By whom. Empty: by the server itself. The alias of a user who was erased."""
     cause: _change_pb2.ChangeCause.ValueType
     """What."""
     uid: _builtins.str
     """The session's uid."""
+    index: _builtins.int
+    """Tells entries of one revision apart."""
+    end_status: _session_pb2.SessionStatus.ValueType
+    """What the session ended as."""
+    end_cause: _session_pb2.EndCause.ValueType
+    """What ended it."""
+    turn_outcome: _change_pb2.TurnOutcome.ValueType
+    """How a turn was taken away: STOLEN or REVOKED."""
+    deleted_why: _change_pb2.DeletedWhy.ValueType
+    """Why the session was removed."""
+    force: _builtins.bool
+    """Whether it was removed for being below a session that was named, by force."""
+    first_sequence: _builtins.int
+    """The first sequence that was removed or reset. 0: none."""
+    last_sequence: _builtins.int
+    """The last sequence that was removed or reset. 0: none."""
+    user: _builtins.str
+    """The alias of the user who was erased, for USER_ERASED."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When."""
 
     @_builtins.property
     def session(self) -> _session_pb2.SessionKey:
-        """To which session; absent for the app itself."""
+        """To which session; absent for the app itself. Where its user was erased, the
+        user is an alias, the same in all entries, and there is no session_id.
+        """
+
+    @_builtins.property
+    def erased(self) -> Global___ErasedCounts:
+        """What went with the user, for USER_ERASED."""
 
     def __init__(
         self,
@@ -94,14 +128,62 @@ class AuditEntry(_message.Message):
         cause: _change_pb2.ChangeCause.ValueType = ...,
         session: _session_pb2.SessionKey | None = ...,
         uid: _builtins.str = ...,
+        index: _builtins.int = ...,
+        end_status: _session_pb2.SessionStatus.ValueType = ...,
+        end_cause: _session_pb2.EndCause.ValueType = ...,
+        turn_outcome: _change_pb2.TurnOutcome.ValueType = ...,
+        deleted_why: _change_pb2.DeletedWhy.ValueType = ...,
+        force: _builtins.bool = ...,
+        first_sequence: _builtins.int = ...,
+        last_sequence: _builtins.int = ...,
+        user: _builtins.str = ...,
+        erased: Global___ErasedCounts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["erased", b"erased", "session", b"session", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "app", b"app", "cause", b"cause", "revision", b"revision", "session", b"session", "time", b"time", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "app", b"app", "cause", b"cause", "deleted_why", b"deleted_why", "end_cause", b"end_cause", "end_status", b"end_status", "erased", b"erased", "first_sequence", b"first_sequence", "force", b"force", "index", b"index", "last_sequence", b"last_sequence", "revision", b"revision", "session", b"session", "time", b"time", "turn_outcome", b"turn_outcome", "uid", b"uid", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AuditEntry: _TypeAlias = AuditEntry  # noqa: Y015
+
+@_typing.final
+class ErasedCounts(_message.Message):
+    """What went with a user who was erased."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSIONS_FIELD_NUMBER: _builtins.int
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    STATE_KEYS_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    AUDIT_ENTRIES_FIELD_NUMBER: _builtins.int
+    sessions: _builtins.int
+    """How many sessions were removed."""
+    messages: _builtins.int
+    """How many messages."""
+    state_keys: _builtins.int
+    """How many state keys."""
+    changes: _builtins.int
+    """How many entries of the log were made anonymous."""
+    audit_entries: _builtins.int
+    """How many entries of the audit were made anonymous."""
+    def __init__(
+        self,
+        *,
+        sessions: _builtins.int = ...,
+        messages: _builtins.int = ...,
+        state_keys: _builtins.int = ...,
+        changes: _builtins.int = ...,
+        audit_entries: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_entries", b"audit_entries", "changes", b"changes", "messages", b"messages", "sessions", b"sessions", "state_keys", b"state_keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ErasedCounts: _TypeAlias = ErasedCounts  # noqa: Y015
 
 @_typing.final
 class ListAuditEntriesRequest(_message.Message):
@@ -114,6 +196,10 @@ class ListAuditEntriesRequest(_message.Message):
     TIME_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    CAUSES_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
     app: _builtins.str
     """The app."""
     uid: _builtins.str
@@ -122,9 +208,21 @@ class ListAuditEntriesRequest(_message.Message):
     """At most so many; 0 means 50, more than 1,000 means 1,000."""
     page_token: _builtins.str
     """From the page before."""
+    user: _builtins.str
+    """One user only; set and empty means the app's own sessions. An alias names a
+    user who was erased.
+    """
+    session_id: _builtins.str
+    """Sessions of this id only, one after the other had it; needs `user`."""
+    actor: _builtins.str
+    """Only by this actor; set and empty means the server itself."""
     @_builtins.property
     def time(self) -> _session_pb2.TimeRange:
         """In this span only."""
+
+    @_builtins.property
+    def causes(self) -> _containers.RepeatedScalarFieldContainer[_change_pb2.ChangeCause.ValueType]:
+        """Only with one of these causes. Empty: any."""
 
     def __init__(
         self,
@@ -134,12 +232,23 @@ class ListAuditEntriesRequest(_message.Message):
         time: _session_pb2.TimeRange | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        user: _builtins.str | None = ...,
+        session_id: _builtins.str = ...,
+        causes: _abc.Iterable[_change_pb2.ChangeCause.ValueType] | None = ...,
+        actor: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_actor", b"_actor", "_user", b"_user", "actor", b"actor", "time", b"time", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["app", b"app", "page_size", b"page_size", "page_token", b"page_token", "time", b"time", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_actor", b"_actor", "_user", b"_user", "actor", b"actor", "app", b"app", "causes", b"causes", "page_size", b"page_size", "page_token", b"page_token", "session_id", b"session_id", "time", b"time", "uid", b"uid", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__actor: _TypeAlias = _typing.Literal["actor"]  # noqa: Y015
+    _WhichOneofArgType__actor: _TypeAlias = _typing.Literal["_actor", b"_actor"]  # noqa: Y015
+    _WhichOneofReturnType__user: _TypeAlias = _typing.Literal["user"]  # noqa: Y015
+    _WhichOneofArgType__user: _TypeAlias = _typing.Literal["_user", b"_user"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__actor) -> _WhichOneofReturnType__actor | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__user) -> _WhichOneofReturnType__user | None: ...
 
 Global___ListAuditEntriesRequest: _TypeAlias = ListAuditEntriesRequest  # noqa: Y015
 

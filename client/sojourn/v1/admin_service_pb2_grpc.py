@@ -69,7 +69,12 @@ class AdminServiceServicer(object):
     """
 
     def ListAuditEntries(self, request, context):
-        """Lists what was done in an app, newest first. Errors: PAGE_TOKEN_INVALID.
+        """Lists what was done in an app, newest first: sessions created, ended, expired,
+        reset and deleted, messages removed, turns taken away, thresholds, the app
+        itself, users erased. Entries outlive the log: a setting says how long they are
+        kept. A call looks at some thousand entries at most, so a page may have fewer
+        than asked for, or none, while its token says that there are more. Reads only.
+        Errors: PAGE_TOKEN_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

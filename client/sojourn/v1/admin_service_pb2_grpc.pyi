@@ -36,7 +36,13 @@ class AdminServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AdminServiceAsyncStub: ...
     ListAuditEntries: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListAuditEntriesRequest, _admin_service_pb2.ListAuditEntriesResponse]
-    """Lists what was done in an app, newest first. Errors: PAGE_TOKEN_INVALID."""
+    """Lists what was done in an app, newest first: sessions created, ended, expired,
+    reset and deleted, messages removed, turns taken away, thresholds, the app
+    itself, users erased. Entries outlive the log: a setting says how long they are
+    kept. A call looks at some thousand entries at most, so a page may have fewer
+    than asked for, or none, while its token says that there are more. Reads only.
+    Errors: PAGE_TOKEN_INVALID.
+    """
     ExportSessions: _grpc.UnaryStreamMultiCallable[_admin_service_pb2.ExportSessionsRequest, _admin_service_pb2.ExportSessionsResponse]
     """Streams an app: first the app itself and the states of its users, then whole
     sessions in the order of their creation, each as it was at one revision, its
@@ -84,7 +90,13 @@ class AdminServiceAsyncStub(AdminServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListAuditEntries: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListAuditEntriesRequest, _admin_service_pb2.ListAuditEntriesResponse]  # type: ignore[assignment]
-    """Lists what was done in an app, newest first. Errors: PAGE_TOKEN_INVALID."""
+    """Lists what was done in an app, newest first: sessions created, ended, expired,
+    reset and deleted, messages removed, turns taken away, thresholds, the app
+    itself, users erased. Entries outlive the log: a setting says how long they are
+    kept. A call looks at some thousand entries at most, so a page may have fewer
+    than asked for, or none, while its token says that there are more. Reads only.
+    Errors: PAGE_TOKEN_INVALID.
+    """
     ExportSessions: _aio.UnaryStreamMultiCallable[_admin_service_pb2.ExportSessionsRequest, _admin_service_pb2.ExportSessionsResponse]  # type: ignore[assignment]
     """Streams an app: first the app itself and the states of its users, then whole
     sessions in the order of their creation, each as it was at one revision, its
@@ -135,7 +147,13 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.ListAuditEntriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ListAuditEntriesResponse, _abc.Awaitable[_admin_service_pb2.ListAuditEntriesResponse]]:
-        """Lists what was done in an app, newest first. Errors: PAGE_TOKEN_INVALID."""
+        """Lists what was done in an app, newest first: sessions created, ended, expired,
+        reset and deleted, messages removed, turns taken away, thresholds, the app
+        itself, users erased. Entries outlive the log: a setting says how long they are
+        kept. A call looks at some thousand entries at most, so a page may have fewer
+        than asked for, or none, while its token says that there are more. Reads only.
+        Errors: PAGE_TOKEN_INVALID.
+        """
 
     @_abc_1.abstractmethod
     def ExportSessions(

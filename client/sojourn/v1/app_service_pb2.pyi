@@ -602,6 +602,7 @@ class EraseUserResponse(_message.Message):
     CHANGES_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     SCRUBBED_FIELD_NUMBER: _builtins.int
+    AUDIT_ENTRIES_FIELD_NUMBER: _builtins.int
     sessions: _builtins.int
     """How many sessions were removed."""
     messages: _builtins.int
@@ -613,7 +614,11 @@ class EraseUserResponse(_message.Message):
     revision: _builtins.int
     """The last revision taken."""
     scrubbed: _builtins.bool
-    """Whether it is gone from the store's files already."""
+    """Whether it is gone from the store's files already; a job finishes it otherwise.
+    Never on PostgreSQL, whose files are not the server's.
+    """
+    audit_entries: _builtins.int
+    """How many entries of the audit were made anonymous."""
     def __init__(
         self,
         *,
@@ -623,10 +628,11 @@ class EraseUserResponse(_message.Message):
         changes: _builtins.int = ...,
         revision: _builtins.int = ...,
         scrubbed: _builtins.bool = ...,
+        audit_entries: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "messages", b"messages", "revision", b"revision", "scrubbed", b"scrubbed", "sessions", b"sessions", "state_keys", b"state_keys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_entries", b"audit_entries", "changes", b"changes", "messages", b"messages", "revision", b"revision", "scrubbed", b"scrubbed", "sessions", b"sessions", "state_keys", b"state_keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -163,9 +163,15 @@ class AppServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def EraseUser(self, request, context):
-        """Removes everything of one user: sessions, state, history, and all but a
-        pseudonym from the log. Answers with a receipt of counts. Takes revisions with
-        a change DELETED(ERASED) a session. Idempotent with a request_id.
+        """Removes everything of one user that is there when the call begins: sessions with
+        history and state, live ones too, the user's own state, and every name in the
+        log, the audit and request records. Sessions of other users below them stay;
+        ephemeral ones end. A session that is created while the call runs belongs to the
+        time after it. Takes revisions with a change DELETED(ERASED) a session, which has
+        nothing but uid and app, and one last USER_ERASED. Goes on in the background
+        when the caller leaves or the server dies. Answers with a receipt of counts. A
+        repeat of a request that made such a session is SESSION_NOT_FOUND. Idempotent
+        with a request_id, which is kept as it is: it should not name the user.
         Errors: REQUEST_ID_REUSED, STORAGE_FULL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -64,6 +64,8 @@ class _ChangeCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeCau
     """A drain of the app began, went on or ended."""
     CHANGE_CAUSE_APP_DELETED: _ChangeCause.ValueType  # 16
     """The app was deleted: the last change of its feed."""
+    CHANGE_CAUSE_USER_ERASED: _ChangeCause.ValueType  # 17
+    """All that there was of a user was erased; who it was is not said."""
 
 class ChangeCause(_ChangeCause, metaclass=_ChangeCauseEnumTypeWrapper):
     """What brought a change about."""
@@ -104,6 +106,8 @@ CHANGE_CAUSE_APP_DRAINING: ChangeCause.ValueType  # 15
 """A drain of the app began, went on or ended."""
 CHANGE_CAUSE_APP_DELETED: ChangeCause.ValueType  # 16
 """The app was deleted: the last change of its feed."""
+CHANGE_CAUSE_USER_ERASED: ChangeCause.ValueType  # 17
+"""All that there was of a user was erased; who it was is not said."""
 Global___ChangeCause: _TypeAlias = ChangeCause  # noqa: Y015
 
 class _DeletedWhy:
@@ -302,7 +306,9 @@ class SessionChange(_message.Message):
     """The revision that the content is true at, with `include_content`."""
     @_builtins.property
     def session(self) -> _session_pb2.Session:
-        """The session after the change, in view BASIC; FULL with `include_content`."""
+        """The session after the change, in view BASIC; FULL with `include_content`. Of a
+        deleted session whose user was erased only app and uid are known.
+        """
 
     @_builtins.property
     def previous(self) -> _session_pb2.Session:

@@ -374,11 +374,16 @@ class GetSessionRequest(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     VIEW_FIELD_NUMBER: _builtins.int
     LAST_MESSAGES_FIELD_NUMBER: _builtins.int
+    ROLL_UP_FIELD_NUMBER: _builtins.int
     view: _session_pb2.SessionView.ValueType
     """How much of it. Default BASIC."""
     last_messages: _builtins.int
     """Bring the newest N messages along, oldest first; 0 to 1,000. Absent or 0:
     none.
+    """
+    roll_up: _builtins.bool
+    """Sum up its descendants, too. Reads every one of them, up to 10,000, and
+    costs accordingly.
     """
     @_builtins.property
     def session(self) -> _session_pb2.SessionRef:
@@ -390,10 +395,11 @@ class GetSessionRequest(_message.Message):
         session: _session_pb2.SessionRef | None = ...,
         view: _session_pb2.SessionView.ValueType = ...,
         last_messages: _builtins.int | None = ...,
+        roll_up: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_last_messages", b"_last_messages", "last_messages", b"last_messages", "session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_messages", b"_last_messages", "last_messages", b"last_messages", "session", b"session", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_messages", b"_last_messages", "last_messages", b"last_messages", "roll_up", b"roll_up", "session", b"session", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__last_messages: _TypeAlias = _typing.Literal["last_messages"]  # noqa: Y015
     _WhichOneofArgType__last_messages: _TypeAlias = _typing.Literal["_last_messages", b"_last_messages"]  # noqa: Y015
@@ -410,6 +416,7 @@ class GetSessionResponse(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     MESSAGES_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    ROLLED_UP_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """All of this is true at this revision."""
     @_builtins.property
@@ -423,16 +430,23 @@ class GetSessionResponse(_message.Message):
         the first one's sequence.
         """
 
+    @_builtins.property
+    def rolled_up(self) -> _session_pb2.RolledUp:
+        """The sums over the session and its descendants, those whose user is hidden
+        from the caller left out. Absent unless asked for.
+        """
+
     def __init__(
         self,
         *,
         session: _session_pb2.Session | None = ...,
         messages: _abc.Iterable[_message_pb2.Message] | None = ...,
         revision: _builtins.int = ...,
+        rolled_up: _session_pb2.RolledUp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rolled_up", b"rolled_up", "session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "revision", b"revision", "session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "revision", b"revision", "rolled_up", b"rolled_up", "session", b"session"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -160,7 +160,8 @@ class SessionServiceServicer(object):
 
     def GetSession(self, request, context):
         """Reads one session, and with `last_messages` its newest messages, all at one
-        revision. Does not renew the idle deadline; commits an expiry that is due.
+        revision. With `roll_up` also the sums over it and its descendants. Does not
+        renew the idle deadline; commits an expiry that is due on the session itself.
         Errors: SESSION_NOT_FOUND, UID_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -61,7 +61,8 @@ class SessionServiceStub:
     """
     GetSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.GetSessionRequest, _session_service_pb2.GetSessionResponse]
     """Reads one session, and with `last_messages` its newest messages, all at one
-    revision. Does not renew the idle deadline; commits an expiry that is due.
+    revision. With `roll_up` also the sums over it and its descendants. Does not
+    renew the idle deadline; commits an expiry that is due on the session itself.
     Errors: SESSION_NOT_FOUND, UID_MISMATCH.
     """
     BatchGetSessions: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.BatchGetSessionsRequest, _session_service_pb2.BatchGetSessionsResponse]
@@ -220,7 +221,8 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """
     GetSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.GetSessionRequest, _session_service_pb2.GetSessionResponse]  # type: ignore[assignment]
     """Reads one session, and with `last_messages` its newest messages, all at one
-    revision. Does not renew the idle deadline; commits an expiry that is due.
+    revision. With `roll_up` also the sums over it and its descendants. Does not
+    renew the idle deadline; commits an expiry that is due on the session itself.
     Errors: SESSION_NOT_FOUND, UID_MISMATCH.
     """
     BatchGetSessions: _aio.UnaryUnaryMultiCallable[_session_service_pb2.BatchGetSessionsRequest, _session_service_pb2.BatchGetSessionsResponse]  # type: ignore[assignment]
@@ -394,7 +396,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.GetSessionResponse, _abc.Awaitable[_session_service_pb2.GetSessionResponse]]:
         """Reads one session, and with `last_messages` its newest messages, all at one
-        revision. Does not renew the idle deadline; commits an expiry that is due.
+        revision. With `roll_up` also the sums over it and its descendants. Does not
+        renew the idle deadline; commits an expiry that is due on the session itself.
         Errors: SESSION_NOT_FOUND, UID_MISMATCH.
         """
 

@@ -127,6 +127,8 @@ class Turn(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """When the lease runs out."""
     lease: Nanos
     """How long a renewal lasts."""
+    owns: bool = True
+    """Whether a child may have been made in its name; False spares its end the search."""
 
 
 class Owner(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
@@ -312,3 +314,5 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     detail: ChangeDetail = ChangeDetail()
     uid: str = ""
     """The session's, where neither is given: its user was erased."""
+    alias: str = ""
+    """What the audit calls that user."""

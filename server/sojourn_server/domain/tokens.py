@@ -143,6 +143,15 @@ class Sealer:
         name, reason = _KINDS[kind]
         return Refusal(reason, f"not a valid {name.decode()} token")
 
+    def aliases(self, app: str, user: str) -> tuple[str, ...]:
+        """What a log may call an erased user, the current key's first: a keyed hash each."""
+        data = msgspec.msgpack.encode((app, user))
+        secrets = {self._current.secret: None, **dict.fromkeys(self._secrets.values())}
+        return tuple(
+            hashlib.blake2b(data, digest_size=16, key=secret, person=b"erased").hexdigest()
+            for secret in secrets
+        )
+
     def fingerprint(self, data: bytes) -> bytes:
         """A keyed hash, 16 bytes: tells two payloads apart, tells nothing of them."""
         return hashlib.blake2b(data, digest_size=16, key=self._current.secret).digest()

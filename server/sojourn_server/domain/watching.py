@@ -41,6 +41,8 @@ class Interest(msgspec.Struct, frozen=True, kw_only=True):
     """With the session before each change."""
     content: bool = False
     """With content, as it is at delivery."""
+    aliases: tuple[str, ...] = ()
+    """What the log may call the user, once erased."""
     app_state: bool = True
     """Whether the caller may hear of the app's own state."""
 
@@ -70,6 +72,7 @@ class Lens:
 
     def __init__(self, interest: Interest) -> None:
         self._user = interest.user
+        self._aliases = frozenset(interest.aliases)
         self._parent = interest.parent_uid
         self._app_changes = interest.app_changes
         self._app_state = interest.app_state
@@ -93,6 +96,20 @@ class Lens:
     def shows(self, session: Session) -> bool:
         """Whether a session belongs to what is watched."""
         return self._in_scope(session) and self._matches(session)
+
+    def see_erased(self, cause: ChangeCause, uid: str, detail: ChangeDetail) -> Sight | None:
+        """How a change shows whose user was erased; None: not at all.
+
+        That a session is gone is told to all who may have heard of it: whether it matched
+        a filter is not known any more.
+        """
+        if self._user is not None and detail.alias not in self._aliases:
+            return None
+        if uid:
+            gone = cause is ChangeCause.DELETED and self._parent in {"", detail.parent_uid}
+            return Sight.LEFT if gone else None
+        told = cause is ChangeCause.USER_ERASED and self._app_changes and not self._parent
+        return Sight.APP if told else None
 
     def see_app(self, cause: ChangeCause, detail: ChangeDetail) -> Sight | None:
         """How a change without a session shows; None: not at all.

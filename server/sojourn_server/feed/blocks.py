@@ -75,6 +75,7 @@ class Blocks:
         self._encoder = encoder
         self._kept: OrderedDict[Point, Block] = OrderedDict()
         self._coming: dict[Point, asyncio.Task[Block]] = {}
+        self._erasures = 0
 
     async def after(self, point: Point) -> Block:
         """The block that begins after a place.
@@ -99,7 +100,13 @@ class Blocks:
         if not task.cancelled():
             task.exception()  # all who wait for it have it, too
 
+    def forget(self) -> None:
+        """Keep nothing that was read up to now: what the log says of a user was erased."""
+        self._kept.clear()
+        self._erasures += 1
+
     async def _read(self, point: Point) -> Block:
+        erasures = self._erasures
         found = await look(self._store, self._app, point, SIZE)
         end = (point.revision // SIZE + 1) * SIZE
         if found.end.revision > end:
@@ -107,7 +114,8 @@ class Blocks:
             last = Point(changes[-1].revision, changes[-1].nonce)
             found = msgspec.structs.replace(found, changes=changes, end=last)
         block = Block(found, self._encoder)
-        if found.end.revision < found.head:  # nothing will ever be added to it
+        whole = found.end.revision < found.head  # nothing will ever be added to it
+        if whole and erasures == self._erasures:
             self._kept[point] = block
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)

@@ -52,6 +52,10 @@ class Index(Generic[W]):
 def _places_of(interest: Interest) -> Iterator[_Place]:
     """Where somebody is found: in one place for each kind of change."""
     yield _session_place(interest)
+    if interest.user is None:
+        yield ("erased", None)
+    else:
+        yield from (("erased", alias) for alias in interest.aliases)
     if interest.app_changes:
         yield ("app", None)
         yield ("state", interest.user)
@@ -71,6 +75,10 @@ def _session_place(interest: Interest) -> _Place:
 
 def _places_in(change: LoggedChange) -> Iterator[_Place]:
     """Where those are found who may want a change; each of them in one place."""
+    if change.detail.alias:
+        yield ("erased", None)
+        yield ("erased", change.detail.alias)
+        return
     before, after = change.before, change.after
     subject = before if after is None else after
     if subject is None:

@@ -108,6 +108,8 @@ def see(lens: Lens, changes: Iterable[LoggedChange]) -> list[Seen]:
 
 def sight_of(lens: Lens, change: LoggedChange) -> Sight | None:
     """How a change shows through a lens; None: not at all."""
+    if change.detail.alias:
+        return lens.see_erased(change.cause, change.uid, change.detail)
     if not change.uid:
         return lens.see_app(change.cause, change.detail)
     return lens.see(change.before, change.after)

@@ -166,6 +166,8 @@ class Tail:
 
     def _tell(self, found: Look) -> None:
         """Offer changes to all who want them. Nothing may come in between: no await."""
+        if any(each.cause is ChangeCause.USER_ERASED for each in found.changes):
+            self.blocks.forget()
         press = Press(self._encoder)
         for group, seen in self._wanted(found.changes).items():
             parts = press.bind(seen, group.interest)

@@ -1,4 +1,4 @@
-"""Finishes large removals, forgets old request records, and removes what was staged in vain."""
+"""Finishes large removals, and forgets what is old: requests, audit, what was staged in vain."""
 
 from __future__ import annotations
 
@@ -54,3 +54,28 @@ async def forget(store: Store, keeping: Nanos) -> None:
         await wait_to_lead(store, "forget")
         removed = await store.forget_requests(await store.read(now) - keeping, UNIT_ROWS)
         await asyncio.sleep(FORGET_INTERVAL if removed < UNIT_ROWS else 0)
+
+
+async def forget_audit(store: Store, keeping: Nanos, interval: float = FORGET_INTERVAL) -> None:
+    """Shorten every app's audit, a little at a time, until cancelled.
+
+    Args:
+        store: Where it is; its clock says how old an entry is.
+        keeping: How long an entry is kept; 0: for ever.
+        interval: How often to look, in seconds.
+    """
+
+    async def now(tx: ReadTx) -> Nanos:
+        return tx.now
+
+    while keeping:
+        await wait_to_lead(store, "audit")
+        before, after = await store.read(now) - keeping, ""
+        while names := await store.apps(after, UNIT_ROWS):
+            for app in names:
+                removed = UNIT_ROWS
+                while removed >= UNIT_ROWS:
+                    removed = await store.forget_audit(app, before, UNIT_ROWS)
+                    await asyncio.sleep(PURGE_PAUSE if removed else 0)
+            after = names[-1]
+        await asyncio.sleep(interval)

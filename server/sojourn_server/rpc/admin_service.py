@@ -12,14 +12,15 @@ from sojourn_server.domain.errors import Refusal, invalid_field
 from sojourn_server.domain.filter import EVERYTHING
 from sojourn_server.domain.imports import OnExisting
 from sojourn_server.rpc.bulk import Outgoing, Send
+from sojourn_server.rpc.convert_audit import decode_audit_query, fill_audit_entry
 from sojourn_server.rpc.convert_export import PartDecoder, encode_part
 from sojourn_server.rpc.convert_filter import decode_filter
 from sojourn_server.rpc.times import fill
+from sojourn_server.service import Services
 from sojourn_server.service.answers import Call
 from sojourn_server.service.backups import Backups
 from sojourn_server.service.exporting import ExportQuery, Part, export
 from sojourn_server.service.importing import Importing
-from sojourn_server.service.units import Units
 
 _ON_EXISTING: Final = (OnExisting.FAIL, *OnExisting)
 
@@ -43,24 +44,25 @@ class AdminServicer:
     """The RPCs of AdminService that this release has.
 
     Args:
+        use_cases: All of them.
         facts: What this server is.
         draining: Says whether it is draining.
-        units: Where exports are read and imports written.
         parts: Reads the parts of imports.
         backups: Copies the store.
     """
 
     def __init__(
         self,
+        use_cases: Services,
         facts: ServerFacts,
         draining: Callable[[], bool],
-        units: Units,
         parts: PartDecoder,
         backups: Backups,
     ) -> None:
         self._facts = facts
         self._draining = draining
-        self._units = units
+        self._units = use_cases.units
+        self._auditing = use_cases.auditing
         self._parts = parts
         self._backups = backups
 
@@ -141,6 +143,16 @@ class AdminServicer:
     ) -> pb.BackupStoreResponse:
         """BackupStore."""
         return pb.BackupStoreResponse(bytes=await self._backups.make(request.name))
+
+    async def list_audit_entries(
+        self, request: pb.ListAuditEntriesRequest, call: Call
+    ) -> pb.ListAuditEntriesResponse:
+        """ListAuditEntries."""
+        page = await self._auditing.page(decode_audit_query(request, call))
+        response = pb.ListAuditEntriesResponse(next_page_token=page.next_page_token)
+        for entry in page.entries:
+            fill_audit_entry(response.entries.add(), request.app, entry)
+        return response
 
     async def get_server_info(
         self,

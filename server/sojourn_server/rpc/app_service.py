@@ -11,11 +11,11 @@ from sojourn_server.rpc import convert_session as convert
 from sojourn_server.rpc.convert_app import STATUSES, decode_policy, fill_app, fill_blockers
 from sojourn_server.rpc.convert_filter import decode_selector
 from sojourn_server.rpc.times import length
+from sojourn_server.service import Services
 from sojourn_server.service.answers import Call
-from sojourn_server.service.apps import AppChanges, AppQuery, Apps
-from sojourn_server.service.deleting import DRAIN_TIMEOUT, AppDeletion, DeleteMode
-from sojourn_server.service.deleting_many import AppDeletions, WhichApps
-from sojourn_server.service.states import States
+from sojourn_server.service.apps import AppChanges, AppQuery
+from sojourn_server.service.deleting import DRAIN_TIMEOUT, DeleteMode
+from sojourn_server.service.deleting_many import WhichApps
 from sojourn_server.store.base import ListedApp
 
 # Not set means REFUSE.
@@ -26,19 +26,15 @@ class AppServicer:
     """The RPCs of AppService that this release has.
 
     Args:
-        apps: The use cases about apps.
-        states: Those about their state.
-        deletion: The use case of DeleteApp.
-        deletions: The use case of DeleteApps.
+        use_cases: All of them.
     """
 
-    def __init__(
-        self, apps: Apps, states: States, deletion: AppDeletion, deletions: AppDeletions
-    ) -> None:
-        self._apps = apps
-        self._states = states
-        self._deletion = deletion
-        self._deletions = deletions
+    def __init__(self, use_cases: Services) -> None:
+        self._apps = use_cases.apps
+        self._states = use_cases.states
+        self._deletion = use_cases.deletion
+        self._deletions = use_cases.deletions
+        self._erasing = use_cases.erasing
 
     async def delete_app(self, request: pb.DeleteAppRequest, call: Call) -> pb.DeleteAppResponse:
         """DeleteApp."""
@@ -99,6 +95,20 @@ class AppServicer:
         response = pb.UpdateAppResponse(changed=outcome.changed, revision=answer.revision)
         fill_app(response.app, outcome.app, answer.revision, outcome.active, outcome.sessions)
         return response
+
+    async def erase_user(self, request: pb.EraseUserRequest, call: Call) -> pb.EraseUserResponse:
+        """EraseUser."""
+        answer = await self._erasing.erase(call, request.app, request.user)
+        erased = answer.outcome.erased
+        return pb.EraseUserResponse(
+            sessions=erased.sessions,
+            messages=erased.messages,
+            state_keys=erased.state_keys,
+            changes=erased.changes,
+            audit_entries=erased.audit_entries,
+            revision=answer.revision,
+            scrubbed=answer.scrubbed,
+        )
 
     async def get_state(self, request: pb.GetStateRequest, call: Call) -> pb.GetStateResponse:
         """GetState."""

@@ -11,6 +11,7 @@ from sojourn_server.access.gate import Gate, NoCredential
 from sojourn_server.access.identity import BadCredential
 from sojourn_server.domain.access import ANYBODY, Permission, Principal
 from sojourn_server.domain.errors import Reason, Refusal, invalid_field
+from sojourn_server.domain.tokens import digest
 
 AUTHORIZATION: Final = "authorization"
 ACTOR: Final = "x-sojourn-actor-bin"
@@ -150,3 +151,12 @@ def _checked_actor(value: str | bytes) -> str:
     if not actor.isprintable():
         raise invalid_field(ACTOR, "must be printable")
     return actor
+
+
+def unnamed(name: str) -> str:
+    """What request records know a name by: they outlive a user who is erased.
+
+    Args:
+        name: A principal, or a request_id, in which callers like to put other names.
+    """
+    return digest(name.encode()).hex() if name else ""

@@ -38,7 +38,7 @@ class WatchForms:
         if sight is Sight.APP:
             _fill_app(target.app, app, change.detail)
         else:
-            _fill_session(target.session, change, sight, previous, None)
+            _fill_session(target.session, app, change, sight, previous, None)
         return response.SerializeToString()
 
     def content(
@@ -57,7 +57,7 @@ class WatchForms:
         response = WatchSessionsResponse()
         target = response.changes.add()
         _fill_head(target, change)
-        _fill_session(target.session, change, sight, previous, content)
+        _fill_session(target.session, app, change, sight, previous, content)
         target.session.content_revision = revision
         for message in messages:
             fill_message(target.session.messages.add(), message)
@@ -92,6 +92,7 @@ def _fill_head(target: change_pb2.Change, change: LoggedChange) -> None:
 
 def _fill_session(
     target: change_pb2.SessionChange,
+    app: str,
     change: LoggedChange,
     sight: Sight,
     previous: bool,
@@ -99,9 +100,14 @@ def _fill_session(
 ) -> None:
     target.membership = sight  # type: ignore[assignment]
     shown = change.before if sight is Sight.LEFT else change.after
-    assert shown is not None, "nobody sees a change without its session"
     # Times left are those at the change: its bytes are the same whenever they are sent.
-    if content is None:
+    if change.detail.alias:
+        # Of an erased user: all that is left to be told is which one is gone.
+        target.session.key.app = app
+        target.session.uid = change.uid
+    elif shown is None:
+        raise AssertionError("nobody sees a change without its session")
+    elif content is None:
         fill_session(target.session, shown, change.time)
     else:
         shot = SessionSnapshot(session=shown, content=content)

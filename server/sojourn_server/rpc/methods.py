@@ -26,12 +26,7 @@ _FILES: Final[tuple[Any, ...]] = (
     admin_service_pb2,
 )
 
-NOT_BUILT: Final[frozenset[str]] = frozenset(
-    {
-        "AdminService/ListAuditEntries",
-        "AppService/EraseUser",
-    }
-)
+NOT_BUILT: Final[frozenset[str]] = frozenset()
 """What the contract has and this release answers with `UNIMPLEMENTED / NOT_IMPLEMENTED`."""
 
 

@@ -25,7 +25,7 @@ from sojourn_server.domain.clock import SECOND
 from sojourn_server.domain.errors import Reason, Refusal, draining
 from sojourn_server.domain.tokens import Sealer
 from sojourn_server.rpc.admission import UNSENT_BYTES, Admission, Budgets, Ticket
-from sojourn_server.rpc.callers import Callers, Context
+from sojourn_server.rpc.callers import Callers, Context, unnamed
 from sojourn_server.rpc.errors import (
     CORRELATION,
     TABLE,
@@ -214,9 +214,9 @@ class Pipeline:
                     users = authorise(caller.principal, rule, request)
                     if not admission.enter(ticket, app_of(request), begin):
                         await self._wait(ticket, new_work)
-                    request_id = request.request_id if has_request_id else ""
+                    request_id = unnamed(request.request_id) if has_request_id else ""
                     call = Call(
-                        principal=caller.principal.name,
+                        principal=unnamed(caller.principal.name) if request_id else "",
                         actor=caller.actor,
                         users=users,
                         reads=caller.principal.reads,

@@ -72,7 +72,7 @@ class SessionServicer:
         """GetSession."""
         view = convert.VIEWS[request.view]
         ref = convert.decode_ref(request.session, call.users)
-        read = await self._sessions.get(call, ref, view, request.last_messages)
+        read = await self._sessions.get(call, ref, view, request.last_messages, request.roll_up)
         response = pb.GetSessionResponse(revision=read.revision)
         if view is View.BASIC:
             self._encoder.fill(response.session, read.snapshot.session, read.now)
@@ -80,6 +80,8 @@ class SessionServicer:
             convert.fill_snapshot(response.session, read.snapshot, read.now, view)
         for message in read.messages:
             fill_message(response.messages.add(), message)
+        if read.rolled_up is not None:
+            convert.fill_rolled_up(response.rolled_up, read.rolled_up)
         return response
 
     async def batch_get_sessions(

@@ -3,9 +3,11 @@
 from sojourn_server.domain.limits import Limits
 from sojourn_server.domain.tokens import Sealer
 from sojourn_server.service.apps import Apps
+from sojourn_server.service.auditing import Auditing
 from sojourn_server.service.bulk import Bulk
 from sojourn_server.service.deleting import AppDeletion
 from sojourn_server.service.deleting_many import AppDeletions
+from sojourn_server.service.erasing import Erasing
 from sojourn_server.service.history import History
 from sojourn_server.service.operations import Operations
 from sojourn_server.service.sessions import Sessions
@@ -40,3 +42,5 @@ class Services:
         self.bulk = Bulk(self.units, self.operations)
         self.deletion = AppDeletion(self.units, self.operations)
         self.deletions = AppDeletions(self.units, self.operations, self.deletion)
+        self.erasing = Erasing(self.units, self.operations)
+        self.auditing = Auditing(self.units)

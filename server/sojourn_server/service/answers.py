@@ -21,6 +21,7 @@ from sojourn_server.domain.model import (
     EndNote,
     Message,
     MessageBody,
+    Metrics,
     Session,
     Turn,
 )
@@ -43,7 +44,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """Who calls, and what makes a repeat of the call recognisable."""
 
     principal: str = ""
-    """Who was authenticated; empty while authentication is off."""
+    """Who was authenticated, as request records know it; empty while authentication is off."""
     actor: str = ""
     """Whose name goes into the log: the principal, or what the caller says."""
     users: Users = EVERY_USER
@@ -111,6 +112,17 @@ class MessageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     body: MessageBody
 
 
+class RolledUp(msgspec.Struct, frozen=True, kw_only=True):
+    """The sums over a session and its descendants."""
+
+    metrics: Metrics
+    sessions: int
+    active: int
+    messages: int
+    complete: bool
+    """Whether none of them was left out."""
+
+
 class SessionRead(msgspec.Struct, frozen=True, kw_only=True):
     """The answer of a get."""
 
@@ -119,6 +131,7 @@ class SessionRead(msgspec.Struct, frozen=True, kw_only=True):
     """Oldest first."""
     revision: int
     now: Nanos
+    rolled_up: RolledUp | None = None
 
 
 class SessionsRead(msgspec.Struct, frozen=True, kw_only=True):

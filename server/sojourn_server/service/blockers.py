@@ -29,7 +29,7 @@ class Blockers(msgspec.Struct, frozen=True, kw_only=True):
     first_keys: tuple[tuple[str, str], ...] = ()
     """User and session_id of the first of them."""
     holders: tuple[str, ...] = ()
-    """Who holds live turns."""
+    """Who holds live turns, of those who gave a name."""
     last_actor: str = ""
     """Who called last; empty: nobody with a name."""
     latest_activity: Nanos = 0
@@ -44,7 +44,7 @@ async def blockers(tx: ReadTx, app: str) -> Blockers:
     query = Candidates(app=app, status=Status.ACTIVE, limit=LOOKED_AT)
     sessions = [row.session for row in await tx.candidates(query)]
     turns = (each.turn for each in sessions if lifecycle.has_live_turn(each, tx.now))
-    holders = sorted({turn.holder for turn in turns if turn is not None})
+    holders = sorted({turn.holder for turn in turns if turn is not None and turn.holder})
     earliest: Nanos | None = tx.now
     for each in sessions:
         end = _ends_by_itself(each)
@@ -107,5 +107,8 @@ def has_sessions(app: str, found: Blockers, now: Nanos) -> Refusal:
 
 
 def _stamp(instant: Nanos) -> str:
-    """An instant as RFC 3339 has it, in whole seconds."""
-    return datetime.fromtimestamp(instant // SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """An instant as RFC 3339 has it, to the nanosecond: a retry at that time must not be early."""
+    seconds, nanos = divmod(instant, SECOND)
+    whole = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    fraction = f".{nanos:09}".rstrip("0") if nanos else ""
+    return f"{whole}{fraction}Z"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from sojourn_server.domain import documents
 from sojourn_server.domain.commands import IfExists, NewOwner, NewSession, SessionRef
 from sojourn_server.domain.errors import Reason, Refusal, invalid_field
@@ -24,6 +26,8 @@ from sojourn_server.service.answers import CreateOutcome
 from sojourn_server.service.updating import check_labels
 from sojourn_server.service.work import Work, require_active, require_turn
 from sojourn_server.store.base import KeyTaken, SessionRow
+
+replace = msgspec.structs.replace
 
 
 def check(new: NewSession) -> None:
@@ -186,6 +190,10 @@ async def _require_parent(work: Work, app: str, new: NewSession) -> None:
         )
     if new.owner is not None and new.owner.turn_token:
         require_turn(parent.session, work.open_turn(app, new.owner.turn_token))
+        turn = parent.session.turn
+        if turn is not None and not turn.owns:
+            owning = replace(parent.session, turn=replace(turn, owns=True))
+            await work.keep(parent, owning)
 
 
 def _owner(work: Work, app: str, new: NewOwner | None) -> Owner | None:

@@ -224,7 +224,7 @@ class Operations:
             await put_order(tx, app, operation_id, kind, order, begun.content)
             return _Started(operation_id, key)
 
-        return (await self._units.store.apply(app, call.actor, unit)).value
+        return (await self._units.apply(app, call.actor, unit)).value
 
     async def _answer(self, key: RequestKey, outcome: type[T], erases: bool) -> Answer[T]:
         """The answer of an operation that is done."""
@@ -318,7 +318,7 @@ class Operations:
             return PAUSE
 
         async with self._one:
-            applied = await self._units.store.apply(app, _order(known).actor, unit, Priority.JOB)
+            applied = await self._units.apply(app, _order(known).actor, unit, Priority.JOB)
         self._units.line.freed(freed)
         return applied.value
 

@@ -110,7 +110,7 @@ class Retention:
             freed.update(work.freed)
             return dealt, gone
 
-        applied = await self.units.store.apply(app, "", unit, Priority.JOB)
+        applied = await self.units.apply(app, "", unit, Priority.JOB)
         self.units.line.freed(freed)
         return applied.value
 

@@ -98,9 +98,11 @@ class Sessions:
 
         return await self._units.write(call, app, CreateManyOutcome, decide)
 
-    async def get(self, call: Call, ref: SessionRef, view: View, last_messages: int) -> SessionRead:
+    async def get(
+        self, call: Call, ref: SessionRef, view: View, last_messages: int, roll_up: bool = False
+    ) -> SessionRead:
         """GetSession."""
-        return await reading.get(self._units, ref, view, last_messages)
+        return await reading.get(self._units, ref, view, last_messages, roll_up)
 
     async def get_many(
         self, call: Call, app: str, refs: Sequence[SessionRef], view: View
@@ -176,9 +178,12 @@ class Sessions:
             count = earlier.sessions
             for uid in earlier.rest:
                 count += await tree.end_branch(work, ref.app, uid, status)
-            count += await tree.end_descendants(
-                work, session, status, EndCause.PARENT_ENDED, all_of_them=cascade
-            )
+            if cascade:
+                count += await tree.end_descendants(
+                    work, session, status, EndCause.PARENT_ENDED, all_of_them=True
+                )
+            else:
+                count += work.ended_ahead + await tree.end_dependents(work, session, 0, status)
             if again:
                 return EndOutcome(session=session, changed=count > 0, descendants=count)
             end_note = await work.tx.put_content(note)

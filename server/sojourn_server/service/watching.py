@@ -79,6 +79,10 @@ class Watching:
         """
         interest = query.interest
         require_watchable(interest.filter)
+        if interest.user is not None:
+            aliases = self._sealer.aliases(interest.app, interest.user)
+            interest = msgspec.structs.replace(interest, aliases=aliases)
+            query = msgspec.structs.replace(query, interest=interest)
         if query.initial and query.token:
             raise invalid_field("send_initial_state", "must not come with a token")
         begin = await self._begin(interest, query.token)

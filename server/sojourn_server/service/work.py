@@ -85,6 +85,8 @@ class Work:
         """Uids of the sessions that the unit has inserted."""
         self.left_over = False
         """Whether something is left to be purged after the commit."""
+        self.ended_ahead = 0
+        """How many sessions units before this one have ended to make it small enough."""
         self._rows_left = UNIT_ROWS
 
     @property

@@ -46,7 +46,7 @@ class _Shape(NamedTuple):
 def _in_create_order(shape: _Shape) -> tuple[str, set[str]]:
     """The source of a list in create order, and the hints that it answers by itself."""
     if shape.parent:
-        return "parent", set()
+        return "parent", {"status"}
     if shape.user and shape.status:
         return "user", {"user", "status"}
     if shape.label:
@@ -84,8 +84,8 @@ class Lists:
     def plan(self, query: Candidates, app_pk: int) -> list[tuple[str, Parameters]]:
         """The statements whose answers, merged in the list's order, are the list.
 
-        More than one only for a user's sessions of every status in create order: one
-        range of the index for each status.
+        More than one only for the sessions of every status of one user, or of one parent,
+        in create order: one range of the index for each status.
 
         Args:
             query: What is asked for.
@@ -111,9 +111,8 @@ class Lists:
             parameters["parent"] = parent
         split = (
             query.sort_by is SortBy.CREATE
-            and query.user is not None
             and query.status is None
-            and query.parent_uid is None
+            and (query.user is not None or query.parent_uid is not None)
         )
         shape = _Shape(
             query.sort_by,

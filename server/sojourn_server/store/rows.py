@@ -151,7 +151,7 @@ def audit_values(change: Change) -> Row:
     if subject is not None:
         names: Row = (subject.user, subject.session_id)
     else:
-        names = (change.detail.alias or None, None)
+        names = (change.alias or None, None)
     return (int(change.cause), subject_uid(change), *names, detail)
 
 

@@ -55,6 +55,7 @@ def test_what_is_built_takes_one_stream_and_answers_two():
 def test_every_mutating_method_has_a_request_id():
     without = {method.name for method in METHODS if method.built and not method.has_request_id}
     assert without == {
+        "AggregateSessions",
         "BatchGetSessions",
         "ExportSessions",
         "GetApp",

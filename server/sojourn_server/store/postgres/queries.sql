@@ -625,10 +625,11 @@ SELECT s.pk, s.record FROM session_label AS l JOIN session AS s ON s.app_pk = l.
 WHERE l.app_pk = %(app_pk)s AND l.key = %(key)s AND l.value = %(value)s AND l.pk > %(low)s AND l.pk < %(high)s
 
 -- name: list_from_parent
--- Source: the children of one session, in create order.
+-- Source: the children of one session and status, in create order.
 SELECT s.pk, s.record FROM session AS s
 WHERE s.app_pk = %(app_pk)s AND s.parent IS NOT NULL
-  AND (s.parent, s.pk) > (%(parent)s, %(low)s) AND (s.parent, s.pk) < (%(parent)s, %(high)s)
+  AND (s.parent, s.status, s.pk) > (%(parent)s, %(status)s, %(low)s)
+  AND (s.parent, s.status, s.pk) < (%(parent)s, %(status)s, %(high)s)
 
 -- name: list_from_parent_any
 -- Source: the children of one session, to be sorted. OFFSET keeps the order from choosing
@@ -768,12 +769,12 @@ ORDER BY s.user_id, s.status, s.pk LIMIT %(limit)s
 ORDER BY s.user_id DESC, s.status DESC, s.pk DESC LIMIT %(limit)s
 
 -- name: list_order_parent_up
--- Order: of a source by parent.
-ORDER BY s.parent, s.pk LIMIT %(limit)s
+-- Order: of a source by parent and status.
+ORDER BY s.parent, s.status, s.pk LIMIT %(limit)s
 
 -- name: list_order_parent_down
--- Order: of a source by parent, the newest first.
-ORDER BY s.parent DESC, s.pk DESC LIMIT %(limit)s
+-- Order: of a source by parent and status, the newest first.
+ORDER BY s.parent DESC, s.status DESC, s.pk DESC LIMIT %(limit)s
 
 -- name: list_order_key_up
 -- Order: of a source by key.

@@ -547,9 +547,9 @@ SELECT s.pk, s.record FROM session_label AS l CROSS JOIN session AS s ON s.pk = 
 WHERE l.key = :key AND l.value = :value AND l.pk > :low AND l.pk < :high
 
 -- name: list_from_parent
--- Source: the children of one session, in create order.
+-- Source: the children of one session and status, in create order.
 SELECT s.pk, s.record FROM session AS s INDEXED BY session_parent
-WHERE s.parent = :parent AND s.pk > :low AND s.pk < :high
+WHERE s.parent = :parent AND s.status = :status AND s.pk > :low AND s.pk < :high
 
 -- name: list_from_parent_any
 -- Source: the children of one session, to be sorted.

@@ -45,7 +45,7 @@ _LOCK_BYTE: Final = 1 << 30
 _ZEROS: Final = bytes(65_536)
 
 
-class NotClearable(Exception):
+class NotClearable(ValueError):
     """The file is not laid out as this module knows it."""
 
 
@@ -123,10 +123,12 @@ class Pages:
             raise NotClearable("the file has too many pages")
         ends = time.monotonic_ns() + BUDGET_NS
         try:
-            while first <= pages and time.monotonic_ns() < ends:
+            while first <= pages:
                 count = min(CHUNK, pages - first + 1)
                 self._clear_some(first, count, size, usable)
                 first += count
+                if time.monotonic_ns() >= ends:
+                    break
         finally:
             # What the writer remembers of these pages still has the old bytes.
             connection.execute("PRAGMA shrink_memory")
