@@ -31,11 +31,7 @@ GRANTED = {
 LIST = METHODS["ListSessions"]
 WHOLE_APPS = ("DeleteApp", "DeleteApps")
 """What they do is done to everything else, too."""
-WRITES = [
-    method
-    for method in methods()
-    if method.has_request_id and method.name not in WHOLE_APPS
-]
+WRITES = [method for method in methods() if method.has_request_id and method.name not in WHOLE_APPS]
 
 
 class Place(NamedTuple):

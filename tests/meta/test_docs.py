@@ -53,10 +53,11 @@ PROTOS: tuple[FileDescriptor, ...] = tuple(
 )
 BLOCKS = {
     "tutorial": 30,
-    "back-up": 8,
+    "back-up": 10,
     "delete-app": 6,
     "embed": 8,
     "erase": 7,
+    "export": 5,
     "jwt": 6,
     "keys": 8,
     "limits": 3,

@@ -163,9 +163,7 @@ class Pipeline:
             self._evicted.add(task)
             task.cancel()
 
-    def handler(
-        self, method: Method, use: Use | StreamUse
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    def handler(self, method: Method, use: Use | StreamUse) -> grpc.RpcMethodHandler[Any, Any]:
         """What grpc calls for a method.
 
         Args:

@@ -35,9 +35,7 @@ def test_a_servicer_has_methods_of_the_contract_only():
             for name, _ in inspect.getmembers(servicer, inspect.isfunction)
             if not name.startswith("_")
         }
-        assert public == {
-            method.attribute for method in METHODS if method.service == service
-        }
+        assert public == {method.attribute for method in METHODS if method.service == service}
 
 
 def test_the_contract_takes_one_stream_and_answers_two():

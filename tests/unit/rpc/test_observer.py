@@ -13,7 +13,6 @@ from sojourn.v1 import session_service_pb2 as pb
 from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.metrics.calls import CODES, Calls, MethodCalls
 from sojourn_server.rpc.errors import TABLE
-from sojourn_server.rpc.methods import methods
 from sojourn_server.service.answers import Call
 from tests.unit.rpc.wire import CREATE, GET, UseCase, Wire, created, failed, serving
 

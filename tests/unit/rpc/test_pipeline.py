@@ -17,7 +17,6 @@ from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.rpc import pipeline
 from sojourn_server.rpc.callers import ACTOR
 from sojourn_server.rpc.errors import CORRELATION
-from sojourn_server.rpc.methods import methods
 from sojourn_server.service.answers import Call
 from sojourn_server.store.base import StoreDown, StoreFull
 from tests.unit.rpc.wire import CREATE, GET, created, failed, serving
