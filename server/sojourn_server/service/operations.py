@@ -116,6 +116,15 @@ class _Kind(NamedTuple):
     errand: Errand | None
 
 
+class _Stepped(NamedTuple):
+    """A step that was not the last."""
+
+    rest: float
+    """How long to let others go first, in seconds."""
+    operation: Operation
+    """The operation as the step found it."""
+
+
 class _Started(msgspec.Struct, Generic[T], frozen=True):
     """What became of a request for an operation."""
 
@@ -202,7 +211,7 @@ class Operations:
                 return _Started(operation_id, key, done=True)
             running = await tx.operation(app, operation_id)
             if running is not None:
-                if _order(running).payload_hash != call.payload_hash:
+                if order_of(running).payload_hash != call.payload_hash:
                     raise reused(call)
                 return _Started(operation_id, key)
             begun = await begin(self._units.work(tx))
@@ -279,10 +288,11 @@ class Operations:
             kind = self._kinds[found.kind]
             if kind.errand is not None:
                 await kind.errand(_task(found))
-            rest = await self._step(kind.step, found)
-            if rest is None:
+            stepped = await self._step(kind.step, found)
+            if stepped is None:
                 return
-            await asyncio.sleep(rest)
+            await asyncio.sleep(stepped.rest)
+            found = stepped.operation
             if kind.errand is not None:
                 found = await self._look(app, operation_id)
 
@@ -292,33 +302,38 @@ class Operations:
 
         return await self._units.read(query)
 
-    async def _step(self, step: Step, known: Operation) -> float | None:
+    async def _step(self, step: Step, known: Operation) -> _Stepped | None:
         """Bring an operation on by one step.
 
         Returns:
-            How long to rest, in seconds; None: it is done.
+            Where it has come to; None: it is done.
         """
         app, operation_id = known.app, known.operation_id
+        actor = order_of(known).actor
         freed: set[str] = set()
 
-        async def unit(tx: Tx) -> float | None:
+        async def unit(tx: Tx) -> _Stepped | None:
             operation = await tx.operation(app, operation_id)
             if operation is None:
                 return None
+            order = order_of(operation)
+            if order.actor != actor:
+                # Another has asked for the rest of it, or the name was erased: not in this name.
+                return _Stepped(0, operation)
             work = self._units.work(tx)
             came = await step(work, _task(operation))
             freed.update(work.freed)
             if isinstance(came, Wait):
-                return LOOK
+                return _Stepped(LOOK, operation)
             if isinstance(came, Done):
                 await _finish(tx, operation, came.outcome)
                 return None
-            order = msgspec.structs.replace(_order(operation), state=came)
+            order = msgspec.structs.replace(order, state=came)
             await put_order(tx, app, operation_id, operation.kind, order, operation.content)
-            return PAUSE
+            return _Stepped(PAUSE, operation)
 
         async with self._one:
-            applied = await self._units.apply(app, _order(known).actor, unit, Priority.JOB)
+            applied = await self._units.apply(app, actor, unit, Priority.JOB)
         self._units.line.freed(freed)
         return applied.value
 
@@ -339,12 +354,13 @@ class Operations:
         return len(names)
 
 
-def _order(operation: Operation) -> Order:
+def order_of(operation: Operation) -> Order:
+    """What an operation's record says."""
     return msgspec.msgpack.decode(operation.record, type=Order)
 
 
 def _task(operation: Operation) -> Task:
-    return Task(operation.app, operation.operation_id, _order(operation), operation.content)
+    return Task(operation.app, operation.operation_id, order_of(operation), operation.content)
 
 
 async def put_order(
@@ -370,7 +386,7 @@ async def put_order(
 
 async def _finish(tx: Tx, operation: Operation, outcome: bytes) -> None:
     """Leave the outcome where a repeat finds it, and forget the operation."""
-    order = _order(operation)
+    order = order_of(operation)
     for content_id in operation.content:
         await tx.replace_content(content_id, b"")
     await tx.drop_operation(operation.app, operation.operation_id)
