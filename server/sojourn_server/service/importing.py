@@ -333,10 +333,10 @@ class Importing:
                 raise stagings.lost()
             history = staging.history
             await tx.drop_staging(self._app, staging.name)
-        if session.is_active:
-            await quotas.admit(work, self._app, session.user, session.parent_uid)
-        free = await tx.session_by_uid(self._app, session.uid) is None
         parent = await self._parent(tx, session)
+        if session.is_active:
+            await quotas.admit(work, self._app, session.user, parent)
+        free = await tx.session_by_uid(self._app, session.uid) is None
         made = msgspec.structs.replace(
             session,
             app=self._app,
@@ -384,10 +384,21 @@ class Importing:
         return await creation.add(work, made, detail)
 
     async def _parent(self, tx: Tx, session: Session) -> str:
-        """The uid that the parent has here; empty: it is not here."""
+        """The uid that the parent has here; empty: it is not here.
+
+        Raises:
+            Refusal: `PARENT_ENDED`: it has, and the session should have ended with it.
+        """
         uid = self._moved.get(session.parent_uid, session.parent_uid)
-        if not uid or await tx.session_by_uid(self._app, uid) is None:
+        row = await tx.session_by_uid(self._app, uid) if uid else None
+        if row is None:
             return ""
+        if session.is_active and session.owner is not None and not row.session.is_active:
+            raise Refusal(
+                Reason.PARENT_ENDED,
+                "an ephemeral session is ACTIVE, and its parent has ended",
+                {"parent_uid": uid},
+            )
         return uid
 
 

@@ -21,11 +21,10 @@ import msgspec
 
 from sojourn_server.domain.access import Users
 from sojourn_server.domain.clock import Nanos
-from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.domain.ids import uuid7
 from sojourn_server.domain.model import AppStatus, ContentId
 from sojourn_server.service.answers import Answer, Call
-from sojourn_server.service.units import Units, decode_outcome, reused
+from sojourn_server.service.units import Units, decode_outcome, erased, reused
 from sojourn_server.service.work import Work
 from sojourn_server.store.base import (
     Operation,
@@ -33,6 +32,8 @@ from sojourn_server.store.base import (
     ReadTx,
     RequestKey,
     RequestRecord,
+    StoreDown,
+    StoreFull,
     Tx,
 )
 
@@ -149,6 +150,8 @@ class Operations:
         self._kinds: dict[str, _Kind] = {}
         self._driven: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._one = asyncio.Lock()
+        self.note_failed: Callable[[BaseException], None] = lambda _: None
+        """Is told why an operation could not be brought on, where it was not the store."""
 
     def register(self, kind: str, step: Step, errand: Errand | None = None) -> None:
         """Say how operations of a kind are brought on.
@@ -238,12 +241,13 @@ class Operations:
     async def _answer(self, key: RequestKey, outcome: type[T], erases: bool) -> Answer[T]:
         """The answer of an operation that is done."""
 
-        async def query(tx: ReadTx) -> tuple[RequestRecord | None, Nanos]:
-            return await tx.request(key), tx.now
+        async def query(tx: ReadTx) -> tuple[RequestRecord, Nanos]:
+            record = await tx.request(key)
+            if record is None or not record.outcome:
+                raise await erased(tx, key.app)  # between its end and this look
+            return record, tx.now
 
         record, now = await self._units.read(query)
-        if record is None or not record.outcome:
-            raise Refusal(Reason.APP_DELETED, "the app was deleted meanwhile", {"app": key.app})
         return Answer(
             outcome=msgspec.msgpack.decode(record.outcome, type=outcome),
             revision=record.revision,
@@ -272,8 +276,10 @@ class Operations:
 
     def _left(self, name: tuple[str, str]) -> None:
         task = self._driven.pop(name)
-        if not task.cancelled():
-            task.exception()  # whoever waits hears of it; else the job takes it up again
+        # Whoever waits hears of it; else the job takes it up again.
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, (StoreDown, StoreFull)):
+            self.note_failed(error)
 
     async def close(self) -> None:
         """Break off what is driven here: others, or the next start, go on with it."""
