@@ -11,7 +11,7 @@ import pytest
 
 from sojourn_server.domain.commands import NewOwner, NewSession
 from sojourn_server.domain.limits import UNIT_ROWS
-from sojourn_server.domain.model import Status
+from sojourn_server.domain.model import ChangeCause, Status
 from sojourn_server.service import bulk as bulk_module
 from sojourn_server.service import erasing as erasing_module
 from sojourn_server.service import taking as taking_module
@@ -140,3 +140,16 @@ async def test_records_are_looked_through_as_far_as_time_allows(
     assert USER not in await everything(world)
     again = await world.make("s1", user=BOB, request_id=request_id_of("make", "s1"))
     assert again.outcome.session.session_id == "s1"
+
+
+async def test_a_user_is_erased_from_a_deleted_app_too_with_a_receipt(world: World) -> None:
+    """Its log and its audit still name the user."""
+    await make(world, USER, "hers")
+    await world.services.deletion.delete(world.call("DeleteApp"), APP, DeleteMode.FORCE)
+    assert USER in await everything(world)
+    receipt = await erase(world, request_id="e")
+    assert receipt.outcome.erased.sessions == 0
+    assert receipt.outcome.erased.audit_entries > 0
+    assert USER not in await everything(world)
+    assert (await erase(world, request_id="e")).outcome == receipt.outcome
+    assert (await world.log())[-1].cause is ChangeCause.APP_DELETED

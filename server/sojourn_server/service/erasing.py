@@ -43,6 +43,7 @@ from sojourn_server.service.answers import Answer, Call
 from sojourn_server.service.deleting import DELETE_APP
 from sojourn_server.service.naming import Erasee
 from sojourn_server.service.operations import (
+    ERASE,
     STEP,
     STEP_ROWS,
     WAIT,
@@ -59,7 +60,6 @@ from sojourn_server.service.units import Units
 from sojourn_server.service.work import Work
 from sojourn_server.store.base import Candidates, Position, RequestKey, SessionRow
 
-ERASE: Final = "EraseUser"
 ROWS: Final = 200
 """How many entries of the log or of the audit a step looks at."""
 RECORDS: Final = 20

@@ -47,6 +47,8 @@ PAUSE: Final = 0.001
 """The rest between two steps, in seconds: others are let in."""
 LOOK: Final = 0.5
 """How often an operation that waits for others is looked at, in seconds."""
+ERASE: Final = "EraseUser"
+"""The kind that is about a user, of whom much is left when the app is deleted."""
 MADE_UP: Final = " "
 """What the request ids begin with that a server makes for callers who gave none: a caller's
 own never has a blank."""
@@ -397,8 +399,9 @@ async def _finish(tx: Tx, operation: Operation, outcome: bytes) -> None:
         await tx.replace_content(content_id, b"")
     await tx.drop_operation(operation.app, operation.operation_id)
     app = await tx.app(operation.app)
-    if app is not None and app.status is AppStatus.DELETED and not app_s_own(operation.kind):
-        outcome = b""  # of a deleted app nothing is told any more
+    deleted = app is not None and app.status is AppStatus.DELETED
+    if deleted and not (app_s_own(operation.kind) or operation.kind == ERASE):
+        outcome = b""  # of what a deleted app held nothing is told any more
     await tx.put_request(
         RequestRecord(
             key=RequestKey(operation.app, *order.key),
