@@ -21,14 +21,14 @@ AGAIN: Final = 360
 
 
 async def run(
-    units: Units, note: Callable[[int], None] | None = None, interval: float = INTERVAL
+    units: Units, note: Callable[[int], None] | None = None, interval: float | None = None
 ) -> None:
     """Remove ended sessions when their time has come, until cancelled.
 
     Args:
         units: Where.
         note: Is told how many sessions each batch has removed.
-        interval: How often to look, in seconds.
+        interval: How often to look, in seconds; None: `INTERVAL`.
     """
     retention, looks = Retention(units), 0
     while True:
@@ -37,7 +37,7 @@ async def run(
         looks += 1
         if looks % AGAIN == 0:
             retention.forget()
-        await asyncio.sleep(interval)
+        await asyncio.sleep(INTERVAL if interval is None else interval)
 
 
 async def sweep(retention: Retention, note: Callable[[int], None] | None = None) -> None:
