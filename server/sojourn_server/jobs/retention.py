@@ -12,8 +12,6 @@ from sojourn_server.service.units import Units
 
 INTERVAL: Final = 10.0
 """How often ended sessions are looked at, in seconds."""
-PAUSE: Final = 0.02
-"""The rest between two batches, in seconds: callers come first."""
 PAGE: Final = 500
 """How many apps are looked up at once."""
 AGAIN: Final = 360
@@ -50,6 +48,4 @@ async def sweep(retention: Retention, note: Callable[[int], None] | None = None)
                 removed, more = await retention.batch(app)
                 if removed and note is not None:
                     note(removed)
-                if removed or more:
-                    await asyncio.sleep(PAUSE)
         after = names[-1]
