@@ -45,6 +45,7 @@ STORED: dict[type[msgspec.Struct], str] = {
     answers.StateVersions: "session user app",
     answers.CreateOutcome: "session created",
     answers.CreateManyOutcome: "sessions",
+    answers.AppOutcome: "app changed active sessions",
     answers.UpdateOutcome: "session changed versions",
     answers.TouchOutcome: "session",
     answers.EndOutcome: "session changed descendants",

@@ -46,6 +46,7 @@ OTHER: dict[str, tuple[str, Any]] = {
     "jwt_refresh": ("1h", 60 * MINUTE),
     "default_idle_timeout": ("5m", 5 * MINUTE),
     "default_max_lifetime": ("5m", 5 * MINUTE),
+    "default_retention": ("5m", 5 * MINUTE),
     "unknown_apps": ("false", False),
     "request_keeping": ("2d", 2_880 * MINUTE),
     "change_keeping": ("1d", 1_440 * MINUTE),
