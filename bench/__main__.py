@@ -25,6 +25,9 @@ from rich.table import Table
 
 from bench import (
     access,
+    aggregates,
+    bulk,
+    children,
     expiry,
     machine,
     neighbours,
@@ -120,7 +123,10 @@ def _measure(
         (("access",), access.measure),
         (("neighbours",), neighbours.measure),
         (("expiry",), expiry.measure),
+        (("children",), children.measure),
+        (("bulk",), bulk.measure),
         (scale.SECTIONS, scale.measure),
+        (aggregates.SECTIONS, aggregates.measure),
         (watch.SECTIONS, watch.measure),
         (postgres.SECTIONS, postgres.measure),
     ]

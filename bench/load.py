@@ -16,7 +16,7 @@ from typing import Any
 
 import grpc.aio
 
-from bench import etcd_calls, filling
+from bench import children_calls, etcd_calls, filling
 from bench.calls import JOBS, Caller, Job
 
 RUN_MOST = 600.0
@@ -54,7 +54,7 @@ class Load:
         self._callers, self._calls = order["callers"], order["calls"]
         key = json.dumps((name, args), sort_keys=True)
         if key not in self._jobs:
-            kinds = {**JOBS, **etcd_calls.JOBS}
+            kinds = {**JOBS, **children_calls.JOBS, **etcd_calls.JOBS}
             self._jobs[key] = kinds[name](self._caller, args)
         self._ready = self._jobs[key]
         await self._ready.prepare(self._callers, self._calls)

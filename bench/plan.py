@@ -17,6 +17,8 @@ SECTIONS: Mapping[str, str] = {
     "postgres_writes": "its writes per second and per fsync",
     "postgres_get": "its GetSession over SQLite's",
     "postgres_lists": "its pages of 100 at a million sessions",
+    "aggregates": "what a million sessions add up to",
+    "apps_listed": "a list of apps with counts beside a million sessions",
     "watch": "all of watching:",
     "fan_out": "500 watchers, at 40 and 200 writes a second, over a bare fan-out",
     "catch_up": "changes a second on a raw stub, and through the typed client",
@@ -26,6 +28,8 @@ SECTIONS: Mapping[str, str] = {
     "access": "GetSession with a credential, over one without",
     "neighbours": "nine principals beside a noisy one",
     "expiry": "100,000 sessions that expire at one instant",
+    "children": "short-lived children of one parent",
+    "bulk": "EndSessions over 100,000 sessions",
 }
 
 
@@ -61,6 +65,11 @@ class Plan:
         return 20_000 if self.quick else 1_000_000
 
     @property
+    def summed(self) -> int:
+        """How many sessions are summed up."""
+        return 100_000 if self.quick else 1_000_000
+
+    @property
     def few_sessions(self) -> int:
         """How many the small store holds."""
         return 1_000
@@ -73,6 +82,16 @@ class Plan:
     @property
     def expiring(self) -> int:
         """How many sessions expire at one instant."""
+        return 5_000 if self.quick else 100_000
+
+    @property
+    def batches(self) -> int:
+        """How many batches of children are made and ended in one round."""
+        return 4 if self.quick else 20
+
+    @property
+    def ended(self) -> int:
+        """How many sessions one call ends."""
         return 5_000 if self.quick else 100_000
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -32,6 +32,14 @@ Response = TypeVar("Response", bound=Message)
 AsyncStreamMethod: TypeAlias = "grpc.aio.UnaryStreamMultiCallable[Request, Response]"
 SyncStreamMethod: TypeAlias = "grpc.UnaryStreamMultiCallable[Request, Response]"
 """One RPC of a stub whose answer is a stream."""
+
+AsyncUploadMethod: TypeAlias = "grpc.aio.StreamUnaryMultiCallable[Request, Response]"
+SyncUploadMethod: TypeAlias = "grpc.StreamUnaryMultiCallable[Request, Response]"
+"""One RPC of a stub whose request is a stream."""
+
+MADE_UP = "Internal error from Core"
+LOOK_AGAIN = 0.01
+LOOKS = 100
 
 
 def _unreadable(name: str) -> InternalError:
@@ -161,6 +169,92 @@ class SyncStream(Generic[Response]):
         """End the call, and whoever reads it; nothing of it is left behind."""
         self._cancelled = True
         self._call.cancel()
+
+
+async def async_upload(
+    channel: AsyncChannel,
+    method: AsyncUploadMethod[Request, Response],
+    parts: AsyncIterator[Request],
+    *,
+    timeout: float,
+    metadata: Metadata,
+) -> Response:
+    """Send a request part by part and return the answer.
+
+    What `parts` raises ends the call, and is raised. Otherwise as `AsyncChannel.invoke`.
+    """
+    try:
+        call = method(timeout=timeout, metadata=tuple(metadata))
+    except grpc.aio.UsageError as error:
+        if channel.closed:
+            raise ClientClosedError("the client is closed") from error
+        raise UnavailableError(REPLACED) from error
+    try:
+        async for part in parts:
+            try:
+                await call.write(part)
+            except (grpc.RpcError, asyncio.InvalidStateError):
+                # It has its answer already, which says why.
+                await _own_status(call)
+                break
+        else:
+            await call.done_writing()
+        answer: Response = await call
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling() or not channel.closed:
+            raise
+        raise ClientClosedError("the client was closed during the call") from error
+    finally:
+        call.cancel()
+    return answer
+
+
+async def _own_status(call: grpc.aio.StreamUnaryCall[Any, Any]) -> None:
+    """Wait for the server's own status: grpc.aio makes one up when a write fails before it came."""
+    for _ in range(LOOKS):
+        if await call.code() is not grpc.StatusCode.INTERNAL or await call.details() != MADE_UP:
+            return
+        await asyncio.sleep(LOOK_AGAIN)
+
+
+def sync_upload(
+    channel: SyncChannel,
+    method: SyncUploadMethod[Request, Response],
+    parts: Iterator[Request],
+    *,
+    timeout: float,
+    metadata: Metadata,
+) -> Response:
+    """Send a request part by part and return the answer.
+
+    What `parts` raises ends the call, and is raised. Otherwise as `SyncChannel.invoke`.
+    """
+    made = threading.Event()
+    failures: list[Exception] = []
+
+    def guarded() -> Iterator[Request]:
+        # In a thread of grpc's, which would log what is raised here and hide it.
+        try:
+            yield from parts
+        except Exception as error:  # noqa: BLE001 - raised again below
+            failures.append(error)
+            made.wait()
+            call.cancel()
+
+    try:
+        call = method.future(guarded(), timeout=timeout, metadata=tuple(metadata))
+        made.set()
+        answer: Response = call.result()
+    except (ValueError, grpc.RpcError, grpc.FutureCancelledError) as error:
+        if failures:
+            raise failures[0] from None
+        if channel.closed:
+            raise ClientClosedError("the client was closed") from error
+        if isinstance(error, ValueError):
+            raise UnavailableError(REPLACED) from error
+        raise
+    return answer
 
 
 # --- waiting -------------------------------------------------------------------------------------

@@ -109,6 +109,7 @@ def get_session(
     uid: str = "",
     view: View = View.FULL,
     last_messages: int | None = None,
+    roll_up: bool = False,
 ) -> session_service_pb2.GetSessionRequest:
     """Build GetSession."""
     if last_messages is not None:
@@ -117,6 +118,7 @@ def get_session(
         session=describe.session_ref(app, session, user, uid),
         view=view_number(view),
         last_messages=last_messages,
+        roll_up=check.flag("roll_up", roll_up),
     )
 
 
@@ -143,12 +145,14 @@ def list_sessions(app: str, fields: inputs.ListFields) -> session_service_pb2.Li
         raise check.invalid(name, "is nothing that a list can be asked for")
     user = fields.get("user")
     choice = describe.member("order", SessionOrder, fields.get("order", SessionOrder.CREATE_TIME))
+    chosen = describe.session_filter(
+        fields.get("filter"), fields.get("status", Status.ACTIVE), fields.get("labels")
+    )
+    describe.with_parent(chosen, fields.get("parent", ""))
     return session_service_pb2.ListSessionsRequest(
         app=check.app_name(app),
         user=None if user is None else check.name("user", user),
-        filter=describe.session_filter(
-            fields.get("filter"), fields.get("status", Status.ACTIVE), fields.get("labels")
-        ),
+        filter=chosen,
         order=session_pb2.SessionOrder.Value(f"SESSION_ORDER_{choice}"),
         descending=check.flag("descending", fields.get("descending", False)),
     )
@@ -232,13 +236,10 @@ def end_session(
     request_id: str | None = None,
 ) -> session_service_pb2.EndSessionRequest:
     """Build EndSession."""
-    [number] = describe.statuses("status", [status])
-    if number == session_pb2.SESSION_STATUS_ACTIVE:
-        raise check.invalid("status", "must be COMPLETED, FAILED or EXPIRED, not 'ACTIVE'")
     return session_service_pb2.EndSessionRequest(
         session=describe.session_ref(app, session, user),
         precondition=describe.precondition(precondition),
-        status=number,
+        status=describe.end_status("status", status),
         reason=check.free_text("reason", reason),
         result=check.json_text("result", result, maximum=check.MAX_STATE_VALUE),
         cascade=check.flag("cascade", cascade),
@@ -254,6 +255,7 @@ def reset_session(
     scope: ResetScope = ResetScope.ALL,
     if_idle: bool = False,
     reason: str = "",
+    backup_session_id: str = "",
     precondition: inputs.Precondition | None = None,
     request_id: str | None = None,
 ) -> session_service_pb2.ResetSessionRequest:
@@ -265,6 +267,7 @@ def reset_session(
         scope=session_service_pb2.ResetScope.Value(f"RESET_SCOPE_{choice}"),
         if_idle=check.flag("if_idle", if_idle),
         reason=check.free_text("reason", reason),
+        backup_session_id=check.name("backup_session_id", backup_session_id),
         request_id=request_id_of(request_id),
     )
 

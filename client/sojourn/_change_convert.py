@@ -98,4 +98,10 @@ def _app_fields(source: change_pb2.AppChange) -> dict[str, Any]:
         "user": source.user if source.HasField("user") else None,
         "state_keys": tuple(source.state_keys),
         "state_version": source.state_version,
+        "active_sessions": source.active_sessions,
+        "drain_deadline": (
+            convert.from_timestamp(source.drain_deadline)
+            if source.HasField("drain_deadline")
+            else None
+        ),
     }

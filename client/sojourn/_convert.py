@@ -121,6 +121,7 @@ def session(
     *,
     full: bool = False,
     messages: tuple[models.Message, ...] | None = None,
+    sums: models.RolledUp | None = None,
 ) -> models.Session:
     """Return a session of the view BASIC, or of the view FULL when `full`."""
     # Lists and watches bring them by the ten thousand: what is absent is not looked at.
@@ -166,6 +167,18 @@ def session(
         revision=revision,
         content=_content(source) if full else None,
         last_messages=messages,
+        sums=sums,
+    )
+
+
+def rolled_up(source: session_pb2.RolledUp) -> models.RolledUp:
+    """Return the sums over a session and its descendants."""
+    return models.RolledUp(
+        metrics=metrics(source.metrics),
+        session_count=source.session_count,
+        active_count=source.active_count,
+        message_count=source.message_count,
+        complete=source.complete,
     )
 
 
@@ -235,6 +248,7 @@ def reset(answer: session_service_pb2.ResetSessionResponse) -> results.ResetResu
         state_keys_cleared=answer.state_keys_cleared,
         metrics_cleared=answer.metrics_cleared,
         scrubbed=answer.scrubbed,
+        backup=session(answer.backup, answer.revision) if answer.HasField("backup") else None,
     )
 
 

@@ -92,9 +92,9 @@ def precondition(value: inputs.Precondition | None) -> session_pb2.Precondition 
     check.instance("precondition", value, inputs.Precondition)
     return session_pb2.Precondition(
         etag=check.opaque("precondition.etag", value.etag, maximum=128),
-        generation=_count("precondition.generation", value.generation, minimum=1),
+        generation=count("precondition.generation", value.generation, minimum=1),
         turn_token=turn_token(value.turn_token, required=False),
-        last_sequence=_count("precondition.last_sequence", value.last_sequence),
+        last_sequence=count("precondition.last_sequence", value.last_sequence),
     )
 
 
@@ -120,7 +120,7 @@ def state_patch(field: str, value: inputs.StateChange | None) -> session_pb2.Sta
         set=written,
         remove=removed,
         replace=check.flag(f"{field}.replace", patch.replace),
-        expected_version=_count(f"{field}.expected_version", patch.expected_version),
+        expected_version=count(f"{field}.expected_version", patch.expected_version),
     )
 
 
@@ -284,15 +284,15 @@ def session_filter(
         has_parent=check.optional_flag("filter.has_parent", chosen.has_parent),
         ephemeral=check.optional_flag("filter.ephemeral", chosen.ephemeral),
         has_turn=check.optional_flag("filter.has_turn", chosen.has_turn),
-        create_time=_time_range("create_time", chosen.create_time),
-        update_time=_time_range("update_time", chosen.update_time),
-        end_time=_time_range("end_time", chosen.end_time),
-        activity_time=_time_range("activity_time", chosen.activity_time),
+        create_time=time_range("filter.create_time", chosen.create_time),
+        update_time=time_range("filter.update_time", chosen.update_time),
+        end_time=time_range("filter.end_time", chosen.end_time),
+        activity_time=time_range("filter.activity_time", chosen.activity_time),
         older_than=_duration("filter.older_than", chosen.older_than),
         idle_longer_than=_duration("filter.idle_longer_than", chosen.idle_longer_than),
-        request_count_above=_count("filter.request_count_above", chosen.request_count_above),
-        error_count_above=_count("filter.error_count_above", chosen.error_count_above),
-        error_rate_above=_rate("filter.error_rate_above", chosen.error_rate_above),
+        request_count_above=count("filter.request_count_above", chosen.request_count_above),
+        error_count_above=count("filter.error_count_above", chosen.error_count_above),
+        error_rate_above=rate("filter.error_rate_above", chosen.error_rate_above),
         end_causes=[
             session_pb2.EndCause.Value(f"END_CAUSE_{member('filter.end_causes', EndCause, one)}")
             for one in check.items("filter.end_causes", chosen.end_causes)
@@ -300,22 +300,51 @@ def session_filter(
     )
 
 
-def _time_range(field: str, value: inputs.TimeRange | None) -> session_pb2.TimeRange | None:
+def selection(
+    fields: inputs.SelectionFields,
+) -> tuple[str | None, session_pb2.SessionFilter]:
+    """Return of which user, and which sessions are meant; no status named: with any."""
+    unknown = fields.keys() - inputs.SelectionFields.__annotations__.keys()
+    if unknown:
+        raise check.invalid(min(unknown), "is nothing that sessions can be selected by")
+    user = fields.get("user")
+    chosen = session_filter(fields.get("filter"), fields.get("status"), fields.get("labels"))
+    with_parent(chosen, fields.get("parent", ""))
+    return None if user is None else check.name("user", user), chosen
+
+
+def with_parent(chosen: session_pb2.SessionFilter, parent: str | Session) -> None:
+    """Let a filter select the children of a session only."""
+    uid = uid_of("parent", parent)
+    if uid and chosen.parent_uid not in {"", uid}:
+        raise check.invalid("parent", "is another one than the filter names")
+    chosen.parent_uid = uid or chosen.parent_uid
+
+
+def end_status(field: str, status: Status) -> session_pb2.SessionStatus.V:
+    """Return how sessions end: anything but ACTIVE."""
+    [number] = statuses(field, [status])
+    if number == session_pb2.SESSION_STATUS_ACTIVE:
+        raise check.invalid(field, "must be COMPLETED, FAILED or EXPIRED, not 'ACTIVE'")
+    return number
+
+
+def time_range(field: str, value: inputs.TimeRange | None) -> session_pb2.TimeRange | None:
+    """Return a span of time."""
     if value is None:
         return None
-    check.instance(f"filter.{field}", value, inputs.TimeRange)
+    check.instance(field, value, inputs.TimeRange)
     start, end = value.not_before, value.before
     return session_pb2.TimeRange(
         not_before=None
         if start is None
-        else to_timestamp(check.nanoseconds(f"filter.{field}.not_before", start)),
-        before=None
-        if end is None
-        else to_timestamp(check.nanoseconds(f"filter.{field}.before", end)),
+        else to_timestamp(check.nanoseconds(f"{field}.not_before", start)),
+        before=None if end is None else to_timestamp(check.nanoseconds(f"{field}.before", end)),
     )
 
 
-def _rate(field: str, value: float | None) -> float | None:
+def rate(field: str, value: float | None) -> float | None:
+    """Return a rate from 0 to 1, or None."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -329,5 +358,6 @@ def _duration(field: str, value: inputs.Duration | None) -> Any:
     return None if value is None else to_duration(check.duration(field, value))
 
 
-def _count(field: str, value: int | None, *, minimum: int = 0) -> int | None:
+def count(field: str, value: int | None, *, minimum: int = 0) -> int | None:
+    """Return a number that may be None."""
     return None if value is None else check.integer(field, value, minimum=minimum)

@@ -205,5 +205,9 @@ class NotLoadedError(ClientError):
     """The answer that this object came from did not carry what is asked of it now."""
 
 
+class ExportFormatError(ClientError, ValueError):
+    """A file is no export, or not a whole one; the message names the line."""
+
+
 class JsonValueError(ClientError, ValueError):
     """A stored JSON text that Python cannot hold, such as a number of 5,000 digits."""

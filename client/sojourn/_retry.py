@@ -29,13 +29,14 @@ class Repeat(Enum):
     SAME = auto()
     """Doing it twice is the same as doing it once."""
     NEVER = auto()
-    """Not by this rule: a stream has its own way to go on."""
+    """Not by this rule: it is done twice, or has its own way to go on."""
 
 
 REPEAT: Mapping[str, Repeat] = MappingProxyType(
     {
         "AggregateSessions": Repeat.READ,
         "BatchGetSessions": Repeat.READ,
+        "ExportSessions": Repeat.READ,
         "GetApp": Repeat.READ,
         "GetMessage": Repeat.READ,
         "GetServerInfo": Repeat.READ,
@@ -68,7 +69,6 @@ REPEAT: Mapping[str, Repeat] = MappingProxyType(
         "RenewTurn": Repeat.SAME,
         "TouchSession": Repeat.SAME,
         "BackupStore": Repeat.NEVER,
-        "ExportSessions": Repeat.NEVER,
         "ImportSessions": Repeat.NEVER,
         "WatchSessions": Repeat.NEVER,
     }

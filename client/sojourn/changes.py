@@ -109,6 +109,10 @@ class AppChange(Change):
     """Keys of the state that changed."""
     state_version: int = 0
     """The scope's version after the change."""
+    active_sessions: int = 0
+    """How many sessions were still active, while the app is drained."""
+    drain_deadline: datetime | None = None
+    """When the drain forces what is left."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,19 +9,26 @@ from __future__ import annotations
 from enum import StrEnum
 
 __all__ = [
+    "AppStatus",
     "ChangeCause",
+    "DeleteMode",
     "DeletedWhy",
     "EndCause",
     "ExpireCause",
+    "GroupBy",
     "IfExists",
     "LabelOperator",
     "Membership",
     "MessageOrder",
     "OnConflict",
+    "OnExisting",
     "Outcome",
+    "OverflowAction",
+    "QuotaAction",
     "ResetScope",
     "SessionOrder",
     "Status",
+    "ThresholdAction",
     "TurnOutcome",
     "View",
 ]
@@ -179,3 +186,64 @@ class TurnOutcome(StrEnum):
     STOLEN = "STOLEN"
     REVOKED = "REVOKED"
     UNKNOWN = "UNKNOWN"
+
+
+class AppStatus(StrEnum):
+    """How far an app has come: in use, waiting for its last sessions, or deleted."""
+
+    ACTIVE = "ACTIVE"
+    DRAINING = "DRAINING"
+    DELETED = "DELETED"
+    UNKNOWN = "UNKNOWN"
+
+
+class DeleteMode(StrEnum):
+    """What the delete of an app does about live sessions.
+
+    REFUSE fails and says who and until when; DRAIN takes no new sessions and turns, waits for those
+    there are, and forces what is left at a deadline; FORCE ends and deletes all at once.
+    """
+
+    REFUSE = "REFUSE"
+    DRAIN = "DRAIN"
+    FORCE = "FORCE"
+
+
+class QuotaAction(StrEnum):
+    """What happens at a limit of active sessions: an error, or room is made by the idlest one."""
+
+    REFUSE = "REFUSE"
+    END_OLDEST_IDLE = "END_OLDEST_IDLE"
+    UNKNOWN = "UNKNOWN"
+
+
+class OverflowAction(StrEnum):
+    """What happens at a session's limit of messages or bytes: an error, or the oldest ones go."""
+
+    REFUSE = "REFUSE"
+    DROP_OLDEST = "DROP_OLDEST"
+    UNKNOWN = "UNKNOWN"
+
+
+class ThresholdAction(StrEnum):
+    """What happens when a session exceeds a threshold: a change THRESHOLD, or it ends as FAILED."""
+
+    WARN = "WARN"
+    END = "END"
+    UNKNOWN = "UNKNOWN"
+
+
+class OnExisting(StrEnum):
+    """What an import does when a session's id is taken: fail, pass it over, or give it a new id."""
+
+    FAIL = "FAIL"
+    SKIP = "SKIP"
+    RENAME = "RENAME"
+
+
+class GroupBy(StrEnum):
+    """What an aggregate groups sessions by."""
+
+    USER = "USER"
+    STATUS = "STATUS"
+    LABEL = "LABEL"

@@ -21,7 +21,8 @@
     │   └── AppNotFoundError
     ├── AlreadyExistsError            ALREADY_EXISTS
     │   ├── SessionExistsError
-    │   └── MessageExistsError
+    │   ├── MessageExistsError
+    │   └── BackupExistsError
     ├── FailedPreconditionError       FAILED_PRECONDITION
     │   ├── SessionEndedError
     │   ├── HasChildrenError
@@ -33,7 +34,8 @@
     │   ├── AppUnknownError
     │   ├── AutoCreateRefusedError
     │   ├── TurnRequiredError
-    │   └── FeedChangedError
+    │   ├── FeedChangedError
+    │   └── BackupsOffError
     ├── AbortedError                  ABORTED
     │   ├── UidMismatchError
     │   ├── GenerationChangedError
@@ -41,7 +43,8 @@
     │   ├── TurnConflictError
     │   ├── EtagMismatchError
     │   ├── SequenceMismatchError
-    │   └── StateVersionMismatchError
+    │   ├── StateVersionMismatchError
+    │   └── StagingLostError
     ├── ResourceExhaustedError        RESOURCE_EXHAUSTED
     │   ├── RequestTooLargeError          also found before sending
     │   ├── ContentTooLargeError          also found before sending
@@ -73,6 +76,7 @@
         ├── MissingExtraError             an optional part is not installed (also an ImportError)
         ├── CacheLimitError               more sessions match than a cache may hold
         ├── NotLoadedError                the answer did not carry this
+        ├── ExportFormatError             a file that is no whole export (also a ValueError)
         └── JsonValueError                a stored text that Python cannot hold (also a ValueError)
 
 `asyncio.CancelledError` passes through untouched: it is the caller's own.
@@ -85,6 +89,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sojourn._app_errors import (
+    AppDeletedError,
+    AppDrainingError,
+    AppHasSessionsError,
+    AppNotFoundError,
+    AppUnknownError,
+    AutoCreateRefusedError,
+)
 from sojourn._error_codes import (
     AbortedError,
     AlreadyExistsError,
@@ -96,6 +108,7 @@ from sojourn._error_codes import (
     CredentialUnavailableError,
     DataLossError,
     DeadlineExceededError,
+    ExportFormatError,
     FailedPreconditionError,
     FieldViolation,
     InternalError,
@@ -134,6 +147,8 @@ __all__ = [
     "AppUnknownError",
     "ArgumentTypeError",
     "AutoCreateRefusedError",
+    "BackupExistsError",
+    "BackupsOffError",
     "CacheLimitError",
     "CancelledByServerError",
     "ClientClosedError",
@@ -146,6 +161,7 @@ __all__ = [
     "DataLossError",
     "DeadlineExceededError",
     "EtagMismatchError",
+    "ExportFormatError",
     "FailedPreconditionError",
     "FeedChangedError",
     "FieldViolation",
@@ -186,6 +202,7 @@ __all__ = [
     "SessionNotFoundError",
     "SlowConsumerError",
     "SojournError",
+    "StagingLostError",
     "StateVersionMismatchError",
     "StorageFullError",
     "StoreUnavailableError",
@@ -268,12 +285,6 @@ class MessageNotFoundError(NotFoundError):
     reason = "MESSAGE_NOT_FOUND"
 
 
-class AppNotFoundError(NotFoundError):
-    """There is no such app, or it is not yours."""
-
-    reason = "APP_NOT_FOUND"
-
-
 class SessionExistsError(AlreadyExistsError):
     """A session has this key; `metadata["status"]` is its status."""
 
@@ -284,6 +295,12 @@ class MessageExistsError(AlreadyExistsError):
     """A message has this id, with other content."""
 
     reason = "MESSAGE_EXISTS"
+
+
+class BackupExistsError(AlreadyExistsError):
+    """A backup has this name; none is ever overwritten."""
+
+    reason = "BACKUP_EXISTS"
 
 
 class SessionEndedError(FailedPreconditionError):
@@ -310,40 +327,16 @@ class ParentEndedError(FailedPreconditionError):
     reason = "PARENT_ENDED"
 
 
-class AppDeletedError(FailedPreconditionError):
-    """The app was deleted, and not yet allowed again."""
-
-    reason = "APP_DELETED"
-
-
-class AppDrainingError(FailedPreconditionError):
-    """The app is being drained: no new sessions or turns."""
-
-    reason = "APP_DRAINING"
-
-
-class AppHasSessionsError(FailedPreconditionError):
-    """The app has live sessions."""
-
-    reason = "APP_HAS_SESSIONS"
-
-
-class AppUnknownError(FailedPreconditionError):
-    """The server's setting refuses apps it does not know."""
-
-    reason = "APP_UNKNOWN"
-
-
-class AutoCreateRefusedError(FailedPreconditionError):
-    """The app's policy refuses `create_if_missing`."""
-
-    reason = "AUTO_CREATE_REFUSED"
-
-
 class TurnRequiredError(FailedPreconditionError):
     """The app's policy wants history and state written by a turn."""
 
     reason = "TURN_REQUIRED"
+
+
+class BackupsOffError(FailedPreconditionError):
+    """The server has no folder for backups: its operator sets `backup_dir`."""
+
+    reason = "BACKUPS_OFF"
 
 
 class UidMismatchError(AbortedError):
@@ -386,6 +379,12 @@ class StateVersionMismatchError(AbortedError):
     """The state was patched since; `metadata` has `scope` and `version`."""
 
     reason = "STATE_VERSION_MISMATCH"
+
+
+class StagingLostError(AbortedError):
+    """What earlier parts had staged is gone; begin with the first part again."""
+
+    reason = "STAGING_LOST"
 
 
 class RequestTooLargeError(ResourceExhaustedError):

@@ -6,12 +6,14 @@ sent; a wrong one raises `InvalidFieldError`, or `ArgumentTypeError` for a wrong
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias, TypedDict
 
+from sojourn.changes import WatchPosition
 from sojourn.enums import EndCause, LabelOperator, OnConflict, SessionOrder, Status
+from sojourn.errors import SojournError
 from sojourn.models import Session, SessionKey, SessionRef
 from sojourn.options import TLS, Credentials, KeepaliveOptions, RetryOptions
 
@@ -242,6 +244,9 @@ class ListFields(TypedDict, total=False):
 
     user: str | None
     """One user only; empty: the app's own sessions. None, the default: of all."""
+    parent: str | Session
+    """The children of this session only, given as such or by its uid; empty, the default: of all.
+    """
     status: Status | str | Iterable[Status] | None
     """With one of these; None or "any": with any. Default ACTIVE, unless the filter names some."""
     labels: Labels | None
@@ -261,7 +266,7 @@ class ListFields(TypedDict, total=False):
 
 
 class SelectionFields(TypedDict, total=False):
-    """Which sessions a watch or a cache is about."""
+    """Which sessions are meant: by a watch or a cache, a bulk call, an aggregate or an export."""
 
     user: str | None
     """One user only; empty: the app's own sessions. None, the default: of all."""
@@ -273,6 +278,23 @@ class SelectionFields(TypedDict, total=False):
     labels: Labels | None
     """Whose labels meet all of these."""
     filter: SessionFilter | None
-    """Whatever else must hold; nothing that time alone changes, such as `idle_longer_than`."""
+    """Whatever else must hold; for watches and caches nothing that time alone changes, such as
+    `idle_longer_than`."""
     app: str | None
     """Another app than the client's own."""
+
+
+class WatchFields(TypedDict, total=False):
+    """What can be said of a watch besides which sessions are meant; see `sessions.watch`."""
+
+    after: str | WatchPosition
+    initial_state: bool
+    previous: bool
+    content: bool
+    app_changes: bool
+    bookmark_interval: Duration | None
+    resync: Callable[[SojournError], object] | None
+    user: str | None
+    status: Status | str | Iterable[Status] | None
+    labels: Labels | None
+    filter: SessionFilter | None

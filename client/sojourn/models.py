@@ -80,6 +80,22 @@ class Metrics:
 
 
 @dataclass(frozen=True, slots=True)
+class RolledUp:
+    """The sums over a session and all its descendants, ended ones too."""
+
+    metrics: Metrics
+    """Their counters."""
+    session_count: int
+    """How many sessions there are, itself counted."""
+    active_count: int
+    """How many of them are ACTIVE."""
+    message_count: int
+    """How many messages they hold."""
+    complete: bool
+    """False when some are left out: beyond 10,000 descendants, or 1,000 names of counters."""
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """The state of one scope: a session's, a user's or an app's."""
 
@@ -166,7 +182,8 @@ class Session:
     """One stay of a user with an app, as it was at `revision`.
 
     What the answer did not bring along raises `NotLoadedError` when it is read: metadata, state and
-    the end's reason and result need `view=View.FULL`, `messages` needs `last_messages=N`.
+    the end's reason and result need `view=View.FULL`, `messages` needs `last_messages=N`,
+    `rolled_up` needs `roll_up=True`.
     """
 
     key: SessionKey
@@ -231,6 +248,8 @@ class Session:
     """What only the view FULL carries; None in the view BASIC."""
     last_messages: tuple[Message, ...] | None = field(default=None, repr=False)
     """The newest messages, oldest first; None when the read did not ask for them."""
+    sums: RolledUp | None = field(default=None, repr=False)
+    """The sums over it and its descendants; None when the read did not ask for them."""
 
     @property
     def app(self) -> str:
@@ -324,6 +343,13 @@ class Session:
         if self.last_messages is None:
             raise NotLoadedError("messages were not read along: ask with last_messages=N")
         return self.last_messages
+
+    @property
+    def rolled_up(self) -> RolledUp:
+        """The sums over the session and its descendants, when the read asked for them."""
+        if self.sums is None:
+            raise NotLoadedError("nothing was summed up: ask with roll_up=True")
+        return self.sums
 
     @property
     def error_rate(self) -> float:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sojourn.models import Message, Session, SessionRef, Turn
+from sojourn.apps import App
+from sojourn.enums import AppStatus
+from sojourn.models import Message, Session, SessionKey, SessionRef, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,8 @@ class ResetResult:
     metrics_cleared: bool
     scrubbed: bool
     """Whether it is gone from the store's files already; else a job finishes it soon."""
+    backup: Session | None = None
+    """The copy that was made first, in the view BASIC, where one was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,3 +165,132 @@ class EndTurnResult:
     elapsed: timedelta
     """How long the turn took, by the server's clock."""
     revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceResult:
+    """The answer to replacing a part of a history."""
+
+    session: Session
+    """The session afterwards, in the view BASIC."""
+    messages_removed: int
+    message_ids: tuple[str, ...]
+    """The ids of the new messages, in their order."""
+    sequences: tuple[int, ...]
+    """The sequences of the new messages, in their order."""
+    changed: bool
+    revision: int
+
+
+# --- many sessions -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class EndManyResult:
+    """The answer to ending many sessions."""
+
+    count: int
+    """How many ended; after a dry run, how many would."""
+    first_keys: tuple[SessionKey, ...]
+    """The first 100 of them."""
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteManyResult:
+    """The answer to deleting many sessions."""
+
+    count: int
+    """How many were deleted; after a dry run, how many would be."""
+    first_keys: tuple[SessionKey, ...]
+    """The first 100 of them."""
+    revision: int
+    scrubbed: bool
+    """Whether it is gone from the store's files already; else a job finishes it soon."""
+
+
+# --- apps and users ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateAppResult:
+    """The answer to an update of an app."""
+
+    app: App
+    """The app afterwards."""
+    changed: bool
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteAppResult:
+    """The answer to deleting an app."""
+
+    status: AppStatus
+    """DELETED, or DRAINING when it waits for its sessions."""
+    sessions_deleted: int
+    """How many sessions were deleted by then."""
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteAppsResult:
+    """The answer to deleting several apps."""
+
+    apps: tuple[str, ...]
+    """Those that are deleted or drain, the oldest first; after a dry run, those that would be."""
+    refused: tuple[str, ...]
+    """Those that are left alone, because they have live sessions."""
+    more: bool
+    """Whether the filter selects more than one call does, 1,000: call again."""
+
+
+@dataclass(frozen=True, slots=True)
+class EraseResult:
+    """The receipt of an erased user."""
+
+    sessions: int
+    """How many sessions were removed."""
+    messages: int
+    """How many messages."""
+    state_keys: int
+    """How many state keys."""
+    changes: int
+    """How many entries of the log were made anonymous."""
+    revision: int
+    scrubbed: bool
+    """Whether it is gone from the store's files already; else a job finishes it soon."""
+
+
+# --- export, import, backup ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ExportResult:
+    """What an export wrote."""
+
+    sessions: int
+    """How many sessions are in it."""
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImportResult:
+    """The answer to an import."""
+
+    sessions: int
+    """How many sessions were taken in."""
+    messages: int
+    skipped: int
+    """How many sessions were passed over, because their ids are taken."""
+    renamed: int
+    """How many sessions were taken in under another id."""
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class BackupResult:
+    """The answer to a backup of the store."""
+
+    bytes: int
+    """How large the file is."""

@@ -22,13 +22,14 @@ from sojourn_server.domain.clock import SECOND, WallClock
 from sojourn_server.domain.errors import draining
 from sojourn_server.domain.tokens import Sealer
 from sojourn_server.feed.hub import Hub
-from sojourn_server.jobs import compaction, expiry, housekeeping, operations
+from sojourn_server.jobs import compaction, expiry, housekeeping, operations, retention
 from sojourn_server.metrics.server import ServerMetrics
 from sojourn_server.rpc.admin_service import AdminServicer, ServerFacts
 from sojourn_server.rpc.admission import Admission, Budget, Budgets
 from sojourn_server.rpc.app_service import AppServicer
 from sojourn_server.rpc.callers import Callers
 from sojourn_server.rpc.convert_change import WatchForms
+from sojourn_server.rpc.convert_export import PartDecoder
 from sojourn_server.rpc.health import Health
 from sojourn_server.rpc.history_service import HistoryServicer
 from sojourn_server.rpc.methods import services as service_names
@@ -38,6 +39,7 @@ from sojourn_server.rpc.session_service import SessionServicer
 from sojourn_server.rpc.tls import server_credentials
 from sojourn_server.rpc.turn_service import TurnServicer
 from sojourn_server.service import Defaults, Services
+from sojourn_server.service.backups import Backups
 from sojourn_server.service.watching import Watching
 from sojourn_server.settings import Address, Settings, SettingsError, reach, split_address
 from sojourn_server.store.base import Store, StoreDown, StoreFull, StoreUnusable
@@ -97,6 +99,7 @@ async def start(settings: Settings) -> RunningServer:
                 idle_timeout=settings.default_idle_timeout,
                 max_lifetime=settings.default_max_lifetime,
                 unknown_apps=settings.unknown_apps,
+                retention=settings.default_retention,
             ),
         )
         forms = WatchForms()
@@ -110,8 +113,9 @@ async def start(settings: Settings) -> RunningServer:
             if settings.metrics_listen
             else None
         )
+        rules = warm_rules()
         pipeline = Pipeline(
-            rules=warm_rules(),
+            rules=rules,
             sealer=sealer,
             request_bytes=settings.max_request_bytes,
             callers=Callers(authentication.gate),
@@ -133,8 +137,14 @@ async def start(settings: Settings) -> RunningServer:
                 "SessionService": SessionServicer(use_cases.sessions, use_cases.bulk, watching),
                 "TurnService": TurnServicer(use_cases.turns),
                 "HistoryService": HistoryServicer(use_cases.history),
-                "AppService": AppServicer(use_cases.states, use_cases.erasing),
-                "AdminService": AdminServicer(facts, lambda: pipeline.draining, use_cases.auditing),
+                "AppService": AppServicer(use_cases),
+                "AdminService": AdminServicer(
+                    use_cases,
+                    facts,
+                    lambda: pipeline.draining,
+                    PartDecoder(rules.check, settings.limits),
+                    Backups(store, settings.backup_dir),
+                ),
             },
             health,
             connections=settings.max_connections,
@@ -167,12 +177,15 @@ async def start(settings: Settings) -> RunningServer:
             authentication=authentication.gate is not None,
             metrics="" if page is None else str(page.address),
         )
+        note_removed = None if metrics is None else metrics.note_removed
         note_settled = None if metrics is None else metrics.note_settled
         jobs: dict[str, Callable[[], Awaitable[Any]]] = {
             "expiry": lambda: expiry.run(
                 use_cases.units, None, settings.expiry_interval / SECOND, note_settled
             ),
+            "retention": lambda: retention.run(use_cases.units, note_removed),
             "purge": lambda: housekeeping.purge(store),
+            "unstage": lambda: housekeeping.unstage(store),
             "forget": lambda: housekeeping.forget(store, settings.request_keeping),
             "compaction": lambda: compaction.run(
                 store, settings.change_keeping, settings.max_changes

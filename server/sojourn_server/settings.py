@@ -151,7 +151,14 @@ class Settings:
     default_max_lifetime: Nanos = _setting(
         0, LENGTH, "How old a session may get whose creator named no age; 0: no limit."
     )
-    unknown_apps: bool = _setting(True, FLAG, "Let an app come into being with its first session.")
+    default_retention: Nanos = _setting(
+        7 * DAY, LENGTH, "How long an ended session is kept, then it is removed; 0: for ever."
+    )
+    unknown_apps: bool = _setting(
+        True,
+        FLAG,
+        "Let an app come into being with its first session; else UpdateApp makes it known.",
+    )
     request_keeping: Nanos = _setting(
         24 * HOUR,
         Kind("length", least=24 * HOUR, most=30 * DAY),
@@ -262,6 +269,12 @@ class Settings:
         10 * SECOND,
         Kind("length", least=SECOND, most=10 * MINUTE),
         "How long one statement may take in PostgreSQL, waiting for locks included.",
+    )
+    backup_dir: Path | None = _setting(
+        None,
+        PATH,
+        "The folder where BackupStore puts its copies of an SQLite store; made when missing. "
+        "Without it BackupStore is refused.",
     )
     reflection: bool = _setting(False, FLAG, "Answer gRPC reflection: tell callers the contract.")
     channelz: bool = _setting(

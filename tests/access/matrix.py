@@ -333,8 +333,9 @@ def _places(values: Sequence[str]) -> Iterator[tuple[Method, Path, str]]:
 
 
 def _mutating() -> Iterator[tuple[Method]]:
+    """The methods whose requests are remembered; a deletion is refused while the app is used."""
     for method in methods():
-        if method.built and method.has_request_id:
+        if method.built and method.has_request_id and method.name != "DeleteApp":
             yield (method,)
 
 

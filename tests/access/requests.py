@@ -39,21 +39,24 @@ HARMLESS: Final[dict[str, str]] = {
     "BeginTurnRequest": "create_if_missing holder lease on_conflict wait_timeout",
     "CreateSessionRequest": "if_exists",
     "DeleteAppRequest": "drain_timeout mode",
-    "DeleteAppsRequest": "dry_run keep_newest mode",
+    "DeleteAppsRequest": "drain_timeout dry_run keep_newest mode",
     "DeleteSessionRequest": "force",
     "DeleteSessionsRequest": "all dry_run keep_newest",
     "EndSessionRequest": "cascade reason result status",
     "EndSessionsRequest": "all dry_run keep_newest reason status",
     "EndTurnRequest": "error outcome",
+    "ExportedApp": "create_time labels",
+    "ExportedSession": "owner_lease owner_turn turns_begun version",
     "Ephemeral": "lease",
     "ForkSessionRequest": "through_sequence",
     "GetMessageRequest": "sequence",
-    "GetSessionRequest": "last_messages view",
-    "ImportTarget": "rename",
+    "GetSessionRequest": "last_messages roll_up view",
+    "ImportSessionsRequest": "dropped",
+    "ImportTarget": "on_existing",
     "Lineage": "through_sequence",
     "LabelSelector": "operator",
     "ListAppsRequest": "page_size statuses",
-    "ListAuditEntriesRequest": "page_size",
+    "ListAuditEntriesRequest": "actor causes page_size",
     "ListMessagesRequest": "after_sequence before_sequence event_time_not_before last order"
     " page_size",
     "ListSessionsRequest": "descending order page_size total_size view",
@@ -68,7 +71,7 @@ HARMLESS: Final[dict[str, str]] = {
     "PopMessagesRequest": "count",
     "Precondition": "generation last_sequence",
     "RenewTurnRequest": "lease",
-    "ReplaceMessagesRequest": "keep_through_sequence more_follow",
+    "ReplaceMessagesRequest": "keep_through_sequence more_follow part",
     "ResetSessionRequest": "if_idle reason scope",
     "Session": "activity_time create_time end_cause end_reason end_result end_time ephemeral"
     " expire_cause expire_time generation idle_timeout labels last_event_time last_reset_reason"
@@ -189,7 +192,7 @@ def base(method: Method, target: Target) -> Any:
     request: Any = method.request()
     names: Any = method.request.DESCRIPTOR.fields_by_name
     for name in ("app", "user", "turn_token"):
-        if name in names:
+        if name in names and names[name].message_type is None:
             setattr(request, name, getattr(target, name))
     if "session" in names and names["session"].message_type.name == "SessionRef":
         _point(request.session, target)
@@ -221,6 +224,11 @@ def _list(request: Any, _: Target) -> None:
     request.total_size = True
 
 
+def _aggregate(request: Any, _: Target) -> None:
+    request.group_by = session_service_pb2.AggregateSessionsRequest.GROUP_BY_STATUS
+    request.page_size, request.roll_up = 1, True
+
+
 def _update(request: Any, _: Target) -> None:
     request.labels["seen"] = "yes"
     request.state.user.set["seen"] = "1"
@@ -228,6 +236,10 @@ def _update(request: Any, _: Target) -> None:
 
 def _update_state(request: Any, _: Target) -> None:
     request.patch.set["seen"] = "1"
+
+
+def _update_app(request: Any, target: Target) -> None:
+    request.labels["seen"] = target.session_id
 
 
 def _begin(request: Any, target: Target) -> None:
@@ -239,6 +251,18 @@ def _begin(request: Any, target: Target) -> None:
 
 def _append(request: Any, target: Target) -> None:
     request.messages.add(role="user", content="seen", message_id=f"{target.message_id}-new")
+
+
+def _bulk(request: Any, target: Target) -> None:
+    request.filter.session_id_prefix = target.session_id
+
+
+def _of_labels(request: Any, target: Target) -> None:
+    request.labels.add(key=target.label[0], values=[target.label[1]])
+
+
+def _import(request: Any, target: Target) -> None:
+    request.target.app = target.app
 
 
 def _set(**values: Any) -> Callable[[Any, Target], None]:
@@ -255,16 +279,22 @@ _FILLED: Final[dict[str, Callable[[Any, Target], None]]] = {
     "GetSession": _get,
     "BatchGetSessions": _get_many,
     "ListSessions": _list,
+    "AggregateSessions": _aggregate,
     "ListMessages": _set(page_size=1),
     "UpdateSession": _update,
     "EndSession": _set(cascade=True),
+    "EndSessions": _bulk,
     "DeleteSession": _set(force=True),
+    "DeleteSessions": _bulk,
     "BeginTurn": _begin,
     "AppendMessages": _append,
     "ReplaceMessages": _append,
     "GetMessage": _set(sequence=1),
     "PopMessages": _set(count=1),
+    "UpdateApp": _update_app,
     "UpdateState": _update_state,
+    "DeleteApps": _of_labels,
+    "ImportSessions": _import,
     "WatchSessions": _set(send_initial_state=True),
 }
 """What a good request holds beside names."""
@@ -297,6 +327,7 @@ def _put(method: Method, message: Any, name: str, own: Target, value: Target) ->
             message.send_initial_state = False
         case _, "label_key":
             message.label_key = value.label[0]
+            message.group_by = session_service_pb2.AggregateSessionsRequest.GROUP_BY_LABEL
         case _, _:
             alike = {
                 "session_id_prefix": "session_id",

@@ -43,6 +43,7 @@ COUNTS: Final = {
     "followers": Count(24, 500),
     "initial_states": Count(24, 1_000),
     "watch_cancels": Count(60, 10_000),
+    "operation_kills": Count(4, 100),
 }
 
 

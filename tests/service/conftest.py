@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.service.kit import FakeClock, World
-from tests.service.truth import check_database, check_file, check_log
+from tests.service.truth import check_database, check_file, check_log, check_tallies
 from tests.store.backends import BACKENDS, PostgresBackend, make_backend
 
 
@@ -27,7 +27,9 @@ async def world(
     try:
         yield made
         for app in made.apps:
-            check_log(await made.log(app=app), await made.head(app), await made.every_session(app))
+            sessions = await made.every_session(app)
+            check_log(await made.log(app=app), await made.head(app), sessions)
+            await check_tallies(made.store, app, sessions)
     finally:
         await backend.close()
     if isinstance(backend, PostgresBackend):

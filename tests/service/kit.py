@@ -32,19 +32,24 @@ from sojourn_server.domain.model import (
     Status,
     TurnOutcome,
 )
+from sojourn_server.domain.policy import Policy
 from sojourn_server.domain.tokens import Sealer, etag
 from sojourn_server.service import Services
+from sojourn_server.service.aggregating import AggregatePage, AggregateQuery
 from sojourn_server.service.answers import (
     Answer,
     AppendOutcome,
+    AppOutcome,
     BeginOutcome,
     Call,
     CreateOutcome,
     DeleteOutcome,
     EndOutcome,
     EndTurnOutcome,
+    ForkOutcome,
     MessagePage,
     Popped,
+    ReplaceOutcome,
     ResetOutcome,
     SessionPage,
     SessionRead,
@@ -53,8 +58,10 @@ from sojourn_server.service.answers import (
     TruncateOutcome,
     UpdateOutcome,
 )
+from sojourn_server.service.apps import AppChanges
 from sojourn_server.service.listing import ListQuery
 from sojourn_server.service.message_listing import MessageQuery
+from sojourn_server.service.replacing import Replacement
 from sojourn_server.service.work import Defaults
 from sojourn_server.store.base import (
     Candidates,
@@ -224,13 +231,27 @@ class World:
         *,
         if_idle: bool = False,
         reason: str = "",
+        backup: str = "",
         condition: Precondition = NO_PRECONDITION,
         request_id: str = "",
         payload: bytes = b"same",
     ) -> Answer[ResetOutcome]:
         call = self.call("ResetSession", request_id, payload)
         ref = self.ref(session)
-        return await self.sessions.reset(call, ref, condition, scope, if_idle, reason)
+        return await self.sessions.reset(call, ref, condition, scope, if_idle, reason, backup)
+
+    async def fork(
+        self,
+        session: str | Session,
+        session_id: str = "",
+        through: int | None = None,
+        *,
+        condition: Precondition = NO_PRECONDITION,
+        request_id: str = "",
+        payload: bytes = b"same",
+    ) -> Answer[ForkOutcome]:
+        call = self.call("ForkSession", request_id, payload)
+        return await self.sessions.fork(call, self.ref(session), condition, session_id, through)
 
     async def delete(
         self,
@@ -247,6 +268,12 @@ class World:
     async def page(self, **query: Any) -> SessionPage:
         self.apps.add(query.setdefault("app", APP))
         return await self.sessions.list(self.call("ListSessions"), ListQuery(**query))
+
+    async def aggregate(self, **query: Any) -> AggregatePage:
+        self.apps.add(query.setdefault("app", APP))
+        return await self.sessions.aggregate(
+            self.call("AggregateSessions"), AggregateQuery(**query)
+        )
 
     async def begin(
         self,
@@ -355,6 +382,21 @@ class World:
         call = self.call("PopMessages", request_id, payload)
         return await self.history.pop(call, self.ref(session), condition, count)
 
+    async def replace(
+        self,
+        session: str | Session,
+        keep: int,
+        messages: Sequence[NewMessage],
+        *,
+        condition: Precondition = NO_PRECONDITION,
+        request_id: str = "",
+        payload: bytes = b"same",
+        **staged: Any,
+    ) -> Answer[ReplaceOutcome]:
+        call = self.call("ReplaceMessages", request_id, payload)
+        asked = Replacement(keep=keep, messages=messages, **staged)
+        return await self.history.replace(call, self.ref(session), condition, asked)
+
     async def truncate(
         self,
         session: str | Session,
@@ -379,6 +421,18 @@ class World:
         self.apps.add(app)
         call = self.call("UpdateState", request_id, payload)
         return await self.states.update(call, app, user, StatePatch(**patch))
+
+    async def set(
+        self, app: str = APP, *, request_id: str = "", payload: bytes = b"same", **changes: Any
+    ) -> Answer[AppOutcome]:
+        """UpdateApp."""
+        self.apps.add(app)
+        call = self.call("UpdateApp", request_id, payload)
+        return await self.services.apps.update(call, app, AppChanges(**changes))
+
+    async def rule(self, app: str = APP, **policy: Any) -> None:
+        """Give an app a policy with these fields."""
+        await self.set(app, policy=Policy(**policy))
 
     # --- what is written ---
 

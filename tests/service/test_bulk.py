@@ -59,11 +59,11 @@ def named(answer: Answer[BulkOutcome]) -> list[str]:
     return [session_id for _, session_id in answer.outcome.keys]
 
 
-@pytest.fixture(params=[64, 3], ids=["one step", "many steps"])
-def steps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same must come of it, however often it is interrupted."""
     for module in ("operations", "taking", "bulk"):
-        monkeypatch.setattr(f"sojourn_server.service.{module}.STEP_ROWS", request.param)
+        monkeypatch.setattr(f"sojourn_server.service.{module}.STEP_ROWS", 3)
 
 
 async def test_nothing_is_meant_unless_it_is_said(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -20,8 +21,10 @@ from sojourn_server.domain.model import (
     EndCause,
     Session,
     Status,
+    TurnOutcome,
 )
-from sojourn_server.service import cascades, sessions, tree, turn_line, units, work
+from sojourn_server.jobs import expiry
+from sojourn_server.service import ahead, cascades, sessions, tree, turn_line, units, work
 from tests.service.kit import APP, USER, World, refused
 
 DONE, FAILED, EXPIRED = Status.COMPLETED, Status.FAILED, Status.EXPIRED
@@ -30,7 +33,7 @@ DONE, FAILED, EXPIRED = Status.COMPLETED, Status.FAILED, Status.EXPIRED
 @pytest.fixture
 def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trees of more than 5 sessions are large, of more than 20 very large."""
-    for module in (cascades, sessions, tree, work):
+    for module in (ahead, cascades, sessions, tree, work):
         monkeypatch.setattr(module, "UNIT_ROWS", 5)
     monkeypatch.setattr(cascades, "CASCADE_MOST", 20)
 
@@ -217,6 +220,28 @@ async def test_children_of_a_turn_behind_many_others_end_with_it(world: World) -
     assert await statuses(world, owned) == {DONE}
 
 
+async def test_the_end_of_a_turn_looks_for_children_only_where_some_may_be(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = await world.create("p")
+    asked: list[Status | None] = []
+    every_child = tree._every_child
+
+    async def told(tx: Any, above: Session, status: Status | None) -> Any:
+        asked.append(status)
+        return await every_child(tx, above, status)
+
+    monkeypatch.setattr(tree, "_every_child", told)
+    await world.end_turn(await world.turn("p"))
+    assert asked == []
+    token = await world.turn("p")
+    owned = await grow(world, parent, 2, owner=NewOwner(turn_token=token))
+    await world.renew(token)
+    await world.end_turn(token)
+    assert set(asked) == {Status.ACTIVE}
+    assert await statuses(world, owned) == {DONE}
+
+
 @pytest.mark.usefixtures("small_units")
 async def test_a_refused_end_of_a_large_tree_ends_no_descendant(world: World) -> None:
     parent = await world.create("p")
@@ -340,3 +365,109 @@ async def test_descendants_are_named_parents_before_children_and_no_more_than_as
     everyone = [session.uid for session in (*children, *below)]
     for limit in (1, 6, 7, 8, 13, 14, 15):
         assert await named(limit) == everyone[:limit]
+
+
+# --- what ends by itself and is too much for one unit --------------------------------------------
+
+
+async def ephemeral_tree(world: World, parent: Session, owner: NewOwner) -> list[Session]:
+    """12 ephemeral children, two of which have 7 of their own."""
+    children = await grow(world, parent, 12, owner=owner)
+    below = [
+        session
+        for above in (children[0], children[11])
+        for session in await grow(world, above, 7, owner=NewOwner(lease=HOUR))
+    ]
+    return [*children, *below]
+
+
+async def check_ended_in_batches(
+    world: World, parent: Session, tree_below: list[Session], after: int, status: Status
+) -> None:
+    """All of it ended as one status, children first, at most a few in one revision."""
+    assert await statuses(world, tree_below) == {status}
+    log = [
+        change
+        for change in await world.log(after)
+        if change.cause in {ChangeCause.ENDED, ChangeCause.EXPIRED, ChangeCause.TURN_ENDED}
+    ]
+    order = [change.uid for change in log]
+    assert order[-1] == parent.uid
+    for session in tree_below:
+        if session.parent_uid != parent.uid:
+            assert order.index(session.uid) < order.index(session.parent_uid)
+    assert max(Counter(change.revision for change in log).values()) <= 5 + 1
+    assert order.count(parent.uid) == 1
+
+
+@pytest.mark.usefixtures("small_units")
+@pytest.mark.parametrize("outcome", [TurnOutcome.OK, TurnOutcome.ERROR])
+async def test_a_turn_with_many_children_ends_them_in_batches(
+    world: World, outcome: TurnOutcome
+) -> None:
+    parent = await world.create("p")
+    token = await world.turn("p")
+    below = await ephemeral_tree(world, parent, NewOwner(turn_token=token))
+    others = await grow(world, parent, 3, owner=NewOwner(lease=HOUR))
+    head = await world.head()
+    await world.end_turn(token, outcome, request_id="r-1")
+    status = DONE if outcome is TurnOutcome.OK else FAILED
+    await check_ended_in_batches(world, parent, below, head, status)
+    assert (await world.get(below[0])).end_cause is EndCause.OWNER_ENDED
+    assert (await world.get(below[-1])).end_cause is EndCause.PARENT_ENDED
+    assert await statuses(world, [parent, *others]) == {Status.ACTIVE}
+    head = await world.head()
+    await world.end_turn(token, outcome, request_id="r-1")
+    assert await world.head() == head
+
+
+@pytest.mark.usefixtures("small_units")
+async def test_the_plain_end_of_a_session_counts_all_that_depended_on_it(world: World) -> None:
+    parent = await world.create("p")
+    below = await ephemeral_tree(world, parent, NewOwner(lease=HOUR))
+    head = await world.head()
+    answer = await world.end("p", FAILED, request_id="r-1")
+    assert answer.outcome.descendants == 26
+    await check_ended_in_batches(world, parent, below, head, FAILED)
+    again = await world.end("p", FAILED, request_id="r-1")
+    assert again.outcome.descendants == 26
+
+
+@pytest.mark.usefixtures("small_units")
+@pytest.mark.parametrize("way", ["get", "write", "job"])
+async def test_an_expiry_ends_many_children_in_batches(world: World, way: str) -> None:
+    parent = await world.create("p", idle_timeout=SECOND)
+    below = await ephemeral_tree(world, parent, NewOwner(lease=HOUR))
+    world.clock.step(1)
+    head = await world.head()
+    if way == "get":
+        assert (await world.get("p")).status is EXPIRED
+    elif way == "write":
+        with refused(Reason.SESSION_ENDED):
+            await world.say("p", "too late")
+    else:
+        assert await expiry.settle_batch(world.units, world.clock) == 1
+    await check_ended_in_batches(world, parent, below, head, EXPIRED)
+
+
+@pytest.mark.usefixtures("small_units")
+async def test_children_of_a_turn_that_is_taken_over_meanwhile_fail_with_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = await world.create("p")
+    token = await world.turn("p")
+    below = await ephemeral_tree(world, parent, NewOwner(turn_token=token))
+    end = ahead._end
+    stolen: list[str] = []
+
+    async def with_a_thief(*args: Any) -> Any:
+        if not stolen:
+            stolen.append("")
+            stolen[0] = await world.turn("p", on_conflict=OnConflict.STEAL)
+        return await end(*args)
+
+    monkeypatch.setattr(ahead, "_end", with_a_thief)
+    with refused(Reason.TURN_SUPERSEDED):
+        await world.end_turn(token)
+    assert await statuses(world, below) == {FAILED}
+    assert (await world.get("p")).is_active

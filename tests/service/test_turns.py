@@ -38,7 +38,14 @@ async def test_a_turn_is_a_lease_that_the_session_shows(world: World) -> None:
     world.clock.step(5)
     answer = await world.begin("s-1", holder="pod-1")
     begin = START + 5 * SECOND
-    turn = Turn(number=1, holder="pod-1", begin_time=begin, lease_time=begin + LEASE, lease=LEASE)
+    turn = Turn(
+        number=1,
+        holder="pod-1",
+        begin_time=begin,
+        lease_time=begin + LEASE,
+        lease=LEASE,
+        owns=False,
+    )
     assert answer.outcome.turn == answer.outcome.session.turn == turn
     session = await world.get("s-1")
     assert (session.turn, session.turns_begun) == (turn, 1)

@@ -15,8 +15,10 @@ from typing import Any
 import msgspec
 import psycopg
 
-from sojourn_server.domain.model import ScopeState, Session
-from sojourn_server.store.base import LoggedChange
+from sojourn_server.domain.limits import SUM_COUNTERS_MOST
+from sojourn_server.domain.model import ScopeState, Session, Status
+from sojourn_server.domain.sums import Sums
+from sojourn_server.store.base import AppCounts, LoggedChange, Store
 from sojourn_server.store.rows import held_of
 
 
@@ -29,7 +31,8 @@ def without_touches(session: Session | None) -> Session | None:
         session,
         activity_time=0,
         removed_ranges=(),
-        turn=turn and msgspec.structs.replace(turn, lease=0, lease_time=0),
+        history=0,
+        turn=turn and msgspec.structs.replace(turn, lease=0, lease_time=0, owns=False),
         owner=owner and msgspec.structs.replace(owner, lease=0, lease_time=0),
     )
 
@@ -121,3 +124,23 @@ def check_database(dsn: str) -> None:
 
         pieces = {content_id for (content_id,) in rows("SELECT content_id FROM content")}
         assert _held(rows) == pieces, "content that nobody holds is not erased"
+
+
+async def check_tallies(store: Store, app: str, sessions: Sequence[Session]) -> None:
+    """The counts and sums that the store keeps must be those of the sessions that are there."""
+    statuses: dict[Status, Sums] = {}
+    both: dict[tuple[str, Status], Sums] = {}
+    for session in sessions:
+        statuses.setdefault(session.status, Sums()).count(session)
+        both.setdefault((session.user, session.status), Sums()).count(session)
+    for sums in (*statuses.values(), *both.values()):
+        sums.trim(SUM_COUNTERS_MOST)
+    users: dict[str, Sums] = {}
+    for (user, _), sums in both.items():
+        users.setdefault(user, Sums()).add(sums)
+        users[user].trim(SUM_COUNTERS_MOST)
+    active = sum(session.is_active for session in sessions)
+    assert await store.read(lambda tx: tx.app_counts(app)) == AppCounts(active, len(sessions))
+    assert await store.read(lambda tx: tx.status_sums(app)) == statuses
+    kept = await store.read(lambda tx: tx.user_sums(app, tuple(Status), None, 1 << 30))
+    assert dict(kept) == users

@@ -6,24 +6,34 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Self, TypeVar, Unpack
 
 from sojourn import _checks as check
 from sojourn import inputs
-from sojourn._acompat import AsyncChannel, AsyncStubs, async_acquire
+from sojourn._acompat import (
+    AsyncChannel,
+    AsyncFunction,
+    AsyncStubs,
+    async_acquire,
+    async_finish,
+)
+from sojourn._async.admin import AsyncAdmin
+from sojourn._async.apps import AsyncApps
 from sojourn._async.bearer import AsyncCredential
 from sojourn._async.caller import AsyncCaller
 from sojourn._async.handles import AsyncSessionHandle
 from sojourn._async.messages import AsyncMessages
 from sojourn._async.services import AsyncServices
 from sojourn._async.sessions import AsyncSessions
-from sojourn._async.state import AsyncApps, AsyncUsers
 from sojourn._async.turns import AsyncTurns
+from sojourn._async.users import AsyncUsers
 from sojourn._config import Config, refuse_open_secrets
 from sojourn.enums import IfExists
 from sojourn.errors import ConfigurationError
 from sojourn.models import Session
 from sojourn.options import TLS, Credentials, KeepaliveOptions, RetryOptions
+
+T = TypeVar("T")
 
 
 class AsyncClient:
@@ -54,15 +64,17 @@ class AsyncClient:
     """
 
     sessions: AsyncSessions
-    """Create, read, list, change, end, reset and delete sessions."""
+    """Create, read, list, watch, change, end, reset, fork, delete and sum up sessions."""
     messages: AsyncMessages
-    """Append, read, pop and truncate histories."""
+    """Append, read, pop, truncate and replace histories."""
     turns: AsyncTurns
     """Begin, renew and end turns."""
     users: AsyncUsers
-    """The state of users."""
+    """The state of users, and their erasure."""
     apps: AsyncApps
-    """The state of apps."""
+    """Read, list, change and delete apps; their state."""
+    admin: AsyncAdmin
+    """The audit, export and import, backup, and what the server is."""
 
     def __init__(
         self,
@@ -101,6 +113,7 @@ class AsyncClient:
         self.turns = self._services.turns
         self.users = self._services.users
         self.apps = self._services.apps
+        self.admin = self._services.admin
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._target!r}, app={self._config.app!r})"
@@ -182,6 +195,34 @@ class AsyncClient:
         async with AsyncSessionHandle(self._services, created).to_its_end() as handle:
             yield handle
 
+    async def run(
+        self,
+        operation: AsyncFunction[[AsyncSessionHandle], T],
+        session_id: str | None = None,
+        *,
+        if_exists: IfExists = IfExists.FAIL,
+        app: str | None = None,
+        **fields: Unpack[inputs.SessionFields],
+    ) -> T:
+        """Create a session, do something with it, end it, and return what came of it.
+
+        As `session()`, but what was done counts more than how it ended: when it was done and only
+        the end fails, that is a warning in the log, and the result is returned. The session then
+        ends by its idle timeout.
+        """
+        created = await async_acquire(
+            self.sessions.create(session_id, if_exists=if_exists, app=app, **fields),
+            self._give_up,
+        )
+        handle = AsyncSessionHandle(self._services, created)
+        try:
+            result = await operation(handle)
+        except BaseException as error:
+            await async_finish(handle.fail_after(error))
+            raise
+        await async_finish(handle.end_quietly())
+        return result
+
     async def _give_up(self, created: Session, why: BaseException) -> None:
         """End a session whose creation was cancelled before its block began."""
         await AsyncSessionHandle(self._services, created).fail_after(why)
@@ -190,13 +231,23 @@ class AsyncClient:
         self,
         session_id: str,
         *,
+        replace_ended: bool = False,
+        max_idle: inputs.Duration | None = None,
+        max_requests: int | None = None,
         app: str | None = None,
         **fields: Unpack[inputs.SessionFields],
     ) -> AsyncSessionHandle:
-        """Get or create a session and return it, without ever ending it: for stateless workers.
+        """Get or create a session and return it, without ending it: for stateless workers.
 
         The fields count only when it is created. Arguments and errors are those of
-        `sessions.get_or_create`; an ended session is `SessionEndedError`.
+        `sessions.get_or_create`; an ended session is `SessionEndedError`. With `replace_ended`,
+        `max_idle` or `max_requests` one that is used up makes way for a new one: see
+        `sessions.get_or_replace`.
         """
-        session, _ = await self.sessions.get_or_create(session_id, app=app, **fields)
+        if replace_ended or max_idle is not None or max_requests is not None:
+            session, _ = await self.sessions.get_or_replace(
+                session_id, max_idle=max_idle, max_requests=max_requests, app=app, **fields
+            )
+        else:
+            session, _ = await self.sessions.get_or_create(session_id, app=app, **fields)
         return AsyncSessionHandle(self._services, session)

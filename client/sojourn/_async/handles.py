@@ -8,10 +8,15 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any, Unpack
 
+from sojourn import _checks as check
 from sojourn import inputs, results
-from sojourn._acompat import AsyncTicker, async_finish
+from sojourn._acompat import AsyncTicker, async_acquire, async_finish
 from sojourn._async.live_turn import AsyncTurnHandle
+from sojourn._async.pager import AsyncPager
 from sojourn._async.services import AsyncServices
+from sojourn._async.watch import AsyncWatch
+from sojourn._errands import inherited, too_late_for_result
+from sojourn._json import RawJson, decode
 from sojourn.enums import OnConflict, ResetScope, Status, View
 from sojourn.errors import AbortedError, FailedPreconditionError, NotFoundError, SojournError
 from sojourn.models import Message, Session, SessionRef, State
@@ -32,6 +37,7 @@ class AsyncSessionHandle:
     def __init__(self, services: AsyncServices, session: Session) -> None:
         self._services = services
         self._info = session
+        self._result = ""
         self._turn: AsyncTurnHandle | None = None
 
     def __repr__(self) -> str:
@@ -67,10 +73,31 @@ class AsyncSessionHandle:
         """The server-made id."""
         return self._info.uid
 
-    async def refresh(self, *, view: View = View.FULL, last_messages: int | None = None) -> Session:
+    @property
+    def result(self) -> Any:
+        """What the session hands back when it ends, COMPLETED or FAILED: any JSON value.
+
+        Taken as it is when it is set; None: nothing. Whoever reads the session finds it as
+        `end_result`. Setting it raises `SessionEndedError` when this handle knows of the end.
+        """
+        return decode(self._result) if self._result else None
+
+    @result.setter
+    def result(self, value: Any) -> None:
+        if not self._info.is_active:
+            raise too_late_for_result(self._info)
+        self._result = check.json_text("result", value, maximum=check.MAX_STATE_VALUE)
+
+    async def refresh(
+        self,
+        *,
+        view: View = View.FULL,
+        last_messages: int | None = None,
+        roll_up: bool = False,
+    ) -> Session:
         """Read the session and return it; see `sessions.get`."""
         self._info = await self._services.sessions.get(
-            self.ref, view=view, last_messages=last_messages
+            self.ref, view=view, last_messages=last_messages, roll_up=roll_up
         )
         return self._info
 
@@ -127,6 +154,12 @@ class AsyncSessionHandle:
         """Read the newest `last` messages, oldest first; None: all of them."""
         return await self._services.messages.list(self.ref, last=last, page_size=1000).to_list()
 
+    async def message(
+        self, message_id: str | None = None, *, sequence: int | None = None
+    ) -> Message:
+        """Read one message, by its id or by its sequence. See `messages.get`."""
+        return await self._services.messages.get(self.ref, message_id, sequence=sequence)
+
     async def pop(
         self, count: int = 1, *, precondition: inputs.Precondition | None = None
     ) -> tuple[Message, ...]:
@@ -143,6 +176,23 @@ class AsyncSessionHandle:
         """Remove all messages after a sequence; 0 keeps none."""
         result = await self._services.messages.truncate(
             self.ref, keep_through_sequence, precondition=self._fenced(precondition)
+        )
+        self._info = result.session
+        return result
+
+    async def replace_messages(
+        self,
+        messages: Iterable[inputs.NewMessage],
+        *,
+        keep_through_sequence: int = 0,
+        precondition: inputs.Precondition | None = None,
+    ) -> results.ReplaceResult:
+        """Put messages in the place of all after a sequence. See `messages.replace`."""
+        result = await self._services.messages.replace(
+            self.ref,
+            messages,
+            keep_through_sequence=keep_through_sequence,
+            precondition=self._fenced(precondition),
         )
         self._info = result.session
         return result
@@ -206,6 +256,7 @@ class AsyncSessionHandle:
         *,
         if_idle: bool = False,
         reason: str = "",
+        backup_session_id: str = "",
         precondition: inputs.Precondition | None = None,
     ) -> results.ResetResult:
         """Clear history, state, counters or all. Inside a turn, this ends the turn."""
@@ -214,6 +265,7 @@ class AsyncSessionHandle:
             scope=scope,
             if_idle=if_idle,
             reason=reason,
+            backup_session_id=backup_session_id,
             precondition=self._fenced(precondition),
         )
         self._info = result.session
@@ -229,7 +281,14 @@ class AsyncSessionHandle:
         cascade: bool = False,
         precondition: inputs.Precondition | None = None,
     ) -> results.EndResult:
-        """End the session; leaving `async with` does not end it again. See `sessions.end`."""
+        """End the session; leaving `async with` does not end it again. See `sessions.end`.
+
+        Without a `result` it takes what was set as `session.result`.
+        """
+        if result is not None and self._info.is_active:
+            self.result = result
+        elif result is None and self._result:
+            result = RawJson(self._result)
         ended = await self._services.sessions.end(
             self.ref,
             status=status,
@@ -241,6 +300,30 @@ class AsyncSessionHandle:
         self._info = ended.session
         self._turn_is_over()
         return ended
+
+    async def delete(
+        self, *, force: bool = False, precondition: inputs.Precondition | None = None
+    ) -> results.DeleteResult:
+        """Remove the session with all it held; with `force` its descendants too.
+
+        Inside `async with` end it first, or work with `attach`: what is gone cannot be ended.
+        """
+        return await self._services.sessions.delete(
+            self.ref, force=force, precondition=self._fenced(precondition)
+        )
+
+    async def fork(
+        self,
+        session_id: str | None = None,
+        *,
+        through_sequence: int | None = None,
+        precondition: inputs.Precondition | None = None,
+    ) -> AsyncSessionHandle:
+        """Copy the session and return the copy, which nothing here ends. See `sessions.fork`."""
+        copy = await self._services.sessions.fork(
+            self.ref, session_id, through_sequence=through_sequence, precondition=precondition
+        )
+        return AsyncSessionHandle(self._services, copy)
 
     # --- turns and children ----------------------------------------------------------------------
 
@@ -288,21 +371,31 @@ class AsyncSessionHandle:
         session_id: str | None = None,
         *,
         lease: inputs.Duration = CHILD_LEASE,
+        inherit_state: Iterable[str] = (),
         **fields: Unpack[inputs.SessionFields],
     ) -> AsyncIterator[AsyncSessionHandle]:
         """Run an ephemeral child of this session: as `client.session()`, but never left over.
 
         Inside `session.turn()` the turn owns it, and it ends with the turn. Outside, a lease of 1 s
-        to 24 h does, which is renewed in the background.
+        to 24 h does, which is renewed in the background. What it sets as its `result` is kept with
+        its end, for `session.children()`.
+
+        It begins with an empty state of its own, unless `inherit_state` names keys of this
+        session's state to copy, as they are now; keys that are not there are passed over.
         """
         fields = {"user": self.user, **fields, "parent": self.info}
+        if keys := check.names("inherit_state", inherit_state, maximum=check.MAX_ITEMS):
+            own = await self._services.sessions.get(self.ref)
+            fields["state"] = inherited(fields.get("state"), own.state_json, keys)
         turn = self._turn
         if turn is not None:
             fields["owner_turn_token"] = turn.token
         else:
             fields["owner_lease"] = lease
         sessions = self._services.sessions
-        created = await sessions.create(session_id, app=self.app, **fields)
+        created = await async_acquire(
+            sessions.create(session_id, app=self.app, **fields), self._give_up
+        )
         handle = AsyncSessionHandle(self._services, created)
         if turn is not None:
             async with handle.to_its_end() as same:
@@ -319,7 +412,25 @@ class AsyncSessionHandle:
         finally:
             await ticker.stop()
 
+    def children(
+        self, *, view: View = View.FULL, **fields: Unpack[inputs.ListFields]
+    ) -> AsyncPager[Session]:
+        """List the session's children, of any status unless told, with their results.
+
+        See `sessions.list`.
+        """
+        found: inputs.ListFields = {"status": None, **fields, "parent": self.uid, "app": self.app}
+        return self._services.sessions.list(view=view, **found)
+
+    def watch_children(self, **fields: Unpack[inputs.WatchFields]) -> AsyncWatch:
+        """Watch every change of the session's children. See `sessions.watch`."""
+        return self._services.sessions.watch(**fields, parent=self.uid, app=self.app)
+
     # --- for the client's own use ----------------------------------------------------------------
+
+    async def _give_up(self, created: Session, why: BaseException) -> None:
+        """End a child whose creation was cancelled before its block began."""
+        await AsyncSessionHandle(self._services, created).fail_after(why)
 
     @asynccontextmanager
     async def to_its_end(self) -> AsyncIterator[AsyncSessionHandle]:
@@ -331,7 +442,10 @@ class AsyncSessionHandle:
             raise
         else:
             if self._info.is_active:
-                await async_finish(self.end())
+                ended = await async_finish(self.end())
+                if self._result and not ended.changed:
+                    self._info = ended.session
+                    raise too_late_for_result(ended.session)
 
     async def fail_after(self, error: BaseException) -> bool:
         """End the session as FAILED and return whether it is ended.
@@ -345,6 +459,17 @@ class AsyncSessionHandle:
         except SojournError as failure:
             error.add_note(f"sojourn: the session could not be ended as FAILED: {failure}")
             logger.warning("session %s could not be ended as FAILED: %s", self.uid, failure)
+            return False
+        return True
+
+    async def end_quietly(self) -> bool:
+        """End the session as COMPLETED and return whether it is ended; a failure is only logged."""
+        if not self._info.is_active:
+            return True
+        try:
+            await self.end()
+        except SojournError as failure:
+            logger.warning("session %s could not be ended as COMPLETED: %s", self.uid, failure)
             return False
         return True
 

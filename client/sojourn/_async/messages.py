@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+from sojourn import _app_convert as app_convert
+from sojourn import _bulk_calls as bulk_calls
 from sojourn import _convert as convert
 from sojourn import _message_calls as calls
 from sojourn import inputs, results
@@ -131,6 +133,36 @@ class AsyncMessages:
         )
         stub = self._caller.stubs.history.TruncateMessages
         return convert.truncated(await self._caller.call(stub, request))
+
+    async def replace(
+        self,
+        session: inputs.SessionLike,
+        messages: Iterable[inputs.NewMessage],
+        *,
+        keep_through_sequence: int = 0,
+        user: str = "",
+        precondition: inputs.Precondition | None = None,
+        app: str | None = None,
+        request_id: str | None = None,
+    ) -> results.ReplaceResult:
+        """Put messages in the place of all after a sequence, as for compaction; 0 keeps none.
+
+        The new ones get sequences above the highest ever given. What one request does not hold
+        (1,000 messages, or about 3 MiB) is sent before and kept aside; nothing is replaced before
+        the last request, and then all at once. Whoever appends or removes meanwhile makes it
+        `SequenceMismatchError`. Raises as `append`, and `StagingLostError` (begin again).
+        """
+        requests = bulk_calls.replace_messages(
+            self._caller.app(app),
+            session,
+            messages,
+            keep_through_sequence=keep_through_sequence,
+            user=user,
+            precondition=precondition,
+            request_id=request_id,
+        )
+        stub = self._caller.stubs.history.ReplaceMessages
+        return app_convert.replaced([await self._caller.call(stub, one) for one in requests])
 
     def list(
         self,

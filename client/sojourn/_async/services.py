@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from sojourn._async.admin import AsyncAdmin
+from sojourn._async.apps import AsyncApps
 from sojourn._async.caller import AsyncCaller
 from sojourn._async.messages import AsyncMessages
 from sojourn._async.sessions import AsyncSessions
-from sojourn._async.state import AsyncApps, AsyncUsers
 from sojourn._async.turns import AsyncTurns
+from sojourn._async.users import AsyncUsers
 
 
 class AsyncServices:
@@ -19,3 +21,4 @@ class AsyncServices:
         self.turns = AsyncTurns(caller)
         self.users = AsyncUsers(caller)
         self.apps = AsyncApps(caller)
+        self.admin = AsyncAdmin(caller)

@@ -9,65 +9,20 @@ from sojourn._async.caller import AsyncCaller
 from sojourn.models import State
 
 
-class AsyncUsers:
-    """The users of an app. For common errors see `sessions`."""
-
-    def __init__(self, caller: AsyncCaller) -> None:
-        self._caller = caller
-
-    async def get_state(self, user: str, *, app: str | None = None) -> State:
-        """Read the state of a user; one that was never heard of has an empty state of version 0."""
-        return await _get_state(self._caller, app, user)
-
-    async def update_state(
-        self,
-        user: str,
-        change: inputs.StateChange,
-        *,
-        app: str | None = None,
-        request_id: str | None = None,
-    ) -> results.StateResult:
-        """Patch the state of a user, without any session; the app comes into being with it.
-
-        Raises: `StateVersionMismatchError`, `ContentTooLargeError`, `AppDeletedError`,
-        `AppUnknownError`.
-        """
-        return await _update_state(self._caller, app, user, change, request_id)
-
-
-class AsyncApps:
-    """The apps. For common errors see `sessions`."""
-
-    def __init__(self, caller: AsyncCaller) -> None:
-        self._caller = caller
-
-    async def get_state(self, *, app: str | None = None) -> State:
-        """Read the state of an app; one that was never heard of has an empty state of version 0."""
-        return await _get_state(self._caller, app, None)
-
-    async def update_state(
-        self,
-        change: inputs.StateChange,
-        *,
-        app: str | None = None,
-        request_id: str | None = None,
-    ) -> results.StateResult:
-        """Patch the state of an app; it comes into being with it. Raises as that of users."""
-        return await _update_state(self._caller, app, None, change, request_id)
-
-
-async def _get_state(caller: AsyncCaller, app: str | None, user: str | None) -> State:
+async def get_state(caller: AsyncCaller, app: str | None, user: str | None) -> State:
+    """Read the state of a user, or of the app."""
     request = calls.get_state(caller.app(app), user)
     answer = await caller.call(caller.stubs.apps.GetState, request)
     return convert.state(answer.state)
 
 
-async def _update_state(
+async def update_state(
     caller: AsyncCaller,
     app: str | None,
     user: str | None,
     change: inputs.StateChange,
     request_id: str | None,
 ) -> results.StateResult:
+    """Patch the state of a user, or of the app."""
     request = calls.update_state(caller.app(app), user, change, request_id=request_id)
     return convert.state_updated(await caller.call(caller.stubs.apps.UpdateState, request))

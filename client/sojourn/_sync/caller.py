@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Generator, Iterator
 from datetime import timedelta
 from typing import TypeVar
 
 from google.protobuf.message import Message
 
+from sojourn import _checks as check
+from sojourn import inputs
 from sojourn._acompat import (
     MAX_MESSAGE_BYTES,
     RpcError,
@@ -18,14 +21,17 @@ from sojourn._acompat import (
     read_status,
     sync_sleep,
 )
+from sojourn._astreams import SyncStream, SyncStreamMethod, SyncUploadMethod, sync_upload
 from sojourn._config import Config, Metadata, authorization
 from sojourn._retry import pause_before_retry
-from sojourn._status import forbids_retry, to_error
+from sojourn._status import Status, forbids_retry, to_error
 from sojourn._sync.bearer import Credential
 from sojourn.errors import RequestTooLargeError, SojournError, UnauthenticatedError
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
+
+LONG = timedelta(hours=1)
 
 
 class Caller:
@@ -45,6 +51,16 @@ class Caller:
     def app(self, named: str | None) -> str:
         """Return the app that a call names, else the client's own."""
         return self.config.app if named is None else named
+
+    def long_deadline(self, named: inputs.Duration | None) -> timedelta:
+        """Return the deadline of a call that takes as long as there is something to do.
+
+        Unless the caller names one, that is an hour, or the client's own if that is longer: the
+        connection's pings find a server that is gone long before.
+        """
+        if named is None:
+            return max(LONG, self.config.deadline)
+        return check.duration("deadline", named, minimum=timedelta(microseconds=1))
 
     def secret(self, end: float) -> str:
         """Return what says who calls, as it is now; empty: nothing does.
@@ -105,12 +121,80 @@ class Caller:
                 if not exchanged and self.is_worth_another(error, secret, end):
                     exchanged = True
                     continue
-                pause = pause_before_retry(
-                    error,
-                    attempt=attempt,
-                    time_left=end - time.monotonic(),
-                    options=self.config.retry,
-                )
-                if pause is None or forbids_retry(status):
+                pause = self._pause(error, status, attempt, end)
+                if pause is None:
                     raise error from failure
             sync_sleep(pause)
+
+    def stream(
+        self, method: SyncStreamMethod[Request, Response], request: Request
+    ) -> Generator[Response, None]:
+        """Send a request and hand out the messages of its answer; raise one of our errors.
+
+        It is repeated as a call is, until the first message has come. There is no deadline for the
+        whole: the connection's pings find a server that is gone.
+        """
+        name = request.DESCRIPTOR.name.removesuffix("Request")
+        end = time.monotonic() + self.config.deadline.total_seconds()
+        attempt = 0
+        exchanged = False
+        while True:
+            attempt += 1
+            secret = self.secret(end)
+            stream = SyncStream(self.channel, method, request, self.metadata(secret))
+            begun = False
+            try:
+                while (message := stream.read()) is not None:
+                    begun = True
+                    yield message
+                return
+            except RpcError as failure:
+                status = read_status(failure)
+                error = to_error(status, method=name)
+                if begun:
+                    raise error from failure
+                if not exchanged and self.is_worth_another(error, secret, end):
+                    exchanged = True
+                    continue
+                pause = self._pause(error, status, attempt, end)
+                if pause is None:
+                    raise error from failure
+            finally:
+                stream.cancel()
+            sync_sleep(pause)
+
+    def upload(
+        self,
+        method: SyncUploadMethod[Request, Response],
+        parts: Iterator[Request],
+        *,
+        name: str,
+        deadline: timedelta,
+    ) -> Response:
+        """Send a request part by part; raise one of our errors, or what `parts` raises.
+
+        It is never repeated: what was sent is gone. `name` is that of the RPC.
+        """
+        end = time.monotonic() + deadline.total_seconds()
+        secret = self.secret(end)
+        try:
+            return sync_upload(
+                self.channel,
+                method,
+                parts,
+                timeout=max(0.0, end - time.monotonic()),
+                metadata=self.metadata(secret),
+            )
+        except RpcError as failure:
+            raise to_error(read_status(failure), method=name) from failure
+
+    def _pause(self, error: SojournError, status: Status, attempt: int, end: float) -> float | None:
+        """Return the seconds to wait before the next attempt; None: there is none."""
+        if forbids_retry(status):
+            return None
+        return pause_before_retry(
+            error,
+            attempt=attempt,
+            time_left=end - time.monotonic(),
+            options=self.config.retry,
+        )

@@ -7,24 +7,34 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Self, TypeVar, Unpack
 
 from sojourn import _checks as check
 from sojourn import inputs
-from sojourn._acompat import SyncChannel, SyncStubs, sync_acquire
+from sojourn._acompat import (
+    SyncChannel,
+    SyncFunction,
+    SyncStubs,
+    sync_acquire,
+    sync_finish,
+)
 from sojourn._config import Config, refuse_open_secrets
+from sojourn._sync.admin import Admin
+from sojourn._sync.apps import Apps
 from sojourn._sync.bearer import Credential
 from sojourn._sync.caller import Caller
 from sojourn._sync.handles import SessionHandle
 from sojourn._sync.messages import Messages
 from sojourn._sync.services import Services
 from sojourn._sync.sessions import Sessions
-from sojourn._sync.state import Apps, Users
 from sojourn._sync.turns import Turns
+from sojourn._sync.users import Users
 from sojourn.enums import IfExists
 from sojourn.errors import ConfigurationError
 from sojourn.models import Session
 from sojourn.options import TLS, Credentials, KeepaliveOptions, RetryOptions
+
+T = TypeVar("T")
 
 
 class Client:
@@ -55,15 +65,17 @@ class Client:
     """
 
     sessions: Sessions
-    """Create, read, list, change, end, reset and delete sessions."""
+    """Create, read, list, watch, change, end, reset, fork, delete and sum up sessions."""
     messages: Messages
-    """Append, read, pop and truncate histories."""
+    """Append, read, pop, truncate and replace histories."""
     turns: Turns
     """Begin, renew and end turns."""
     users: Users
-    """The state of users."""
+    """The state of users, and their erasure."""
     apps: Apps
-    """The state of apps."""
+    """Read, list, change and delete apps; their state."""
+    admin: Admin
+    """The audit, export and import, backup, and what the server is."""
 
     def __init__(
         self,
@@ -102,6 +114,7 @@ class Client:
         self.turns = self._services.turns
         self.users = self._services.users
         self.apps = self._services.apps
+        self.admin = self._services.admin
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._target!r}, app={self._config.app!r})"
@@ -183,6 +196,34 @@ class Client:
         with SessionHandle(self._services, created).to_its_end() as handle:
             yield handle
 
+    def run(
+        self,
+        operation: SyncFunction[[SessionHandle], T],
+        session_id: str | None = None,
+        *,
+        if_exists: IfExists = IfExists.FAIL,
+        app: str | None = None,
+        **fields: Unpack[inputs.SessionFields],
+    ) -> T:
+        """Create a session, do something with it, end it, and return what came of it.
+
+        As `session()`, but what was done counts more than how it ended: when it was done and only
+        the end fails, that is a warning in the log, and the result is returned. The session then
+        ends by its idle timeout.
+        """
+        created = sync_acquire(
+            self.sessions.create(session_id, if_exists=if_exists, app=app, **fields),
+            self._give_up,
+        )
+        handle = SessionHandle(self._services, created)
+        try:
+            result = operation(handle)
+        except BaseException as error:
+            sync_finish(handle.fail_after(error))
+            raise
+        sync_finish(handle.end_quietly())
+        return result
+
     def _give_up(self, created: Session, why: BaseException) -> None:
         """End a session whose creation was cancelled before its block began."""
         SessionHandle(self._services, created).fail_after(why)
@@ -191,13 +232,23 @@ class Client:
         self,
         session_id: str,
         *,
+        replace_ended: bool = False,
+        max_idle: inputs.Duration | None = None,
+        max_requests: int | None = None,
         app: str | None = None,
         **fields: Unpack[inputs.SessionFields],
     ) -> SessionHandle:
-        """Get or create a session and return it, without ever ending it: for stateless workers.
+        """Get or create a session and return it, without ending it: for stateless workers.
 
         The fields count only when it is created. Arguments and errors are those of
-        `sessions.get_or_create`; an ended session is `SessionEndedError`.
+        `sessions.get_or_create`; an ended session is `SessionEndedError`. With `replace_ended`,
+        `max_idle` or `max_requests` one that is used up makes way for a new one: see
+        `sessions.get_or_replace`.
         """
-        session, _ = self.sessions.get_or_create(session_id, app=app, **fields)
+        if replace_ended or max_idle is not None or max_requests is not None:
+            session, _ = self.sessions.get_or_replace(
+                session_id, max_idle=max_idle, max_requests=max_requests, app=app, **fields
+            )
+        else:
+            session, _ = self.sessions.get_or_create(session_id, app=app, **fields)
         return SessionHandle(self._services, session)

@@ -9,10 +9,15 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, Unpack
 
+from sojourn import _checks as check
 from sojourn import inputs, results
-from sojourn._acompat import SyncTicker, sync_finish
+from sojourn._acompat import SyncTicker, sync_acquire, sync_finish
+from sojourn._errands import inherited, too_late_for_result
+from sojourn._json import RawJson, decode
 from sojourn._sync.live_turn import TurnHandle
+from sojourn._sync.pager import Pager
 from sojourn._sync.services import Services
+from sojourn._sync.watch import Watch
 from sojourn.enums import OnConflict, ResetScope, Status, View
 from sojourn.errors import AbortedError, FailedPreconditionError, NotFoundError, SojournError
 from sojourn.models import Message, Session, SessionRef, State
@@ -33,6 +38,7 @@ class SessionHandle:
     def __init__(self, services: Services, session: Session) -> None:
         self._services = services
         self._info = session
+        self._result = ""
         self._turn: TurnHandle | None = None
 
     def __repr__(self) -> str:
@@ -68,9 +74,32 @@ class SessionHandle:
         """The server-made id."""
         return self._info.uid
 
-    def refresh(self, *, view: View = View.FULL, last_messages: int | None = None) -> Session:
+    @property
+    def result(self) -> Any:
+        """What the session hands back when it ends, COMPLETED or FAILED: any JSON value.
+
+        Taken as it is when it is set; None: nothing. Whoever reads the session finds it as
+        `end_result`. Setting it raises `SessionEndedError` when this handle knows of the end.
+        """
+        return decode(self._result) if self._result else None
+
+    @result.setter
+    def result(self, value: Any) -> None:
+        if not self._info.is_active:
+            raise too_late_for_result(self._info)
+        self._result = check.json_text("result", value, maximum=check.MAX_STATE_VALUE)
+
+    def refresh(
+        self,
+        *,
+        view: View = View.FULL,
+        last_messages: int | None = None,
+        roll_up: bool = False,
+    ) -> Session:
         """Read the session and return it; see `sessions.get`."""
-        self._info = self._services.sessions.get(self.ref, view=view, last_messages=last_messages)
+        self._info = self._services.sessions.get(
+            self.ref, view=view, last_messages=last_messages, roll_up=roll_up
+        )
         return self._info
 
     # --- history ---------------------------------------------------------------------------------
@@ -126,6 +155,10 @@ class SessionHandle:
         """Read the newest `last` messages, oldest first; None: all of them."""
         return self._services.messages.list(self.ref, last=last, page_size=1000).to_list()
 
+    def message(self, message_id: str | None = None, *, sequence: int | None = None) -> Message:
+        """Read one message, by its id or by its sequence. See `messages.get`."""
+        return self._services.messages.get(self.ref, message_id, sequence=sequence)
+
     def pop(
         self, count: int = 1, *, precondition: inputs.Precondition | None = None
     ) -> tuple[Message, ...]:
@@ -142,6 +175,23 @@ class SessionHandle:
         """Remove all messages after a sequence; 0 keeps none."""
         result = self._services.messages.truncate(
             self.ref, keep_through_sequence, precondition=self._fenced(precondition)
+        )
+        self._info = result.session
+        return result
+
+    def replace_messages(
+        self,
+        messages: Iterable[inputs.NewMessage],
+        *,
+        keep_through_sequence: int = 0,
+        precondition: inputs.Precondition | None = None,
+    ) -> results.ReplaceResult:
+        """Put messages in the place of all after a sequence. See `messages.replace`."""
+        result = self._services.messages.replace(
+            self.ref,
+            messages,
+            keep_through_sequence=keep_through_sequence,
+            precondition=self._fenced(precondition),
         )
         self._info = result.session
         return result
@@ -205,6 +255,7 @@ class SessionHandle:
         *,
         if_idle: bool = False,
         reason: str = "",
+        backup_session_id: str = "",
         precondition: inputs.Precondition | None = None,
     ) -> results.ResetResult:
         """Clear history, state, counters or all. Inside a turn, this ends the turn."""
@@ -213,6 +264,7 @@ class SessionHandle:
             scope=scope,
             if_idle=if_idle,
             reason=reason,
+            backup_session_id=backup_session_id,
             precondition=self._fenced(precondition),
         )
         self._info = result.session
@@ -228,7 +280,14 @@ class SessionHandle:
         cascade: bool = False,
         precondition: inputs.Precondition | None = None,
     ) -> results.EndResult:
-        """End the session; leaving `with` does not end it again. See `sessions.end`."""
+        """End the session; leaving `with` does not end it again. See `sessions.end`.
+
+        Without a `result` it takes what was set as `session.result`.
+        """
+        if result is not None and self._info.is_active:
+            self.result = result
+        elif result is None and self._result:
+            result = RawJson(self._result)
         ended = self._services.sessions.end(
             self.ref,
             status=status,
@@ -240,6 +299,30 @@ class SessionHandle:
         self._info = ended.session
         self._turn_is_over()
         return ended
+
+    def delete(
+        self, *, force: bool = False, precondition: inputs.Precondition | None = None
+    ) -> results.DeleteResult:
+        """Remove the session with all it held; with `force` its descendants too.
+
+        Inside `with` end it first, or work with `attach`: what is gone cannot be ended.
+        """
+        return self._services.sessions.delete(
+            self.ref, force=force, precondition=self._fenced(precondition)
+        )
+
+    def fork(
+        self,
+        session_id: str | None = None,
+        *,
+        through_sequence: int | None = None,
+        precondition: inputs.Precondition | None = None,
+    ) -> SessionHandle:
+        """Copy the session and return the copy, which nothing here ends. See `sessions.fork`."""
+        copy = self._services.sessions.fork(
+            self.ref, session_id, through_sequence=through_sequence, precondition=precondition
+        )
+        return SessionHandle(self._services, copy)
 
     # --- turns and children ----------------------------------------------------------------------
 
@@ -287,21 +370,29 @@ class SessionHandle:
         session_id: str | None = None,
         *,
         lease: inputs.Duration = CHILD_LEASE,
+        inherit_state: Iterable[str] = (),
         **fields: Unpack[inputs.SessionFields],
     ) -> Iterator[SessionHandle]:
         """Run an ephemeral child of this session: as `client.session()`, but never left over.
 
         Inside `session.turn()` the turn owns it, and it ends with the turn. Outside, a lease of 1 s
-        to 24 h does, which is renewed in the background.
+        to 24 h does, which is renewed in the background. What it sets as its `result` is kept with
+        its end, for `session.children()`.
+
+        It begins with an empty state of its own, unless `inherit_state` names keys of this
+        session's state to copy, as they are now; keys that are not there are passed over.
         """
         fields = {"user": self.user, **fields, "parent": self.info}
+        if keys := check.names("inherit_state", inherit_state, maximum=check.MAX_ITEMS):
+            own = self._services.sessions.get(self.ref)
+            fields["state"] = inherited(fields.get("state"), own.state_json, keys)
         turn = self._turn
         if turn is not None:
             fields["owner_turn_token"] = turn.token
         else:
             fields["owner_lease"] = lease
         sessions = self._services.sessions
-        created = sessions.create(session_id, app=self.app, **fields)
+        created = sync_acquire(sessions.create(session_id, app=self.app, **fields), self._give_up)
         handle = SessionHandle(self._services, created)
         if turn is not None:
             with handle.to_its_end() as same:
@@ -318,7 +409,25 @@ class SessionHandle:
         finally:
             ticker.stop()
 
+    def children(
+        self, *, view: View = View.FULL, **fields: Unpack[inputs.ListFields]
+    ) -> Pager[Session]:
+        """List the session's children, of any status unless told, with their results.
+
+        See `sessions.list`.
+        """
+        found: inputs.ListFields = {"status": None, **fields, "parent": self.uid, "app": self.app}
+        return self._services.sessions.list(view=view, **found)
+
+    def watch_children(self, **fields: Unpack[inputs.WatchFields]) -> Watch:
+        """Watch every change of the session's children. See `sessions.watch`."""
+        return self._services.sessions.watch(**fields, parent=self.uid, app=self.app)
+
     # --- for the client's own use ----------------------------------------------------------------
+
+    def _give_up(self, created: Session, why: BaseException) -> None:
+        """End a child whose creation was cancelled before its block began."""
+        SessionHandle(self._services, created).fail_after(why)
 
     @contextmanager
     def to_its_end(self) -> Iterator[SessionHandle]:
@@ -330,7 +439,10 @@ class SessionHandle:
             raise
         else:
             if self._info.is_active:
-                sync_finish(self.end())
+                ended = sync_finish(self.end())
+                if self._result and not ended.changed:
+                    self._info = ended.session
+                    raise too_late_for_result(ended.session)
 
     def fail_after(self, error: BaseException) -> bool:
         """End the session as FAILED and return whether it is ended.
@@ -344,6 +456,17 @@ class SessionHandle:
         except SojournError as failure:
             error.add_note(f"sojourn: the session could not be ended as FAILED: {failure}")
             logger.warning("session %s could not be ended as FAILED: %s", self.uid, failure)
+            return False
+        return True
+
+    def end_quietly(self) -> bool:
+        """End the session as COMPLETED and return whether it is ended; a failure is only logged."""
+        if not self._info.is_active:
+            return True
+        try:
+            self.end()
+        except SojournError as failure:
+            logger.warning("session %s could not be ended as COMPLETED: %s", self.uid, failure)
             return False
         return True
 

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from sojourn._sync.admin import Admin
+from sojourn._sync.apps import Apps
 from sojourn._sync.caller import Caller
 from sojourn._sync.messages import Messages
 from sojourn._sync.sessions import Sessions
-from sojourn._sync.state import Apps, Users
 from sojourn._sync.turns import Turns
+from sojourn._sync.users import Users
 
 
 class Services:
@@ -20,3 +22,4 @@ class Services:
         self.turns = Turns(caller)
         self.users = Users(caller)
         self.apps = Apps(caller)
+        self.admin = Admin(caller)

@@ -4,28 +4,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar, Unpack
 
+from sojourn import _bulk_calls as bulk_calls
 from sojourn import _calls as calls
-from sojourn import _checks as check
 from sojourn import _convert as convert
-from sojourn import _watch_calls as watch_calls
 from sojourn import inputs, results
-from sojourn._resume import Progress
-from sojourn._sync.cache import SessionCache
-from sojourn._sync.caller import Caller
+from sojourn._errands import spent
+from sojourn._sync.following import FollowedSessions
 from sojourn._sync.pager import Pager
-from sojourn._sync.watch import Watch
-from sojourn.changes import WatchPosition
 from sojourn.enums import IfExists, ResetScope, Status, View
-from sojourn.errors import InternalError, SojournError
+from sojourn.errors import (
+    EtagMismatchError,
+    InternalError,
+    SessionEndedError,
+    SessionExistsError,
+    SessionNotFoundError,
+    UidMismatchError,
+)
 from sojourn.models import Page, Session, SessionRef
 from sojourn.v1 import session_pb2, session_service_pb2
 
 T = TypeVar("T", Session, SessionRef)
 
+# How often `get_or_replace` begins again when somebody else was faster, and what says so.
+ATTEMPTS = 4
+OVERTAKEN = (
+    EtagMismatchError,
+    SessionEndedError,
+    SessionExistsError,
+    SessionNotFoundError,
+    UidMismatchError,
+)
 
-class Sessions:
+
+class Sessions(FollowedSessions):
     """The RPCs of SessionService.
 
     A session is named by its id (with `user`, where it has one), by a `SessionKey` or `SessionRef`,
@@ -37,9 +51,6 @@ class Sessions:
     `DeadlineExceededError` or `InternalError`; writes also `RequestIdReusedError` and
     `StorageFullError`.
     """
-
-    def __init__(self, caller: Caller) -> None:
-        self._caller = caller
 
     def create(
         self,
@@ -78,6 +89,80 @@ class Sessions:
         answer = self._create(session_id, IfExists.RETURN_EXISTING, app, request_id, fields)
         return convert.session(answer.session, answer.revision), answer.created
 
+    def get_or_replace(
+        self,
+        session_id: str,
+        *,
+        max_idle: inputs.Duration | None = None,
+        max_requests: int | None = None,
+        app: str | None = None,
+        **fields: Unpack[inputs.SessionFields],
+    ) -> tuple[Session, bool]:
+        """Return a session that can be used, in the view BASIC, and whether this call created it.
+
+        One that has ended is replaced by a new one under the same id. So is one that was idle for
+        `max_idle`, which ends as EXPIRED first, and one that has served `max_requests`, which ends
+        as COMPLETED; a session with a live turn is left alone. Raises as `create`.
+        """
+        for _ in range(ATTEMPTS):
+            with suppress(*OVERTAKEN):
+                return self._usable(session_id, max_idle, max_requests, app, fields)
+        return self._usable(session_id, max_idle, max_requests, app, fields)
+
+    def _usable(
+        self,
+        session_id: str,
+        max_idle: inputs.Duration | None,
+        max_requests: int | None,
+        app: str | None,
+        fields: inputs.SessionFields,
+    ) -> tuple[Session, bool]:
+        try:
+            found, created = self.get_or_create(session_id, app=app, **fields)
+        except SessionEndedError:
+            pass
+        else:
+            used_up = spent(found, max_idle, max_requests)
+            if created or used_up is None:
+                return found, created
+            # The etag: whoever wrote meanwhile keeps the session.
+            fence = inputs.Precondition(etag=found.etag)
+            self.end(found, status=used_up, reason="replaced", precondition=fence)
+        made = self.create(session_id, if_exists=IfExists.REPLACE_ENDED, app=app, **fields)
+        return made, True
+
+    def fork(
+        self,
+        session: inputs.SessionLike,
+        session_id: str | None = None,
+        *,
+        user: str = "",
+        through_sequence: int | None = None,
+        precondition: inputs.Precondition | None = None,
+        app: str | None = None,
+        request_id: str | None = None,
+    ) -> Session:
+        """Copy a session, through a sequence or whole, and return the copy in the view BASIC.
+
+        The copy is of the same user, and knows what it was forked from; without a `session_id` the
+        server makes one.
+
+        Raises: `SessionNotFoundError`, `UidMismatchError`, `GenerationChangedError`,
+        `TurnSupersededError`, `EtagMismatchError`, `SequenceMismatchError`, `SessionExistsError`,
+        `QuotaExceededError`.
+        """
+        request = bulk_calls.fork_session(
+            self._caller.app(app),
+            session,
+            session_id,
+            user=user,
+            through_sequence=through_sequence,
+            precondition=precondition,
+            request_id=request_id,
+        )
+        answer = self._caller.call(self._caller.stubs.sessions.ForkSession, request)
+        return convert.session(answer.session, answer.revision)
+
     def create_many(
         self,
         sessions: Iterable[inputs.NewSession],
@@ -106,12 +191,16 @@ class Sessions:
         uid: str = "",
         view: View = View.FULL,
         last_messages: int | None = None,
+        roll_up: bool = False,
         app: str | None = None,
     ) -> Session:
         """Read a session, by id or by `uid`; ended ones too, and by default with its content.
 
         `last_messages` brings the newest N messages along, 0 to 1,000, all read at one revision;
         they are cut at 1 MiB from the older end, and `messages.list` reads on before them.
+        `roll_up` brings the sums over the session and all its descendants along, as `rolled_up`;
+        the server reads every one of them, up to 10,000.
+
         Raises `SessionNotFoundError`, `UidMismatchError`.
         """
         request = calls.get_session(
@@ -121,6 +210,7 @@ class Sessions:
             uid=uid,
             view=view,
             last_messages=last_messages,
+            roll_up=roll_up,
         )
         answer = self._caller.call(self._caller.stubs.sessions.GetSession, request)
         return convert.session(
@@ -130,6 +220,7 @@ class Sessions:
             messages=None
             if last_messages is None
             else tuple(convert.message(one) for one in answer.messages),
+            sums=convert.rolled_up(answer.rolled_up) if roll_up else None,
         )
 
     def get_many(
@@ -275,6 +366,7 @@ class Sessions:
         scope: ResetScope = ResetScope.ALL,
         if_idle: bool = False,
         reason: str = "",
+        backup_session_id: str = "",
         precondition: inputs.Precondition | None = None,
         app: str | None = None,
         request_id: str | None = None,
@@ -282,11 +374,12 @@ class Sessions:
         """Clear history, state, counters or all of them, under the same id.
 
         Labels, metadata and expiry stay; the generation grows by one; a live turn is revoked,
-        unless `if_idle` refuses it.
+        unless `if_idle` refuses it. With `backup_session_id` a copy is kept under that new id of
+        the same user.
 
         Raises: `SessionNotFoundError`, `UidMismatchError`, `SessionEndedError`,
         `GenerationChangedError`, `TurnSupersededError`, `EtagMismatchError`,
-        `SequenceMismatchError`, `NotIdleError`.
+        `SequenceMismatchError`, `NotIdleError`, `SessionExistsError` (of the copy).
         """
         request = calls.reset_session(
             self._caller.app(app),
@@ -295,6 +388,7 @@ class Sessions:
             scope=scope,
             if_idle=if_idle,
             reason=reason,
+            backup_session_id=backup_session_id,
             precondition=precondition,
             request_id=request_id,
         )
@@ -335,88 +429,6 @@ class Sessions:
             return convert.ref_of(source)
 
         return self._lister(session_pb2.SESSION_VIEW_IDS, ref, fields)
-
-    def watch(
-        self,
-        *,
-        after: str | WatchPosition = "",
-        initial_state: bool = False,
-        previous: bool = False,
-        content: bool = False,
-        app_changes: bool = False,
-        bookmark_interval: inputs.Duration | None = None,
-        resync: Callable[[SojournError], object] | None = None,
-        **fields: Unpack[inputs.SelectionFields],
-    ) -> Watch:
-        """Watch every change of the app, or of the sessions that `SelectionFields` select.
-
-        It begins now; or `after` a token or position, which must be of the same selection; or with
-        `initial_state`, the sessions as they are. A session that ends still matches, unless a
-        status is asked for; so a token of a list counts if the list was of the same statuses.
-
-        `previous` brings each session as it was before, too, and `content` metadata, state and
-        messages, as they are at delivery. `app_changes` adds changes of state that sessions share,
-        and of the app itself. When nothing matched for `bookmark_interval`, 0.1 s to 60 s and 5 s
-        by default, a bookmark comes.
-
-        When the log no longer reaches back (the watch was away for too long, or the store was
-        restored), it ends with `WatchCompactedError`, `FeedChangedError` or `RevisionFutureError`;
-        unless there is `resync`, which is told of that error: then the state is sent anew, from
-        `InitialStateBegin` to `InitialStateEnd`, and changes go on from there. What `resync` raises
-        ends the watch.
-
-        While it is read, it raises `ResumeTokenInvalidError`, `FilterNotWatchableError`,
-        `AppNotFoundError`, also when the app is deleted, and `UnauthenticatedError`, unless there
-        is another credential by then; and, if it never reached a server, what any call would.
-        """
-        request = watch_calls.watch_sessions(
-            self._caller.app(fields.get("app")),
-            fields,
-            previous=previous,
-            content=content,
-            app_changes=app_changes,
-            bookmark_interval=bookmark_interval,
-        )
-        progress = Progress(
-            request,
-            watch_calls.start(after, initial_state=initial_state),
-            initial_state=initial_state,
-            may_begin_anew=resync is not None,
-            first=self._caller.config.retry,
-            deadline=self._caller.config.deadline.total_seconds(),
-        )
-        return Watch(self._caller, progress, resync)
-
-    def cache(
-        self,
-        *,
-        content: bool = False,
-        max_sessions: int = 100_000,
-        bookmark_interval: inputs.Duration = 1.0,
-        **fields: Unpack[inputs.SelectionFields],
-    ) -> SessionCache:
-        """Keep the sessions at hand that `SelectionFields` select: ACTIVE ones unless told.
-
-        With `content` they have metadata and state, as of the session's last change. Beyond
-        `max_sessions` it ends with `CacheLimitError`. When nothing matched for `bookmark_interval`,
-        the server tells up to where that is so: as long may `wait_until` take for a write that
-        touches no session of the cache.
-        """
-        fields.setdefault("status", Status.ACTIVE)
-        watch = self.watch(
-            initial_state=True,
-            content=content,
-            bookmark_interval=bookmark_interval,
-            # Nothing to be done: the cache sees the state begin anew.
-            resync=lambda _error: None,
-            **fields,
-        )
-        return SessionCache(
-            watch,
-            self._caller.app(fields.get("app")),
-            limit=check.integer("max_sessions", max_sessions, minimum=1),
-            deadline=self._caller.config.deadline,
-        )
 
     # Last, because from here on `list` in this class means the method.
     def list(

@@ -78,7 +78,8 @@ def sentence_of(error: SojournError, settings: Settings) -> str:
     if isinstance(error, errors.UnavailableError) and not error.correlation_id:
         message = f"no server answers at {settings.target}"
     elif isinstance(error, errors.DeadlineExceededError) and not error.correlation_id:
-        message = f"no answer from {settings.target} within {settings.deadline:g} seconds"
+        limit = "in time" if settings.deadline is None else f"within {settings.deadline:g} seconds"
+        message = f"no answer from {settings.target} {limit}"
     elif isinstance(error, errors.CredentialMissingError):
         message += f"; {WHO_CALLS}"
     return f"{name}: {message}" if name else message
@@ -105,7 +106,8 @@ def code_of(error: SojournError) -> ExitCode:
     """Return the exit status of an error."""
     if isinstance(error, errors.UnavailableError | errors.DeadlineExceededError):
         return ExitCode.UNREACHABLE
-    if isinstance(error, errors.InvalidFieldError | errors.ConfigurationError):
+    wrong = errors.InvalidFieldError | errors.ConfigurationError | errors.ExportFormatError
+    if isinstance(error, wrong):
         return ExitCode.USAGE
     return ExitCode.REFUSED
 

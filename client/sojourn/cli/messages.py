@@ -26,7 +26,7 @@ INPUT = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 
 @click.group(cls=Group)
 def messages() -> None:
-    """Append, read, pop and truncate the history of a session."""
+    """Append, read, pop, truncate and replace the history of a session."""
 
 
 @messages.command(epilog=EXAMPLES)
@@ -304,4 +304,60 @@ def truncate(
         print_json(
             encode.session(done.session)
             | {"messages_removed": done.messages_removed, "changed": done.changed}
+        )
+
+
+@messages.command()
+@given.session_argument
+@click.option(
+    "--keep-through",
+    type=given.SEQUENCE,
+    default=0,
+    show_default=True,
+    metavar="SEQUENCE",
+    help="Keep messages up to this one; 0 keeps none.",
+)
+@click.option("--file", type=INPUT, metavar="FILE", help="Read from here; - is stdin.")
+@given.precondition_options
+@given.request_id_option
+@click.pass_context
+def replace(
+    context: click.Context,
+    session_id: str,
+    user: str,
+    uid: str,
+    keep_through: int,
+    file: Path | None,
+    etag: str,
+    generation: int | None,
+    request_id: str | None,
+) -> None:
+    """Put messages in the place of all after a sequence, all at once.
+
+    The input holds whole messages, a JSON object a line, as `messages list` prints them.
+    """
+    settings = settings_of(context)
+    new = message_lines.read(_read(file))
+    with settings.connect() as client:
+        done = client.messages.replace(
+            given.reference(session_id, user, uid),
+            new,
+            keep_through_sequence=keep_through,
+            precondition=given.precondition(etag, generation),
+            request_id=request_id,
+        )
+    if settings.as_table:
+        print_sentence(
+            f"{done.messages_removed} message(s) removed and {len(done.sequences)} put in their "
+            f"place; there are {done.session.message_count} now."
+        )
+    else:
+        print_json(
+            encode.session(done.session)
+            | {
+                "messages_removed": done.messages_removed,
+                "message_ids": list(done.message_ids),
+                "sequences": list(done.sequences),
+                "changed": done.changed,
+            }
         )

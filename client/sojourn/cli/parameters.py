@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from contextlib import suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,7 +12,7 @@ import click
 
 import sojourn
 from sojourn.cli import rawjson
-from sojourn.cli.times import parse_duration
+from sojourn.cli.times import parse_duration, parse_time
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -156,6 +157,26 @@ class Selector(ParamType):
         return found
 
 
+class Instant(ParamType):
+    """A time, or how long ago it was."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime | timedelta:
+        """Return the time, or how long ago it was."""
+        if isinstance(value, datetime | timedelta):
+            return value
+        with suppress(ValueError):
+            return parse_time(str(value))
+        try:
+            return parse_duration(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is no time like 2030-05-17T09:30:00Z, nor 2h ago", param, ctx)
+
+
+INSTANT = Instant()
 PAIR = Pair()
 COUNT = Count()
 JSON_OBJECT = JsonObject()
@@ -218,6 +239,16 @@ def request_id_option(function: F) -> F:
     )(function)
 
 
+def label_selector_option(function: F) -> F:
+    """Add the option that selects by labels; see `selectors`."""
+    return click.option(
+        *("-l", "--label", "labels"),
+        type=SELECTOR,
+        multiple=True,
+        help="Whose label matches: key, !key, key=value, key=a|b, key!=value; again for more.",
+    )(function)
+
+
 STATUSES = ["active", "completed", "failed", "expired", "any"]
 
 
@@ -230,13 +261,7 @@ def selection_options(status: str) -> Callable[[F], F]:
             click.option("--busy/--not-busy", default=None, help="With a live turn, or without."),
             click.option("--parent", default="", help="Whose parent has this uid."),
             click.option("--prefix", default="", help="Whose id begins so."),
-            click.option(
-                *("-l", "--label", "labels"),
-                type=SELECTOR,
-                multiple=True,
-                help="Whose label matches: key, !key, key=value, key=a|b, key!=value; "
-                "again for more.",
-            ),
+            label_selector_option,
             click.option(
                 "--status",
                 type=click.Choice(STATUSES, case_sensitive=False),
@@ -262,14 +287,21 @@ def selection(
     parent: str,
     busy: bool | None,
     default: str,
+    older_than: timedelta | None = None,
+    idle_longer_than: timedelta | None = None,
 ) -> Any:
-    """Return the arguments of a watch or a cache."""
+    """Return the arguments that select sessions."""
     named = status or (default,)
     return {
         "user": user,
         "status": None if "any" in named else [sojourn.Status(one.upper()) for one in named],
         "labels": selectors(labels),
-        "filter": sojourn.SessionFilter(session_id_prefix=prefix, has_turn=busy),
+        "filter": sojourn.SessionFilter(
+            session_id_prefix=prefix,
+            has_turn=busy,
+            older_than=older_than,
+            idle_longer_than=idle_longer_than,
+        ),
         "parent": parent,
     }
 

@@ -10,6 +10,9 @@ from typing import Any
 import click
 
 from sojourn import SojournError
+from sojourn.cli import many
+from sojourn.cli.admin import audit, backup, export, import_, info
+from sojourn.cli.apps import apps
 from sojourn.cli.failures import ExitCode, Failure, failure_of
 from sojourn.cli.messages import messages
 from sojourn.cli.replay.command import replay
@@ -17,6 +20,7 @@ from sojourn.cli.sessions import sessions
 from sojourn.cli.settings import Group, global_options, settings_of
 from sojourn.cli.state import state
 from sojourn.cli.top import top
+from sojourn.cli.users import users
 from sojourn.cli.watching import watch
 
 
@@ -53,13 +57,27 @@ Exit status:
 {ENDINGS}
 """
 
-sessions.add_command(watch)
+for command in (watch, *many.COMMANDS):
+    sessions.add_command(command)
 
 cli = Root(
     "sojourn",
     params=global_options(),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help=HELP,
-    commands=[sessions, messages, state, replay, top],
+    commands=[
+        sessions,
+        messages,
+        state,
+        apps,
+        users,
+        audit,
+        export,
+        import_,
+        backup,
+        info,
+        replay,
+        top,
+    ],
 )
 cli = click.version_option(version("sojourn"), prog_name="sojourn")(cli)

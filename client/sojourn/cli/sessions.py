@@ -360,6 +360,7 @@ def end(
 )
 @click.option("--if-idle", is_flag=True, help="Only if nobody is working on it.")
 @click.option("--reason", default="", help="Why, in your words.")
+@click.option("--backup", default="", metavar="NEW_ID", help="Keep a copy under this id first.")
 @given.precondition_options
 @given.request_id_option
 @click.pass_context
@@ -371,6 +372,7 @@ def reset(
     scope: str,
     if_idle: bool,
     reason: str,
+    backup: str,
     etag: str,
     generation: int | None,
     request_id: str | None,
@@ -386,6 +388,7 @@ def reset(
             scope=sojourn.ResetScope(scope.upper()),
             if_idle=if_idle,
             reason=reason,
+            backup_session_id=backup,
             precondition=given.precondition(etag, generation),
             request_id=request_id,
         )
@@ -394,6 +397,7 @@ def reset(
         "state_keys_cleared": done.state_keys_cleared,
         "metrics_cleared": done.metrics_cleared,
         "scrubbed": done.scrubbed,
+        "backup": None if done.backup is None else encode.session(done.backup),
     }
     _said(
         settings,

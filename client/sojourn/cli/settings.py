@@ -16,6 +16,8 @@ import click
 
 import sojourn
 
+DEADLINE = timedelta(seconds=30)
+
 
 @dataclass
 class Settings:
@@ -32,7 +34,7 @@ class Settings:
     tls_key: Path | None = None
     tls_name: str = ""
     actor: str = ""
-    deadline: float = 30.0
+    deadline: float | None = None
     output: str = ""
     verbose: bool = False
 
@@ -41,9 +43,14 @@ class Settings:
         """Whether to print for people: on a terminal, unless told otherwise."""
         return self.output == "table" or (not self.output and sys.stdout.isatty())
 
-    def connection(self) -> dict[str, Any]:
-        """Return the arguments that a client is made with."""
-        if not self.app:
+    @property
+    def deadline_said(self) -> timedelta | None:
+        """How long a call may take that takes long; None: as long as the client lets it."""
+        return None if self.deadline is None else timedelta(seconds=self.deadline)
+
+    def connection(self, *, any_app: bool = False) -> dict[str, Any]:
+        """Return the arguments that a client is made with; `any_app`: it may do without an app."""
+        if not self.app and not any_app:
             raise click.UsageError("Which app? Name it with --app NAME, or set SOJOURN_APP.")
         files = (self.tls_ca, self.tls_cert, self.tls_key)
         secure = self.tls or bool(self.tls_name) or any(files)
@@ -52,7 +59,7 @@ class Settings:
             "app": self.app,
             "tls": sojourn.TLS.from_files(*files, server_name=self.tls_name) if secure else None,
             "credentials": self._credentials(),
-            "deadline": timedelta(seconds=self.deadline),
+            "deadline": self.deadline_said or DEADLINE,
             # Somebody is waiting: a server that is away is said to be so within a second.
             "retry": sojourn.RetryOptions(max_attempts=4),
             "actor": self.actor,
@@ -82,9 +89,9 @@ class Settings:
             return sojourn.BearerToken.from_file(self.token_file)
         return sojourn.ApiKey(self.api_key) if self.api_key else None
 
-    def connect(self) -> sojourn.Client:
-        """Return a client; nothing is sent yet."""
-        return sojourn.Client(**self.connection())
+    def connect(self, *, any_app: bool = False) -> sojourn.Client:
+        """Return a client; nothing is sent yet. `any_app`: it may do without an app of its own."""
+        return sojourn.Client(**self.connection(any_app=any_app))
 
 
 def settings_of(context: click.Context) -> Settings:
@@ -167,7 +174,8 @@ def global_options(*, hidden: bool = False) -> list[click.Parameter]:
             environment="SOJOURN_DEADLINE",
             type=click.FloatRange(0, min_open=True),
             metavar="SECONDS",
-            help="How long a call may take, repeats counted.  [default: 30]",
+            help="How long a call may take, repeats counted.  [default: 30; an hour for what takes "
+            "as long as there is something to do]",
         ),
         option(
             "--output",

@@ -36,6 +36,11 @@ def parse_ns(text: str) -> int:
     return (since.days * 86_400 + since.seconds) * NANO + fraction
 
 
+def parse_time(text: str) -> datetime:
+    """Return the instant of an RFC 3339 text; raise ValueError when it is none."""
+    return EPOCH + timedelta(microseconds=parse_ns(text) // 1000)
+
+
 def parse_duration(text: str) -> timedelta:
     """Return the duration of a text such as `90`, `1h30m` or `never`, which is zero."""
     word = text.strip().lower()

@@ -22,13 +22,15 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from sojourn.v1 import app_pb2 as sojourn_dot_v1_dot_app__pb2
 from sojourn.v1 import change_pb2 as sojourn_dot_v1_dot_change__pb2
 from sojourn.v1 import message_pb2 as sojourn_dot_v1_dot_message__pb2
 from sojourn.v1 import session_pb2 as sojourn_dot_v1_dot_session__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esojourn/v1/admin_service.proto\x12\nsojourn.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17sojourn/v1/change.proto\x1a\x18sojourn/v1/message.proto\x1a\x18sojourn/v1/session.proto\"\x93\x05\n\nAuditEntry\x12\x10\n\x03\x61pp\x18\x01 \x01(\tR\x03\x61pp\x12\x1a\n\x08revision\x18\x02 \x01(\x03R\x08revision\x12.\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04time\x12\x14\n\x05\x61\x63tor\x18\x04 \x01(\tR\x05\x61\x63tor\x12-\n\x05\x63\x61use\x18\x05 \x01(\x0e\x32\x17.sojourn.v1.ChangeCauseR\x05\x63\x61use\x12\x30\n\x07session\x18\x06 \x01(\x0b\x32\x16.sojourn.v1.SessionKeyR\x07session\x12\x10\n\x03uid\x18\x07 \x01(\tR\x03uid\x12\x14\n\x05index\x18\x08 \x01(\x05R\x05index\x12\x38\n\nend_status\x18\t \x01(\x0e\x32\x19.sojourn.v1.SessionStatusR\tendStatus\x12\x31\n\tend_cause\x18\n \x01(\x0e\x32\x14.sojourn.v1.EndCauseR\x08\x65ndCause\x12:\n\x0cturn_outcome\x18\x0b \x01(\x0e\x32\x17.sojourn.v1.TurnOutcomeR\x0bturnOutcome\x12\x37\n\x0b\x64\x65leted_why\x18\x0c \x01(\x0e\x32\x16.sojourn.v1.DeletedWhyR\ndeletedWhy\x12\x14\n\x05\x66orce\x18\r \x01(\x08R\x05\x66orce\x12%\n\x0e\x66irst_sequence\x18\x0e \x01(\x03R\rfirstSequence\x12#\n\rlast_sequence\x18\x0f \x01(\x03R\x0clastSequence\x12\x12\n\x04user\x18\x10 \x01(\tR\x04user\x12\x30\n\x06\x65rased\x18\x11 \x01(\x0b\x32\x18.sojourn.v1.ErasedCountsR\x06\x65rased\"\xa4\x01\n\x0c\x45rasedCounts\x12\x1a\n\x08sessions\x18\x01 \x01(\x03R\x08sessions\x12\x1a\n\x08messages\x18\x02 \x01(\x03R\x08messages\x12\x1d\n\nstate_keys\x18\x03 \x01(\x03R\tstateKeys\x12\x18\n\x07\x63hanges\x18\x04 \x01(\x03R\x07\x63hanges\x12#\n\raudit_entries\x18\x05 \x01(\x03R\x0c\x61uditEntries\"\x87\x04\n\x17ListAuditEntriesRequest\x12R\n\x03\x61pp\x18\x01 \x01(\tB@\xbaH=r;\x10\x01\x18\x80\x01\x32\x34^[^\\p{Z}\\p{C}]([^\\p{Zl}\\p{Zp}\\p{C}]*[^\\p{Z}\\p{C}])?$R\x03\x61pp\x12\x1d\n\x03uid\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\x03uid\x12)\n\x04time\x18\x03 \x01(\x0b\x32\x15.sojourn.v1.TimeRangeR\x04time\x12$\n\tpage_size\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\x12Z\n\x04user\x18\x06 \x01(\tBA\xbaH>r<\x18\x80\x02\x32\x37^([^\\p{Z}\\p{C}]([^\\p{Zl}\\p{Zp}\\p{C}]*[^\\p{Z}\\p{C}])?)?$H\x00R\x04user\x88\x01\x01\x12\'\n\nsession_id\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\tsessionId\x12\x42\n\x06\x63\x61uses\x18\x08 \x03(\x0e\x32\x17.sojourn.v1.ChangeCauseB\x11\xbaH\x0e\x92\x01\x0b\x10 \"\x07\x82\x01\x04\x10\x01 \x00R\x06\x63\x61uses\x12#\n\x05\x61\x63tor\x18\t \x01(\tB\x08\xbaH\x05r\x03\x18\xc0\x02H\x01R\x05\x61\x63tor\x88\x01\x01\x42\x07\n\x05_userB\x08\n\x06_actor\"t\n\x18ListAuditEntriesResponse\x12\x30\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x16.sojourn.v1.AuditEntryR\x07\x65ntries\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xca\x01\n\x15\x45xportSessionsRequest\x12R\n\x03\x61pp\x18\x01 \x01(\tB@\xbaH=r;\x10\x01\x18\x80\x01\x32\x34^[^\\p{Z}\\p{C}]([^\\p{Zl}\\p{Zp}\\p{C}]*[^\\p{Z}\\p{C}])?$R\x03\x61pp\x12!\n\x04user\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02H\x00R\x04user\x88\x01\x01\x12\x31\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x19.sojourn.v1.SessionFilterR\x06\x66ilterB\x07\n\x05_user\"\x8d\x01\n\x16\x45xportSessionsResponse\x12/\n\x07session\x18\x01 \x01(\x0b\x32\x13.sojourn.v1.SessionH\x00R\x07session\x12:\n\x08messages\x18\x02 \x01(\x0b\x32\x1c.sojourn.v1.ExportedMessagesH\x00R\x08messagesB\x06\n\x04part\"C\n\x10\x45xportedMessages\x12/\n\x08messages\x18\x01 \x03(\x0b\x32\x13.sojourn.v1.MessageR\x08messages\"\xc0\x01\n\x15ImportSessionsRequest\x12\x32\n\x06target\x18\x01 \x01(\x0b\x32\x18.sojourn.v1.ImportTargetH\x00R\x06target\x12/\n\x07session\x18\x02 \x01(\x0b\x32\x13.sojourn.v1.SessionH\x00R\x07session\x12:\n\x08messages\x18\x03 \x01(\x0b\x32\x1c.sojourn.v1.ExportedMessagesH\x00R\x08messagesB\x06\n\x04part\"z\n\x0cImportTarget\x12R\n\x03\x61pp\x18\x01 \x01(\tB@\xbaH=r;\x10\x01\x18\x80\x01\x32\x34^[^\\p{Z}\\p{C}]([^\\p{Zl}\\p{Zp}\\p{C}]*[^\\p{Z}\\p{C}])?$R\x03\x61pp\x12\x16\n\x06rename\x18\x02 \x01(\x08R\x06rename\"l\n\x16ImportSessionsResponse\x12\x1a\n\x08sessions\x18\x01 \x01(\x03R\x08sessions\x12\x1a\n\x08messages\x18\x02 \x01(\x03R\x08messages\x12\x1a\n\x08revision\x18\x03 \x01(\x03R\x08revision\"R\n\x12\x42\x61\x63kupStoreRequest\x12<\n\x04name\x18\x01 \x01(\tB(\xbaH%r#\x10\x01\x18\x80\x01\x32\x1c^[A-Za-z0-9][A-Za-z0-9._-]*$R\x04name\"+\n\x13\x42\x61\x63kupStoreResponse\x12\x14\n\x05\x62ytes\x18\x01 \x01(\x03R\x05\x62ytes\"\x16\n\x14GetServerInfoRequest\"\xea\x01\n\x15GetServerInfoResponse\x12\x18\n\x07version\x18\x01 \x01(\tR\x07version\x12\x14\n\x05store\x18\x02 \x01(\tR\x05store\x12#\n\rstore_version\x18\x03 \x01(\tR\x0cstoreVersion\x12%\n\x0eschema_version\x18\x04 \x01(\x05R\rschemaVersion\x12\x39\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12\x1a\n\x08\x64raining\x18\x06 \x01(\x08R\x08\x64raining2\xc9\x03\n\x0c\x41\x64minService\x12]\n\x10ListAuditEntries\x12#.sojourn.v1.ListAuditEntriesRequest\x1a$.sojourn.v1.ListAuditEntriesResponse\x12Y\n\x0e\x45xportSessions\x12!.sojourn.v1.ExportSessionsRequest\x1a\".sojourn.v1.ExportSessionsResponse0\x01\x12Y\n\x0eImportSessions\x12!.sojourn.v1.ImportSessionsRequest\x1a\".sojourn.v1.ImportSessionsResponse(\x01\x12N\n\x0b\x42\x61\x63kupStore\x12\x1e.sojourn.v1.BackupStoreRequest\x1a\x1f.sojourn.v1.BackupStoreResponse\x12T\n\rGetServerInfo\x12 .sojourn.v1.GetServerInfoRequest\x1a!.sojourn.v1.GetServerInfoResponseBG\n\x0e\x64\x65v.sojourn.v1B\x11\x41\x64minServiceProtoP\x01Z sojourn.dev/sojourn/v1;sojournv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esojourn/v1/admin_service.proto\x12\nsojourn.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14sojourn/v1/app.proto\x1a\x17sojourn/v1/change.proto\x1a\x18sojourn/v1/message.proto\x1a\x18sojourn/v1/session.proto\"\x93\x05\n\nAuditEntry\x12\x10\n\x03\x61pp\x18\x01 \x01(\tR\x03\x61pp\x12\x1a\n\x08revision\x18\x02 \x01(\x03R\x08revision\x12.\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04time\x12\x14\n\x05\x61\x63tor\x18\x04 \x01(\tR\x05\x61\x63tor\x12-\n\x05\x63\x61use\x18\x05 \x01(\x0e\x32\x17.sojourn.v1.ChangeCauseR\x05\x63\x61use\x12\x30\n\x07session\x18\x06 \x01(\x0b\x32\x16.sojourn.v1.SessionKeyR\x07session\x12\x10\n\x03uid\x18\x07 \x01(\tR\x03uid\x12\x14\n\x05index\x18\x08 \x01(\x05R\x05index\x12\x38\n\nend_status\x18\t \x01(\x0e\x32\x19.sojourn.v1.SessionStatusR\tendStatus\x12\x31\n\tend_cause\x18\n \x01(\x0e\x32\x14.sojourn.v1.EndCauseR\x08\x65ndCause\x12:\n\x0cturn_outcome\x18\x0b \x01(\x0e\x32\x17.sojourn.v1.TurnOutcomeR\x0bturnOutcome\x12\x37\n\x0b\x64\x65leted_why\x18\x0c \x01(\x0e\x32\x16.sojourn.v1.DeletedWhyR\ndeletedWhy\x12\x14\n\x05\x66orce\x18\r \x01(\x08R\x05\x66orce\x12%\n\x0e\x66irst_sequence\x18\x0e \x01(\x03R\rfirstSequence\x12#\n\rlast_sequence\x18\x0f \x01(\x03R\x0clastSequence\x12\x12\n\x04user\x18\x10 \x01(\tR\x04user\x12\x30\n\x06\x65rased\x18\x11 \x01(\x0b\x32\x18.sojourn.v1.ErasedCountsR\x06\x65rased\"\xa4\x01\n\x0c\x45rasedCounts\x12\x1a\n\x08sessions\x18\x01 \x01(\x03R\x08sessions\x12\x1a\n\x08messages\x18\x02 \x01(\x03R\x08messages\x12\x1d\n\nstate_keys\x18\x03 \x01(\x03R\tstateKeys\x12\x18\n\x07\x63hanges\x18\x04 \x01(\x03R\x07\x63hanges\x12#\n\raudit_entries\x18\x05 \x01(\x03R\x0c\x61uditEntries\"\x87\x04\n\x17ListAuditEntriesRequest\x12R\n\x03\x61pp\x18\x01 \x01(\tB@\xbaH=r;\x10\x01\x18\x80\x01\x32\x34^[^\\p{Z}\\p{C}]([^\\p{Zl}\\p{Zp}\\p{C}]*[^\\p{Z}\\p{C}])?$R\x03\x61pp\x12\x1d\n\x03uid\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\x03uid\x12)\n\x04time\x18\x03 \x01(\x0b\x32\x15.sojourn.v1.TimeRangeR\x04time\x12$\n\tpage_size\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\x12Z\n\x04user\x18\x06 \x01(\tBA\xbaH>r<\x18\x80\x02\x32\x37^([^\\p{Z}\\p{C}]([^\\p{Zl}\\p{Zp}\\p{C}]*[^\\p{Z}\\p{C}])?)?$H\x00R\x04user\x88\x01\x01\x12\'\n\nsession_id\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\tsessionId\x12\x42\n\x06\x63\x61uses\x18\x08 \x03(\x0e\x32\x17.sojourn.v1.ChangeCauseB\x11\xbaH\x0e\x92\x01\x0b\x10 \"\x07\x82\x01\x04\x10\x01 \x00R\x06\x63\x61uses\x12#\n\x05\x61\x63tor\x18\t \x01(\tB\x08\xbaH\x05r\x03\x18\xc0\x02H\x01R\x05\x61\x63tor\x88\x01\x01\x42\x07\n\x05_userB\x08\n\x06_actor\"t\n\x18ListAuditEntriesResponse\x12\x30\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x16.sojourn.v1.AuditEntryR\x07\x65ntries\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xca\x01\n\x15\x45xportSessionsRequest\x12R\n\x03\x61pp\x18\x01 \x01(\tB@\xbaH=r;\x10\x01\x18\x80\x01\x32\x34^[^\\p{Z}\\p{C}]([^\\p{Zl}\\p{Zp}\\p{C}]*[^\\p{Z}\\p{C}])?$R\x03\x61pp\x12!\n\x04user\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02H\x00R\x04user\x88\x01\x01\x12\x31\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x19.sojourn.v1.SessionFilterR\x06\x66ilterB\x07\n\x05_user\"\x94\x02\n\x16\x45xportSessionsResponse\x12+\n\x03\x61pp\x18\x02 \x01(\x0b\x32\x17.sojourn.v1.ExportedAppH\x00R\x03\x61pp\x12.\n\x04user\x18\x03 \x01(\x0b\x32\x18.sojourn.v1.ExportedUserH\x00R\x04user\x12\x37\n\x07session\x18\x04 \x01(\x0b\x32\x1b.sojourn.v1.ExportedSessionH\x00R\x07session\x12:\n\x08messages\x18\x05 \x01(\x0b\x32\x1c.sojourn.v1.ExportedMessagesH\x00R\x08messages\x12\x1a\n\x07\x64ropped\x18\x06 \x01(\tH\x00R\x07\x64roppedB\x06\n\x04partJ\x04\x08\x01\x10\x02\"\xa9\x02\n\x0b\x45xportedApp\x12\x10\n\x03\x61pp\x18\x01 \x01(\tR\x03\x61pp\x12;\n\x06labels\x18\x02 \x03(\x0b\x32#.sojourn.v1.ExportedApp.LabelsEntryR\x06labels\x12*\n\x06policy\x18\x03 \x01(\x0b\x32\x12.sojourn.v1.PolicyR\x06policy\x12\'\n\x05state\x18\x04 \x01(\x0b\x32\x11.sojourn.v1.StateR\x05state\x12;\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"K\n\x0c\x45xportedUser\x12\x12\n\x04user\x18\x01 \x01(\tR\x04user\x12\'\n\x05state\x18\x02 \x01(\x0b\x32\x11.sojourn.v1.StateR\x05state\"\xd6\x01\n\x0f\x45xportedSession\x12-\n\x07session\x18\x01 \x01(\x0b\x32\x13.sojourn.v1.SessionR\x07session\x12\x18\n\x07version\x18\x02 \x01(\x03R\x07version\x12\x1f\n\x0bturns_begun\x18\x03 \x01(\x03R\nturnsBegun\x12:\n\x0bowner_lease\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationR\nownerLease\x12\x1d\n\nowner_turn\x18\x05 \x01(\x03R\townerTurn\"C\n\x10\x45xportedMessages\x12/\n\x08messages\x18\x01 \x03(\x0b\x32\x13.sojourn.v1.MessageR\x08messages\"\xc1\x02\n\x15ImportSessionsRequest\x12\x32\n\x06target\x18\x01 \x01(\x0b\x32\x18.sojourn.v1.ImportTargetH\x00R\x06target\x12+\n\x03\x61pp\x18\x02 \x01(\x0b\x32\x17.sojourn.v1.ExportedAppH\x00R\x03\x61pp\x12.\n\x04user\x18\x03 \x01(\x0b\x32\x18.sojourn.v1.ExportedUserH\x00R\x04user\x12\x37\n\x07session\x18\x04 \x01(\x0b\x32\x1b.sojourn.v1.ExportedSessionH\x00R\x07session\x12:\n\x08messages\x18\x05 \x01(\x0b\x32\x1c.sojourn.v1.ExportedMessagesH\x00R\x08messages\x12\x1a\n\x07\x64ropped\x18\x06 \x01(\tH\x00R\x07\x64roppedB\x06\n\x04part\"\xab\x01\n\x0cImportTarget\x12R\n\x03\x61pp\x18\x01 \x01(\tB@\xbaH=r;\x10\x01\x18\x80\x01\x32\x34^[^\\p{Z}\\p{C}]([^\\p{Zl}\\p{Zp}\\p{C}]*[^\\p{Z}\\p{C}])?$R\x03\x61pp\x12\x41\n\x0bon_existing\x18\x03 \x01(\x0e\x32\x16.sojourn.v1.OnExistingB\x08\xbaH\x05\x82\x01\x02\x10\x01R\nonExistingJ\x04\x08\x02\x10\x03\"\xa0\x01\n\x16ImportSessionsResponse\x12\x1a\n\x08sessions\x18\x01 \x01(\x03R\x08sessions\x12\x1a\n\x08messages\x18\x02 \x01(\x03R\x08messages\x12\x1a\n\x08revision\x18\x03 \x01(\x03R\x08revision\x12\x18\n\x07skipped\x18\x04 \x01(\x03R\x07skipped\x12\x18\n\x07renamed\x18\x05 \x01(\x03R\x07renamed\"R\n\x12\x42\x61\x63kupStoreRequest\x12<\n\x04name\x18\x01 \x01(\tB(\xbaH%r#\x10\x01\x18\x80\x01\x32\x1c^[A-Za-z0-9][A-Za-z0-9._-]*$R\x04name\"+\n\x13\x42\x61\x63kupStoreResponse\x12\x14\n\x05\x62ytes\x18\x01 \x01(\x03R\x05\x62ytes\"\x16\n\x14GetServerInfoRequest\"\xea\x01\n\x15GetServerInfoResponse\x12\x18\n\x07version\x18\x01 \x01(\tR\x07version\x12\x14\n\x05store\x18\x02 \x01(\tR\x05store\x12#\n\rstore_version\x18\x03 \x01(\tR\x0cstoreVersion\x12%\n\x0eschema_version\x18\x04 \x01(\x05R\rschemaVersion\x12\x39\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12\x1a\n\x08\x64raining\x18\x06 \x01(\x08R\x08\x64raining*m\n\nOnExisting\x12\x1b\n\x17ON_EXISTING_UNSPECIFIED\x10\x00\x12\x14\n\x10ON_EXISTING_FAIL\x10\x01\x12\x14\n\x10ON_EXISTING_SKIP\x10\x02\x12\x16\n\x12ON_EXISTING_RENAME\x10\x03\x32\xc9\x03\n\x0c\x41\x64minService\x12]\n\x10ListAuditEntries\x12#.sojourn.v1.ListAuditEntriesRequest\x1a$.sojourn.v1.ListAuditEntriesResponse\x12Y\n\x0e\x45xportSessions\x12!.sojourn.v1.ExportSessionsRequest\x1a\".sojourn.v1.ExportSessionsResponse0\x01\x12Y\n\x0eImportSessions\x12!.sojourn.v1.ImportSessionsRequest\x1a\".sojourn.v1.ImportSessionsResponse(\x01\x12N\n\x0b\x42\x61\x63kupStore\x12\x1e.sojourn.v1.BackupStoreRequest\x1a\x1f.sojourn.v1.BackupStoreResponse\x12T\n\rGetServerInfo\x12 .sojourn.v1.GetServerInfoRequest\x1a!.sojourn.v1.GetServerInfoResponseBG\n\x0e\x64\x65v.sojourn.v1B\x11\x41\x64minServiceProtoP\x01Z sojourn.dev/sojourn/v1;sojournv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -56,38 +58,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXPORTSESSIONSREQUEST'].fields_by_name['app']._serialized_options = b'\272H=r;\020\001\030\200\00124^[^\\p{Z}\\p{C}]([^\\p{Zl}\\p{Zp}\\p{C}]*[^\\p{Z}\\p{C}])?$'
   _globals['_EXPORTSESSIONSREQUEST'].fields_by_name['user']._loaded_options = None
   _globals['_EXPORTSESSIONSREQUEST'].fields_by_name['user']._serialized_options = b'\272H\005r\003\030\200\002'
+  _globals['_EXPORTEDAPP_LABELSENTRY']._loaded_options = None
+  _globals['_EXPORTEDAPP_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_IMPORTTARGET'].fields_by_name['app']._loaded_options = None
   _globals['_IMPORTTARGET'].fields_by_name['app']._serialized_options = b'\272H=r;\020\001\030\200\00124^[^\\p{Z}\\p{C}]([^\\p{Zl}\\p{Zp}\\p{C}]*[^\\p{Z}\\p{C}])?$'
+  _globals['_IMPORTTARGET'].fields_by_name['on_existing']._loaded_options = None
+  _globals['_IMPORTTARGET'].fields_by_name['on_existing']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_BACKUPSTOREREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_BACKUPSTOREREQUEST'].fields_by_name['name']._serialized_options = b'\272H%r#\020\001\030\200\0012\034^[A-Za-z0-9][A-Za-z0-9._-]*$'
-  _globals['_AUDITENTRY']._serialized_start=157
-  _globals['_AUDITENTRY']._serialized_end=816
-  _globals['_ERASEDCOUNTS']._serialized_start=819
-  _globals['_ERASEDCOUNTS']._serialized_end=983
-  _globals['_LISTAUDITENTRIESREQUEST']._serialized_start=986
-  _globals['_LISTAUDITENTRIESREQUEST']._serialized_end=1505
-  _globals['_LISTAUDITENTRIESRESPONSE']._serialized_start=1507
-  _globals['_LISTAUDITENTRIESRESPONSE']._serialized_end=1623
-  _globals['_EXPORTSESSIONSREQUEST']._serialized_start=1626
-  _globals['_EXPORTSESSIONSREQUEST']._serialized_end=1828
-  _globals['_EXPORTSESSIONSRESPONSE']._serialized_start=1831
-  _globals['_EXPORTSESSIONSRESPONSE']._serialized_end=1972
-  _globals['_EXPORTEDMESSAGES']._serialized_start=1974
-  _globals['_EXPORTEDMESSAGES']._serialized_end=2041
-  _globals['_IMPORTSESSIONSREQUEST']._serialized_start=2044
-  _globals['_IMPORTSESSIONSREQUEST']._serialized_end=2236
-  _globals['_IMPORTTARGET']._serialized_start=2238
-  _globals['_IMPORTTARGET']._serialized_end=2360
-  _globals['_IMPORTSESSIONSRESPONSE']._serialized_start=2362
-  _globals['_IMPORTSESSIONSRESPONSE']._serialized_end=2470
-  _globals['_BACKUPSTOREREQUEST']._serialized_start=2472
-  _globals['_BACKUPSTOREREQUEST']._serialized_end=2554
-  _globals['_BACKUPSTORERESPONSE']._serialized_start=2556
-  _globals['_BACKUPSTORERESPONSE']._serialized_end=2599
-  _globals['_GETSERVERINFOREQUEST']._serialized_start=2601
-  _globals['_GETSERVERINFOREQUEST']._serialized_end=2623
-  _globals['_GETSERVERINFORESPONSE']._serialized_start=2626
-  _globals['_GETSERVERINFORESPONSE']._serialized_end=2860
-  _globals['_ADMINSERVICE']._serialized_start=2863
-  _globals['_ADMINSERVICE']._serialized_end=3320
+  _globals['_ONEXISTING']._serialized_start=3877
+  _globals['_ONEXISTING']._serialized_end=3986
+  _globals['_AUDITENTRY']._serialized_start=211
+  _globals['_AUDITENTRY']._serialized_end=870
+  _globals['_ERASEDCOUNTS']._serialized_start=873
+  _globals['_ERASEDCOUNTS']._serialized_end=1037
+  _globals['_LISTAUDITENTRIESREQUEST']._serialized_start=1040
+  _globals['_LISTAUDITENTRIESREQUEST']._serialized_end=1559
+  _globals['_LISTAUDITENTRIESRESPONSE']._serialized_start=1561
+  _globals['_LISTAUDITENTRIESRESPONSE']._serialized_end=1677
+  _globals['_EXPORTSESSIONSREQUEST']._serialized_start=1680
+  _globals['_EXPORTSESSIONSREQUEST']._serialized_end=1882
+  _globals['_EXPORTSESSIONSRESPONSE']._serialized_start=1885
+  _globals['_EXPORTSESSIONSRESPONSE']._serialized_end=2161
+  _globals['_EXPORTEDAPP']._serialized_start=2164
+  _globals['_EXPORTEDAPP']._serialized_end=2461
+  _globals['_EXPORTEDAPP_LABELSENTRY']._serialized_start=2404
+  _globals['_EXPORTEDAPP_LABELSENTRY']._serialized_end=2461
+  _globals['_EXPORTEDUSER']._serialized_start=2463
+  _globals['_EXPORTEDUSER']._serialized_end=2538
+  _globals['_EXPORTEDSESSION']._serialized_start=2541
+  _globals['_EXPORTEDSESSION']._serialized_end=2755
+  _globals['_EXPORTEDMESSAGES']._serialized_start=2757
+  _globals['_EXPORTEDMESSAGES']._serialized_end=2824
+  _globals['_IMPORTSESSIONSREQUEST']._serialized_start=2827
+  _globals['_IMPORTSESSIONSREQUEST']._serialized_end=3148
+  _globals['_IMPORTTARGET']._serialized_start=3151
+  _globals['_IMPORTTARGET']._serialized_end=3322
+  _globals['_IMPORTSESSIONSRESPONSE']._serialized_start=3325
+  _globals['_IMPORTSESSIONSRESPONSE']._serialized_end=3485
+  _globals['_BACKUPSTOREREQUEST']._serialized_start=3487
+  _globals['_BACKUPSTOREREQUEST']._serialized_end=3569
+  _globals['_BACKUPSTORERESPONSE']._serialized_start=3571
+  _globals['_BACKUPSTORERESPONSE']._serialized_end=3614
+  _globals['_GETSERVERINFOREQUEST']._serialized_start=3616
+  _globals['_GETSERVERINFOREQUEST']._serialized_end=3638
+  _globals['_GETSERVERINFORESPONSE']._serialized_start=3641
+  _globals['_GETSERVERINFORESPONSE']._serialized_end=3875
+  _globals['_ADMINSERVICE']._serialized_start=3989
+  _globals['_ADMINSERVICE']._serialized_end=4446
 # @@protoc_insertion_point(module_scope)

@@ -5,9 +5,12 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from sojourn.v1 import app_pb2 as _app_pb2
 from sojourn.v1 import change_pb2 as _change_pb2
 from sojourn.v1 import message_pb2 as _message_pb2
 from sojourn.v1 import session_pb2 as _session_pb2
@@ -21,6 +24,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _OnExisting:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OnExistingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OnExisting.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ON_EXISTING_UNSPECIFIED: _OnExisting.ValueType  # 0
+    """The same as FAIL."""
+    ON_EXISTING_FAIL: _OnExisting.ValueType  # 1
+    """`ALREADY_EXISTS / SESSION_EXISTS`, naming it."""
+    ON_EXISTING_SKIP: _OnExisting.ValueType  # 2
+    """Pass it over, with its messages."""
+    ON_EXISTING_RENAME: _OnExisting.ValueType  # 3
+    """Take it in under a new id, which is its uid."""
+
+class OnExisting(_OnExisting, metaclass=_OnExistingEnumTypeWrapper):
+    """What an import does when a session's id is taken."""
+
+ON_EXISTING_UNSPECIFIED: OnExisting.ValueType  # 0
+"""The same as FAIL."""
+ON_EXISTING_FAIL: OnExisting.ValueType  # 1
+"""`ALREADY_EXISTS / SESSION_EXISTS`, naming it."""
+ON_EXISTING_SKIP: OnExisting.ValueType  # 2
+"""Pass it over, with its messages."""
+ON_EXISTING_RENAME: OnExisting.ValueType  # 3
+"""Take it in under a new id, which is its uid."""
+Global___OnExisting: _TypeAlias = OnExisting  # noqa: Y015
 
 @_typing.final
 class AuditEntry(_message.Message):
@@ -264,7 +295,7 @@ class ExportSessionsRequest(_message.Message):
     """One user only; set and empty means the app's own sessions. Absent: of all."""
     @_builtins.property
     def filter(self) -> _session_pb2.SessionFilter:
-        """Which sessions. Absent: all."""
+        """Which sessions. Absent: all. The states of users come along in any case."""
 
     def __init__(
         self,
@@ -285,15 +316,30 @@ Global___ExportSessionsRequest: _TypeAlias = ExportSessionsRequest  # noqa: Y015
 
 @_typing.final
 class ExportSessionsResponse(_message.Message):
-    """A part of an export: a session, or some of its messages."""
+    """A part of an export."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    APP_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
     SESSION_FIELD_NUMBER: _builtins.int
     MESSAGES_FIELD_NUMBER: _builtins.int
+    DROPPED_FIELD_NUMBER: _builtins.int
+    dropped: _builtins.str
+    """The uid of the last session, which was cut down, reset or deleted while its
+    messages were read: forget it. If it is still there, it follows anew.
+    """
     @_builtins.property
-    def session(self) -> _session_pb2.Session:
-        """A session, in view FULL. Its messages follow."""
+    def app(self) -> Global___ExportedApp:
+        """The app, once, as the first part."""
+
+    @_builtins.property
+    def user(self) -> Global___ExportedUser:
+        """A user's state."""
+
+    @_builtins.property
+    def session(self) -> Global___ExportedSession:
+        """A session. As many messages follow as its `message_count` says."""
 
     @_builtins.property
     def messages(self) -> Global___ExportedMessages:
@@ -302,18 +348,159 @@ class ExportSessionsResponse(_message.Message):
     def __init__(
         self,
         *,
-        session: _session_pb2.Session | None = ...,
+        app: Global___ExportedApp | None = ...,
+        user: Global___ExportedUser | None = ...,
+        session: Global___ExportedSession | None = ...,
         messages: Global___ExportedMessages | None = ...,
+        dropped: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "part", b"part", "session", b"session"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["app", b"app", "dropped", b"dropped", "messages", b"messages", "part", b"part", "session", b"session", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "part", b"part", "session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["app", b"app", "dropped", b"dropped", "messages", b"messages", "part", b"part", "session", b"session", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["session", "messages"]  # noqa: Y015
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["app", "user", "session", "messages", "dropped"]  # noqa: Y015
     _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
 
 Global___ExportSessionsResponse: _TypeAlias = ExportSessionsResponse  # noqa: Y015
+
+@_typing.final
+class ExportedApp(_message.Message):
+    """The app itself, in an export."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    APP_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    app: _builtins.str
+    """Its name. An import goes where its target says."""
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Its labels."""
+
+    @_builtins.property
+    def policy(self) -> _app_pb2.Policy:
+        """Its rules."""
+
+    @_builtins.property
+    def state(self) -> _session_pb2.State:
+        """Its state."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it came into being."""
+
+    def __init__(
+        self,
+        *,
+        app: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        policy: _app_pb2.Policy | None = ...,
+        state: _session_pb2.State | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "policy", b"policy", "state", b"state"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["app", b"app", "create_time", b"create_time", "labels", b"labels", "policy", b"policy", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportedApp: _TypeAlias = ExportedApp  # noqa: Y015
+
+@_typing.final
+class ExportedUser(_message.Message):
+    """The state of one user, in an export."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    user: _builtins.str
+    """Whose it is."""
+    @_builtins.property
+    def state(self) -> _session_pb2.State:
+        """The state."""
+
+    def __init__(
+        self,
+        *,
+        user: _builtins.str = ...,
+        state: _session_pb2.State | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["state", b"state", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportedUser: _TypeAlias = ExportedUser  # noqa: Y015
+
+@_typing.final
+class ExportedSession(_message.Message):
+    """A session, in an export."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    TURNS_BEGUN_FIELD_NUMBER: _builtins.int
+    OWNER_LEASE_FIELD_NUMBER: _builtins.int
+    OWNER_TURN_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """What its etag counts."""
+    turns_begun: _builtins.int
+    """How many turns were begun in it: the next one has the next number."""
+    owner_turn: _builtins.int
+    """For an ephemeral session that a turn of its parent owned: the turn's number."""
+    @_builtins.property
+    def session(self) -> _session_pb2.Session:
+        """The session in view FULL, with its own state only, without a live turn and
+        without the time left.
+        """
+
+    @_builtins.property
+    def owner_lease(self) -> _duration_pb2.Duration:
+        """For an ephemeral session with a lease: how long a renewal of it lasts."""
+
+    def __init__(
+        self,
+        *,
+        session: _session_pb2.Session | None = ...,
+        version: _builtins.int = ...,
+        turns_begun: _builtins.int = ...,
+        owner_lease: _duration_pb2.Duration | None = ...,
+        owner_turn: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["owner_lease", b"owner_lease", "session", b"session"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["owner_lease", b"owner_lease", "owner_turn", b"owner_turn", "session", b"session", "turns_begun", b"turns_begun", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportedSession: _TypeAlias = ExportedSession  # noqa: Y015
 
 @_typing.final
 class ExportedMessages(_message.Message):
@@ -341,19 +528,32 @@ Global___ExportedMessages: _TypeAlias = ExportedMessages  # noqa: Y015
 
 @_typing.final
 class ImportSessionsRequest(_message.Message):
-    """A part of an import: the parts of an export, in its order."""
+    """A part of an import: a target, then the parts of an export, in its order."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TARGET_FIELD_NUMBER: _builtins.int
+    APP_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
     SESSION_FIELD_NUMBER: _builtins.int
     MESSAGES_FIELD_NUMBER: _builtins.int
+    DROPPED_FIELD_NUMBER: _builtins.int
+    dropped: _builtins.str
+    """The uid of the last session: forget it."""
     @_builtins.property
     def target(self) -> Global___ImportTarget:
         """Where to import to; the first part."""
 
     @_builtins.property
-    def session(self) -> _session_pb2.Session:
+    def app(self) -> Global___ExportedApp:
+        """The app."""
+
+    @_builtins.property
+    def user(self) -> Global___ExportedUser:
+        """A user's state."""
+
+    @_builtins.property
+    def session(self) -> Global___ExportedSession:
         """A session."""
 
     @_builtins.property
@@ -364,14 +564,17 @@ class ImportSessionsRequest(_message.Message):
         self,
         *,
         target: Global___ImportTarget | None = ...,
-        session: _session_pb2.Session | None = ...,
+        app: Global___ExportedApp | None = ...,
+        user: Global___ExportedUser | None = ...,
+        session: Global___ExportedSession | None = ...,
         messages: Global___ExportedMessages | None = ...,
+        dropped: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "part", b"part", "session", b"session", "target", b"target"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["app", b"app", "dropped", b"dropped", "messages", b"messages", "part", b"part", "session", b"session", "target", b"target", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "part", b"part", "session", b"session", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["app", b"app", "dropped", b"dropped", "messages", b"messages", "part", b"part", "session", b"session", "target", b"target", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["target", "session", "messages"]  # noqa: Y015
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["target", "app", "user", "session", "messages", "dropped"]  # noqa: Y015
     _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
 
@@ -384,20 +587,20 @@ class ImportTarget(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     APP_FIELD_NUMBER: _builtins.int
-    RENAME_FIELD_NUMBER: _builtins.int
+    ON_EXISTING_FIELD_NUMBER: _builtins.int
     app: _builtins.str
     """The app."""
-    rename: _builtins.bool
-    """Give taken ids a new name instead of failing."""
+    on_existing: Global___OnExisting.ValueType
+    """What to do when a session's id is taken. Default FAIL."""
     def __init__(
         self,
         *,
         app: _builtins.str = ...,
-        rename: _builtins.bool = ...,
+        on_existing: Global___OnExisting.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["app", b"app", "rename", b"rename"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["app", b"app", "on_existing", b"on_existing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -412,22 +615,30 @@ class ImportSessionsResponse(_message.Message):
     SESSIONS_FIELD_NUMBER: _builtins.int
     MESSAGES_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
+    RENAMED_FIELD_NUMBER: _builtins.int
     sessions: _builtins.int
     """How many sessions were taken in."""
     messages: _builtins.int
     """How many messages."""
     revision: _builtins.int
-    """The last revision taken."""
+    """The last revision taken, or the head where nothing was taken in."""
+    skipped: _builtins.int
+    """How many sessions were passed over, because their ids are taken."""
+    renamed: _builtins.int
+    """How many were taken in under another id."""
     def __init__(
         self,
         *,
         sessions: _builtins.int = ...,
         messages: _builtins.int = ...,
         revision: _builtins.int = ...,
+        skipped: _builtins.int = ...,
+        renamed: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "revision", b"revision", "sessions", b"sessions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "renamed", b"renamed", "revision", b"revision", "sessions", b"sessions", "skipped", b"skipped"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

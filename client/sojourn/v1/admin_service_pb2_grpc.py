@@ -81,24 +81,48 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ExportSessions(self, request, context):
-        """Streams whole sessions, with state and history. Reads only.
-        Errors: none of its own.
+        """Streams an app: first the app itself and the states of its users, then whole
+        sessions in the order of their creation, each as it was at one revision, its
+        messages after it. A caller whose grants do not cover the app gets no part of
+        the app itself. Sessions that are created once it has begun are left out. What
+        is of a moment is not exported: live turns, and the time that is left. A part
+        is at most 1 MiB, or one session or message. Reads only.
+
+        As text, an export is JSON Lines: each part in protobuf's own JSON form on a
+        line of its own, which ImportSessions takes as it is.
+        Errors: GENERATION_CHANGED: a large session was cut down again and again
+        while it was read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ImportSessions(self, request_iterator, context):
-        """Takes in exported sessions, each in a unit of its own with a change CREATED.
-        Errors: SESSION_EXISTS, CONTENT_TOO_LARGE, STORAGE_FULL.
+        """Takes in the parts of an export, behind a target. Each session is a unit of
+        its own with a change CREATED: it is there with all its messages, or not at
+        all. What was taken in before a refusal stays, and the refusal says how many
+        sessions that are (`sessions_imported`); with `on_existing` SKIP the same
+        import can then be sent again. Ids, sequences, times, counters, generation and
+        etag are kept. A uid is kept when it is free; otherwise the session gets a new
+        one, and children that follow are put under it; a parent that is nowhere is
+        dropped. Deadlines count on, so a session whose deadline has passed expires at
+        once. ACTIVE sessions count against the app's quotas, like created ones.
+        The app's labels and policy are taken over when the app is not there yet; the
+        state of the app or a user when none was ever written there.
+        Errors: SESSION_EXISTS, APP_DELETED, APP_DRAINING, APP_UNKNOWN,
+        QUOTA_EXCEEDED, CONTENT_TOO_LARGE, STAGING_LOST, STORAGE_FULL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BackupStore(self, request, context):
-        """Copies the SQLite file while the server runs, to a new file in the server's
-        backup folder. Errors: STORAGE_FULL, NOT_IMPLEMENTED on PostgreSQL.
+        """Copies the SQLite file while the server runs, to a new file in the folder
+        that the setting `backup_dir` names: as it is at one instant, checked, and on
+        the disk when the answer comes. Writes go on meanwhile. Nothing that was
+        erased before is in it. One copy is made at a time; others wait.
+        Errors: BACKUPS_OFF, BACKUP_EXISTS, STORAGE_FULL, NOT_IMPLEMENTED on
+        PostgreSQL, whose own tools copy it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -44,16 +44,40 @@ class AdminServiceStub:
     Errors: PAGE_TOKEN_INVALID.
     """
     ExportSessions: _grpc.UnaryStreamMultiCallable[_admin_service_pb2.ExportSessionsRequest, _admin_service_pb2.ExportSessionsResponse]
-    """Streams whole sessions, with state and history. Reads only.
-    Errors: none of its own.
+    """Streams an app: first the app itself and the states of its users, then whole
+    sessions in the order of their creation, each as it was at one revision, its
+    messages after it. A caller whose grants do not cover the app gets no part of
+    the app itself. Sessions that are created once it has begun are left out. What
+    is of a moment is not exported: live turns, and the time that is left. A part
+    is at most 1 MiB, or one session or message. Reads only.
+
+    As text, an export is JSON Lines: each part in protobuf's own JSON form on a
+    line of its own, which ImportSessions takes as it is.
+    Errors: GENERATION_CHANGED: a large session was cut down again and again
+    while it was read.
     """
     ImportSessions: _grpc.StreamUnaryMultiCallable[_admin_service_pb2.ImportSessionsRequest, _admin_service_pb2.ImportSessionsResponse]
-    """Takes in exported sessions, each in a unit of its own with a change CREATED.
-    Errors: SESSION_EXISTS, CONTENT_TOO_LARGE, STORAGE_FULL.
+    """Takes in the parts of an export, behind a target. Each session is a unit of
+    its own with a change CREATED: it is there with all its messages, or not at
+    all. What was taken in before a refusal stays, and the refusal says how many
+    sessions that are (`sessions_imported`); with `on_existing` SKIP the same
+    import can then be sent again. Ids, sequences, times, counters, generation and
+    etag are kept. A uid is kept when it is free; otherwise the session gets a new
+    one, and children that follow are put under it; a parent that is nowhere is
+    dropped. Deadlines count on, so a session whose deadline has passed expires at
+    once. ACTIVE sessions count against the app's quotas, like created ones.
+    The app's labels and policy are taken over when the app is not there yet; the
+    state of the app or a user when none was ever written there.
+    Errors: SESSION_EXISTS, APP_DELETED, APP_DRAINING, APP_UNKNOWN,
+    QUOTA_EXCEEDED, CONTENT_TOO_LARGE, STAGING_LOST, STORAGE_FULL.
     """
     BackupStore: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.BackupStoreRequest, _admin_service_pb2.BackupStoreResponse]
-    """Copies the SQLite file while the server runs, to a new file in the server's
-    backup folder. Errors: STORAGE_FULL, NOT_IMPLEMENTED on PostgreSQL.
+    """Copies the SQLite file while the server runs, to a new file in the folder
+    that the setting `backup_dir` names: as it is at one instant, checked, and on
+    the disk when the answer comes. Writes go on meanwhile. Nothing that was
+    erased before is in it. One copy is made at a time; others wait.
+    Errors: BACKUPS_OFF, BACKUP_EXISTS, STORAGE_FULL, NOT_IMPLEMENTED on
+    PostgreSQL, whose own tools copy it.
     """
     GetServerInfo: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetServerInfoRequest, _admin_service_pb2.GetServerInfoResponse]
     """Says what this server is and holds. Errors: none of its own."""
@@ -74,16 +98,40 @@ class AdminServiceAsyncStub(AdminServiceStub):
     Errors: PAGE_TOKEN_INVALID.
     """
     ExportSessions: _aio.UnaryStreamMultiCallable[_admin_service_pb2.ExportSessionsRequest, _admin_service_pb2.ExportSessionsResponse]  # type: ignore[assignment]
-    """Streams whole sessions, with state and history. Reads only.
-    Errors: none of its own.
+    """Streams an app: first the app itself and the states of its users, then whole
+    sessions in the order of their creation, each as it was at one revision, its
+    messages after it. A caller whose grants do not cover the app gets no part of
+    the app itself. Sessions that are created once it has begun are left out. What
+    is of a moment is not exported: live turns, and the time that is left. A part
+    is at most 1 MiB, or one session or message. Reads only.
+
+    As text, an export is JSON Lines: each part in protobuf's own JSON form on a
+    line of its own, which ImportSessions takes as it is.
+    Errors: GENERATION_CHANGED: a large session was cut down again and again
+    while it was read.
     """
     ImportSessions: _aio.StreamUnaryMultiCallable[_admin_service_pb2.ImportSessionsRequest, _admin_service_pb2.ImportSessionsResponse]  # type: ignore[assignment]
-    """Takes in exported sessions, each in a unit of its own with a change CREATED.
-    Errors: SESSION_EXISTS, CONTENT_TOO_LARGE, STORAGE_FULL.
+    """Takes in the parts of an export, behind a target. Each session is a unit of
+    its own with a change CREATED: it is there with all its messages, or not at
+    all. What was taken in before a refusal stays, and the refusal says how many
+    sessions that are (`sessions_imported`); with `on_existing` SKIP the same
+    import can then be sent again. Ids, sequences, times, counters, generation and
+    etag are kept. A uid is kept when it is free; otherwise the session gets a new
+    one, and children that follow are put under it; a parent that is nowhere is
+    dropped. Deadlines count on, so a session whose deadline has passed expires at
+    once. ACTIVE sessions count against the app's quotas, like created ones.
+    The app's labels and policy are taken over when the app is not there yet; the
+    state of the app or a user when none was ever written there.
+    Errors: SESSION_EXISTS, APP_DELETED, APP_DRAINING, APP_UNKNOWN,
+    QUOTA_EXCEEDED, CONTENT_TOO_LARGE, STAGING_LOST, STORAGE_FULL.
     """
     BackupStore: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.BackupStoreRequest, _admin_service_pb2.BackupStoreResponse]  # type: ignore[assignment]
-    """Copies the SQLite file while the server runs, to a new file in the server's
-    backup folder. Errors: STORAGE_FULL, NOT_IMPLEMENTED on PostgreSQL.
+    """Copies the SQLite file while the server runs, to a new file in the folder
+    that the setting `backup_dir` names: as it is at one instant, checked, and on
+    the disk when the answer comes. Writes go on meanwhile. Nothing that was
+    erased before is in it. One copy is made at a time; others wait.
+    Errors: BACKUPS_OFF, BACKUP_EXISTS, STORAGE_FULL, NOT_IMPLEMENTED on
+    PostgreSQL, whose own tools copy it.
     """
     GetServerInfo: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetServerInfoRequest, _admin_service_pb2.GetServerInfoResponse]  # type: ignore[assignment]
     """Says what this server is and holds. Errors: none of its own."""
@@ -113,8 +161,17 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.ExportSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_admin_service_pb2.ExportSessionsResponse], _abc.AsyncIterator[_admin_service_pb2.ExportSessionsResponse]]:
-        """Streams whole sessions, with state and history. Reads only.
-        Errors: none of its own.
+        """Streams an app: first the app itself and the states of its users, then whole
+        sessions in the order of their creation, each as it was at one revision, its
+        messages after it. A caller whose grants do not cover the app gets no part of
+        the app itself. Sessions that are created once it has begun are left out. What
+        is of a moment is not exported: live turns, and the time that is left. A part
+        is at most 1 MiB, or one session or message. Reads only.
+
+        As text, an export is JSON Lines: each part in protobuf's own JSON form on a
+        line of its own, which ImportSessions takes as it is.
+        Errors: GENERATION_CHANGED: a large session was cut down again and again
+        while it was read.
         """
 
     @_abc_1.abstractmethod
@@ -123,8 +180,19 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_admin_service_pb2.ImportSessionsRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ImportSessionsResponse, _abc.Awaitable[_admin_service_pb2.ImportSessionsResponse]]:
-        """Takes in exported sessions, each in a unit of its own with a change CREATED.
-        Errors: SESSION_EXISTS, CONTENT_TOO_LARGE, STORAGE_FULL.
+        """Takes in the parts of an export, behind a target. Each session is a unit of
+        its own with a change CREATED: it is there with all its messages, or not at
+        all. What was taken in before a refusal stays, and the refusal says how many
+        sessions that are (`sessions_imported`); with `on_existing` SKIP the same
+        import can then be sent again. Ids, sequences, times, counters, generation and
+        etag are kept. A uid is kept when it is free; otherwise the session gets a new
+        one, and children that follow are put under it; a parent that is nowhere is
+        dropped. Deadlines count on, so a session whose deadline has passed expires at
+        once. ACTIVE sessions count against the app's quotas, like created ones.
+        The app's labels and policy are taken over when the app is not there yet; the
+        state of the app or a user when none was ever written there.
+        Errors: SESSION_EXISTS, APP_DELETED, APP_DRAINING, APP_UNKNOWN,
+        QUOTA_EXCEEDED, CONTENT_TOO_LARGE, STAGING_LOST, STORAGE_FULL.
         """
 
     @_abc_1.abstractmethod
@@ -133,8 +201,12 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.BackupStoreRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.BackupStoreResponse, _abc.Awaitable[_admin_service_pb2.BackupStoreResponse]]:
-        """Copies the SQLite file while the server runs, to a new file in the server's
-        backup folder. Errors: STORAGE_FULL, NOT_IMPLEMENTED on PostgreSQL.
+        """Copies the SQLite file while the server runs, to a new file in the folder
+        that the setting `backup_dir` names: as it is at one instant, checked, and on
+        the disk when the answer comes. Writes go on meanwhile. Nothing that was
+        erased before is in it. One copy is made at a time; others wait.
+        Errors: BACKUPS_OFF, BACKUP_EXISTS, STORAGE_FULL, NOT_IMPLEMENTED on
+        PostgreSQL, whose own tools copy it.
         """
 
     @_abc_1.abstractmethod

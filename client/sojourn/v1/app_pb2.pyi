@@ -59,9 +59,16 @@ class _QuotaActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_QuotaActi
     QUOTA_ACTION_UNSPECIFIED: _QuotaAction.ValueType  # 0
     """The same as REFUSE."""
     QUOTA_ACTION_REFUSE: _QuotaAction.ValueType  # 1
-    """`RESOURCE_EXHAUSTED / QUOTA_EXCEEDED`."""
+    """`RESOURCE_EXHAUSTED / QUOTA_EXCEEDED`; RetryInfo says when sessions that are
+    idle now will have expired, where that is known.
+    """
     QUOTA_ACTION_END_OLDEST_IDLE: _QuotaAction.ValueType  # 2
-    """End the one that was idle longest, in the same unit, and go on."""
+    """End the one that was idle longest, in the same unit, and go on: as EXPIRED
+    with `end_cause` QUOTA, and its ephemeral children with it. Spared are those
+    with a live turn, their own or of an ephemeral child, and the parents of the
+    new session. If none is left, the same as REFUSE. After a limit was
+    lowered, each new session ends up to 16.
+    """
 
 class QuotaAction(_QuotaAction, metaclass=_QuotaActionEnumTypeWrapper):
     """What happens when a limit of active sessions is reached."""
@@ -69,9 +76,16 @@ class QuotaAction(_QuotaAction, metaclass=_QuotaActionEnumTypeWrapper):
 QUOTA_ACTION_UNSPECIFIED: QuotaAction.ValueType  # 0
 """The same as REFUSE."""
 QUOTA_ACTION_REFUSE: QuotaAction.ValueType  # 1
-"""`RESOURCE_EXHAUSTED / QUOTA_EXCEEDED`."""
+"""`RESOURCE_EXHAUSTED / QUOTA_EXCEEDED`; RetryInfo says when sessions that are
+idle now will have expired, where that is known.
+"""
 QUOTA_ACTION_END_OLDEST_IDLE: QuotaAction.ValueType  # 2
-"""End the one that was idle longest, in the same unit, and go on."""
+"""End the one that was idle longest, in the same unit, and go on: as EXPIRED
+with `end_cause` QUOTA, and its ephemeral children with it. Spared are those
+with a live turn, their own or of an ephemeral child, and the parents of the
+new session. If none is left, the same as REFUSE. After a limit was
+lowered, each new session ends up to 16.
+"""
 Global___QuotaAction: _TypeAlias = QuotaAction  # noqa: Y015
 
 class _OverflowAction:
@@ -85,7 +99,10 @@ class _OverflowActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Overfl
     OVERFLOW_ACTION_REFUSE: _OverflowAction.ValueType  # 1
     """`RESOURCE_EXHAUSTED / QUOTA_EXCEEDED`."""
     OVERFLOW_ACTION_DROP_OLDEST: _OverflowAction.ValueType  # 2
-    """Remove the oldest messages, in the same unit, and go on."""
+    """Remove the oldest messages, in the same unit, with a change
+    MESSAGES_REMOVED, and go on. What is larger than the limit by itself is
+    refused all the same.
+    """
 
 class OverflowAction(_OverflowAction, metaclass=_OverflowActionEnumTypeWrapper):
     """What happens when a session's limit of messages or bytes is reached."""
@@ -95,7 +112,10 @@ OVERFLOW_ACTION_UNSPECIFIED: OverflowAction.ValueType  # 0
 OVERFLOW_ACTION_REFUSE: OverflowAction.ValueType  # 1
 """`RESOURCE_EXHAUSTED / QUOTA_EXCEEDED`."""
 OVERFLOW_ACTION_DROP_OLDEST: OverflowAction.ValueType  # 2
-"""Remove the oldest messages, in the same unit, and go on."""
+"""Remove the oldest messages, in the same unit, with a change
+MESSAGES_REMOVED, and go on. What is larger than the limit by itself is
+refused all the same.
+"""
 Global___OverflowAction: _TypeAlias = OverflowAction  # noqa: Y015
 
 class _ThresholdAction:
@@ -107,19 +127,27 @@ class _ThresholdActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Thres
     THRESHOLD_ACTION_UNSPECIFIED: _ThresholdAction.ValueType  # 0
     """The same as WARN."""
     THRESHOLD_ACTION_WARN: _ThresholdAction.ValueType  # 1
-    """Log a change THRESHOLD."""
+    """Log a change THRESHOLD when it is crossed; not again before the session was
+    back below it.
+    """
     THRESHOLD_ACTION_END: _ThresholdAction.ValueType  # 2
-    """End the session as FAILED."""
+    """End the session as FAILED with `end_cause` THRESHOLD, and its ephemeral
+    children with it.
+    """
 
 class ThresholdAction(_ThresholdAction, metaclass=_ThresholdActionEnumTypeWrapper):
-    """What happens when a threshold is reached."""
+    """What happens when a session exceeds a threshold."""
 
 THRESHOLD_ACTION_UNSPECIFIED: ThresholdAction.ValueType  # 0
 """The same as WARN."""
 THRESHOLD_ACTION_WARN: ThresholdAction.ValueType  # 1
-"""Log a change THRESHOLD."""
+"""Log a change THRESHOLD when it is crossed; not again before the session was
+back below it.
+"""
 THRESHOLD_ACTION_END: ThresholdAction.ValueType  # 2
-"""End the session as FAILED."""
+"""End the session as FAILED with `end_cause` THRESHOLD, and its ephemeral
+children with it.
+"""
 Global___ThresholdAction: _TypeAlias = ThresholdAction  # noqa: Y015
 
 @_typing.final
@@ -180,7 +208,9 @@ class App(_message.Message):
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When its first session was created."""
+        """When it came into being: with its first session, by UpdateApp, or when it was
+        allowed again.
+        """
 
     @_builtins.property
     def drain_deadline(self) -> _timestamp_pb2.Timestamp:
@@ -210,7 +240,10 @@ Global___App: _TypeAlias = App  # noqa: Y015
 
 @_typing.final
 class Policy(_message.Message):
-    """An app's rules. What is absent is the server's default."""
+    """An app's rules. What is absent is the server's default. A change holds from
+    the next call on, for old sessions too, but for the two defaults: each session
+    takes them when it is created.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -228,15 +261,20 @@ class Policy(_message.Message):
     REQUIRE_TURN_FIELD_NUMBER: _builtins.int
     THRESHOLDS_FIELD_NUMBER: _builtins.int
     auto_create: _builtins.bool
-    """Whether `create_if_missing` is allowed. Default true."""
+    """Whether `create_if_missing` is allowed; CreateSession always is. Default true."""
     max_active_sessions: _builtins.int
-    """The most ACTIVE sessions in the app. Absent: no limit."""
+    """The most ACTIVE sessions in the app, children among them. Sessions past their
+    deadline end before they are counted. Zero: none. Absent: no limit. Of a
+    batch all get a place, or none.
+    """
     max_active_sessions_per_user: _builtins.int
-    """The most ACTIVE sessions of one user. Absent: no limit."""
+    """The same, of each user. The empty user is one, too."""
     session_quota_action: Global___QuotaAction.ValueType
     """What happens at those two limits."""
     max_requests_per_session: _builtins.int
-    """The most requests in one session. Absent: no limit."""
+    """The most requests in one session: the BeginTurn or MetricsDelta beyond it is
+    QUOTA_EXCEEDED, and a live turn counts already. Absent: no limit.
+    """
     max_messages_per_session: _builtins.int
     """The most messages in one session. Absent: no limit."""
     max_bytes_per_session: _builtins.int
@@ -244,26 +282,35 @@ class Policy(_message.Message):
     overflow_action: Global___OverflowAction.ValueType
     """What happens at the limits of messages and bytes."""
     require_turn: _builtins.bool
-    """Whether history and state may be written with a turn token only. Default
-    false.
+    """Whether the history and the session's state may be written with a turn token
+    only; other writes are TURN_REQUIRED. CreateSession and ResetSession need
+    none. Default false.
     """
     @_builtins.property
     def default_idle_timeout(self) -> _duration_pb2.Duration:
-        """For sessions whose creator named none. Zero: for ever. Default 1 h."""
+        """For sessions whose creator named none, up to 10 years. Zero: for ever.
+        Absent: the server's, 1 h unless set.
+        """
 
     @_builtins.property
     def default_max_lifetime(self) -> _duration_pb2.Duration:
-        """For sessions whose creator named none. Zero: no limit. Default none."""
+        """For sessions whose creator named none, up to 10 years. Zero: no limit.
+        Absent: the server's, none unless set.
+        """
 
     @_builtins.property
     def retention(self) -> _duration_pb2.Duration:
-        """How long ended sessions are kept, then removed with a logged
-        DELETED(RETENTION). Zero: for ever. Default 7 d.
+        """How long ended sessions are kept, up to 10 years, then removed with a logged
+        DELETED(RETENTION). Zero: for ever. Absent: the server's, 7 d unless set. An
+        ended ephemeral child stays with its parent and goes with it; a session with
+        other children stays until these have gone.
         """
 
     @_builtins.property
     def thresholds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Threshold]:
-        """Thresholds that are looked at after each request, up to 8."""
+        """Bounds on errors, looked at whenever requests or errors are counted but for a
+        reset; up to 8.
+        """
 
     def __init__(
         self,
@@ -319,7 +366,9 @@ Global___Policy: _TypeAlias = Policy  # noqa: Y015
 
 @_typing.final
 class Threshold(_message.Message):
-    """A bound on errors, and what to do when a session exceeds it."""
+    """A bound on errors, of one kind or of both, and what to do when a session
+    exceeds it.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -215,7 +215,7 @@ class UpdateAppRequest(_message.Message):
     app: _builtins.str
     """The app."""
     allow_again: _builtins.bool
-    """Allow a deleted name to be used again, with a new feed."""
+    """Allow a deleted name to be used again, with a new feed. No effect on others."""
     request_id: _builtins.str
     """Makes repeats safe: up to 128 characters, kept for 24 h. Empty: not kept."""
     @_builtins.property

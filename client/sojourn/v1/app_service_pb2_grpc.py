@@ -88,23 +88,29 @@ class AppServiceServicer(object):
     """
 
     def GetApp(self, request, context):
-        """Reads one app. Errors: APP_NOT_FOUND.
+        """Reads one app, also a deleted one, with its live counts. Errors: APP_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListApps(self, request, context):
-        """Lists apps by name, page by page. Errors: PAGE_TOKEN_INVALID.
+        """Lists apps by name, page by page, with their live counts, whatever they hold.
+        Names only apps of which the caller may read all sessions. A page is cut at
+        1 MiB and may hold fewer apps than asked for, even none, with more to come: only
+        an empty `next_page_token` is the end. Errors: PAGE_TOKEN_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateApp(self, request, context):
-        """Changes labels and policy, and allows a deleted name again. Takes one
-        revision with a change APP_UPDATED or APP_CREATED. Idempotent with a
-        request_id. Errors: REQUEST_ID_REUSED, STORAGE_FULL.
+        """Changes labels and policy. Makes the app if it is unknown, also where the
+        server refuses sessions of unknown apps. With `allow_again` a deleted name comes
+        back: with a new feed, and nothing of what it was. A drain goes on. Takes one
+        revision with a change APP_UPDATED, or APP_CREATED; without an effect none, and
+        answers `changed=false`. Idempotent with a request_id.
+        Errors: APP_DELETED, REQUEST_ID_REUSED, STORAGE_FULL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

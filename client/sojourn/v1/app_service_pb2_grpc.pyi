@@ -38,13 +38,20 @@ class AppServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AppServiceAsyncStub: ...
     GetApp: _grpc.UnaryUnaryMultiCallable[_app_service_pb2.GetAppRequest, _app_service_pb2.GetAppResponse]
-    """Reads one app. Errors: APP_NOT_FOUND."""
+    """Reads one app, also a deleted one, with its live counts. Errors: APP_NOT_FOUND."""
     ListApps: _grpc.UnaryUnaryMultiCallable[_app_service_pb2.ListAppsRequest, _app_service_pb2.ListAppsResponse]
-    """Lists apps by name, page by page. Errors: PAGE_TOKEN_INVALID."""
+    """Lists apps by name, page by page, with their live counts, whatever they hold.
+    Names only apps of which the caller may read all sessions. A page is cut at
+    1 MiB and may hold fewer apps than asked for, even none, with more to come: only
+    an empty `next_page_token` is the end. Errors: PAGE_TOKEN_INVALID.
+    """
     UpdateApp: _grpc.UnaryUnaryMultiCallable[_app_service_pb2.UpdateAppRequest, _app_service_pb2.UpdateAppResponse]
-    """Changes labels and policy, and allows a deleted name again. Takes one
-    revision with a change APP_UPDATED or APP_CREATED. Idempotent with a
-    request_id. Errors: REQUEST_ID_REUSED, STORAGE_FULL.
+    """Changes labels and policy. Makes the app if it is unknown, also where the
+    server refuses sessions of unknown apps. With `allow_again` a deleted name comes
+    back: with a new feed, and nothing of what it was. A drain goes on. Takes one
+    revision with a change APP_UPDATED, or APP_CREATED; without an effect none, and
+    answers `changed=false`. Idempotent with a request_id.
+    Errors: APP_DELETED, REQUEST_ID_REUSED, STORAGE_FULL.
     """
     DeleteApp: _grpc.UnaryUnaryMultiCallable[_app_service_pb2.DeleteAppRequest, _app_service_pb2.DeleteAppResponse]
     """Deletes an app with all it holds: sessions, state of users and app, and what
@@ -99,13 +106,20 @@ class AppServiceAsyncStub(AppServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetApp: _aio.UnaryUnaryMultiCallable[_app_service_pb2.GetAppRequest, _app_service_pb2.GetAppResponse]  # type: ignore[assignment]
-    """Reads one app. Errors: APP_NOT_FOUND."""
+    """Reads one app, also a deleted one, with its live counts. Errors: APP_NOT_FOUND."""
     ListApps: _aio.UnaryUnaryMultiCallable[_app_service_pb2.ListAppsRequest, _app_service_pb2.ListAppsResponse]  # type: ignore[assignment]
-    """Lists apps by name, page by page. Errors: PAGE_TOKEN_INVALID."""
+    """Lists apps by name, page by page, with their live counts, whatever they hold.
+    Names only apps of which the caller may read all sessions. A page is cut at
+    1 MiB and may hold fewer apps than asked for, even none, with more to come: only
+    an empty `next_page_token` is the end. Errors: PAGE_TOKEN_INVALID.
+    """
     UpdateApp: _aio.UnaryUnaryMultiCallable[_app_service_pb2.UpdateAppRequest, _app_service_pb2.UpdateAppResponse]  # type: ignore[assignment]
-    """Changes labels and policy, and allows a deleted name again. Takes one
-    revision with a change APP_UPDATED or APP_CREATED. Idempotent with a
-    request_id. Errors: REQUEST_ID_REUSED, STORAGE_FULL.
+    """Changes labels and policy. Makes the app if it is unknown, also where the
+    server refuses sessions of unknown apps. With `allow_again` a deleted name comes
+    back: with a new feed, and nothing of what it was. A drain goes on. Takes one
+    revision with a change APP_UPDATED, or APP_CREATED; without an effect none, and
+    answers `changed=false`. Idempotent with a request_id.
+    Errors: APP_DELETED, REQUEST_ID_REUSED, STORAGE_FULL.
     """
     DeleteApp: _aio.UnaryUnaryMultiCallable[_app_service_pb2.DeleteAppRequest, _app_service_pb2.DeleteAppResponse]  # type: ignore[assignment]
     """Deletes an app with all it holds: sessions, state of users and app, and what
@@ -163,7 +177,7 @@ class AppServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _app_service_pb2.GetAppRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_app_service_pb2.GetAppResponse, _abc.Awaitable[_app_service_pb2.GetAppResponse]]:
-        """Reads one app. Errors: APP_NOT_FOUND."""
+        """Reads one app, also a deleted one, with its live counts. Errors: APP_NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def ListApps(
@@ -171,7 +185,11 @@ class AppServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _app_service_pb2.ListAppsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_app_service_pb2.ListAppsResponse, _abc.Awaitable[_app_service_pb2.ListAppsResponse]]:
-        """Lists apps by name, page by page. Errors: PAGE_TOKEN_INVALID."""
+        """Lists apps by name, page by page, with their live counts, whatever they hold.
+        Names only apps of which the caller may read all sessions. A page is cut at
+        1 MiB and may hold fewer apps than asked for, even none, with more to come: only
+        an empty `next_page_token` is the end. Errors: PAGE_TOKEN_INVALID.
+        """
 
     @_abc_1.abstractmethod
     def UpdateApp(
@@ -179,9 +197,12 @@ class AppServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _app_service_pb2.UpdateAppRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_app_service_pb2.UpdateAppResponse, _abc.Awaitable[_app_service_pb2.UpdateAppResponse]]:
-        """Changes labels and policy, and allows a deleted name again. Takes one
-        revision with a change APP_UPDATED or APP_CREATED. Idempotent with a
-        request_id. Errors: REQUEST_ID_REUSED, STORAGE_FULL.
+        """Changes labels and policy. Makes the app if it is unknown, also where the
+        server refuses sessions of unknown apps. With `allow_again` a deleted name comes
+        back: with a new feed, and nothing of what it was. A drain goes on. Takes one
+        revision with a change APP_UPDATED, or APP_CREATED; without an effect none, and
+        answers `changed=false`. Idempotent with a request_id.
+        Errors: APP_DELETED, REQUEST_ID_REUSED, STORAGE_FULL.
         """
 
     @_abc_1.abstractmethod

@@ -39,7 +39,7 @@ class _ChangeCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeCau
     CHANGE_CAUSE_MESSAGES_APPENDED: _ChangeCause.ValueType  # 4
     """Messages were appended."""
     CHANGE_CAUSE_MESSAGES_REMOVED: _ChangeCause.ValueType  # 5
-    """Messages were popped, truncated or replaced."""
+    """Messages were popped, truncated, replaced, or dropped at a limit of the policy."""
     CHANGE_CAUSE_TURN_BEGAN: _ChangeCause.ValueType  # 6
     """A turn began."""
     CHANGE_CAUSE_TURN_ENDED: _ChangeCause.ValueType  # 7
@@ -47,13 +47,15 @@ class _ChangeCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeCau
     CHANGE_CAUSE_RESET: _ChangeCause.ValueType  # 8
     """The session was reset."""
     CHANGE_CAUSE_ENDED: _ChangeCause.ValueType  # 9
-    """The session ended by a call or with its parent or owner."""
+    """The session ended by a call, with its parent or owner, or by the app's policy."""
     CHANGE_CAUSE_EXPIRED: _ChangeCause.ValueType  # 10
     """The session's idle timeout or maximum lifetime passed."""
     CHANGE_CAUSE_DELETED: _ChangeCause.ValueType  # 11
     """The session was removed; `deleted_why` says why."""
     CHANGE_CAUSE_THRESHOLD: _ChangeCause.ValueType  # 12
-    """A threshold of the policy was reached."""
+    """A threshold of the policy that warns was crossed. The session is as the change
+    before, of the same unit, left it.
+    """
     CHANGE_CAUSE_APP_CREATED: _ChangeCause.ValueType  # 13
     """The app came into being, or was allowed again."""
     CHANGE_CAUSE_APP_UPDATED: _ChangeCause.ValueType  # 14
@@ -79,7 +81,7 @@ CHANGE_CAUSE_STATE_CHANGED: ChangeCause.ValueType  # 3
 CHANGE_CAUSE_MESSAGES_APPENDED: ChangeCause.ValueType  # 4
 """Messages were appended."""
 CHANGE_CAUSE_MESSAGES_REMOVED: ChangeCause.ValueType  # 5
-"""Messages were popped, truncated or replaced."""
+"""Messages were popped, truncated, replaced, or dropped at a limit of the policy."""
 CHANGE_CAUSE_TURN_BEGAN: ChangeCause.ValueType  # 6
 """A turn began."""
 CHANGE_CAUSE_TURN_ENDED: ChangeCause.ValueType  # 7
@@ -87,13 +89,15 @@ CHANGE_CAUSE_TURN_ENDED: ChangeCause.ValueType  # 7
 CHANGE_CAUSE_RESET: ChangeCause.ValueType  # 8
 """The session was reset."""
 CHANGE_CAUSE_ENDED: ChangeCause.ValueType  # 9
-"""The session ended by a call or with its parent or owner."""
+"""The session ended by a call, with its parent or owner, or by the app's policy."""
 CHANGE_CAUSE_EXPIRED: ChangeCause.ValueType  # 10
 """The session's idle timeout or maximum lifetime passed."""
 CHANGE_CAUSE_DELETED: ChangeCause.ValueType  # 11
 """The session was removed; `deleted_why` says why."""
 CHANGE_CAUSE_THRESHOLD: ChangeCause.ValueType  # 12
-"""A threshold of the policy was reached."""
+"""A threshold of the policy that warns was crossed. The session is as the change
+before, of the same unit, left it.
+"""
 CHANGE_CAUSE_APP_CREATED: ChangeCause.ValueType  # 13
 """The app came into being, or was allowed again."""
 CHANGE_CAUSE_APP_UPDATED: ChangeCause.ValueType  # 14

@@ -87,6 +87,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ALREADY_EXISTS. A message has this id, with other content.
     Example: "m-1" again with a new text → {"message_id": "m-1"}.
     """
+    ERROR_REASON_BACKUP_EXISTS: _ErrorReason.ValueType  # 32
+    """ALREADY_EXISTS. A backup has this name; none is ever overwritten.
+    Example: a second BackupStore → {"name": "monday.db"}.
+    """
     ERROR_REASON_SESSION_ENDED: _ErrorReason.ValueType  # 40
     """FAILED_PRECONDITION. The session is COMPLETED, FAILED or EXPIRED.
     Example: an append after End → {"status": "COMPLETED", "cause": "REQUEST"}.
@@ -116,8 +120,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     of them will have expired, where nobody calls any more; texts of several are
     JSON arrays. Example: DeleteApp with REFUSE → {"app": "x", "count": "3",
     "first_keys": "[[\\"ann\\",\\"s-1\\"]]", "holders": "[\\"pod-1\\"]",
-    "last_actor": "key:ci", "latest_activity_time": "2026-01-01T00:00:00Z",
-    "earliest_success_time": "2026-01-01T01:00:00Z"}.
+    "last_actor": "key:ci", "latest_activity_time": "2026-01-01T00:00:00.25Z",
+    "earliest_success_time": "2026-01-01T01:00:00.25Z"}.
     """
     ERROR_REASON_APP_UNKNOWN: _ErrorReason.ValueType  # 47
     """FAILED_PRECONDITION. The server's setting refuses apps it does not know.
@@ -134,6 +138,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_FEED_CHANGED: _ErrorReason.ValueType  # 50
     """FAILED_PRECONDITION. The feed is not the one that the token was made for.
     Example: a token from before a restore → {"feed_id": "…"}.
+    """
+    ERROR_REASON_BACKUPS_OFF: _ErrorReason.ValueType  # 51
+    """FAILED_PRECONDITION. The server has no folder for backups: its operator names
+    one with the setting `backup_dir`.
+    Example: BackupStore → {"setting": "backup_dir"}.
     """
     ERROR_REASON_UID_MISMATCH: _ErrorReason.ValueType  # 60
     """ABORTED. The id now belongs to a session with another uid.
@@ -162,6 +171,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_STATE_VERSION_MISMATCH: _ErrorReason.ValueType  # 66
     """ABORTED. The state was patched since.
     Example: version 2 expected → {"scope": "session", "version": "3"}.
+    """
+    ERROR_REASON_STAGING_LOST: _ErrorReason.ValueType  # 67
+    """ABORTED. What was staged by earlier parts, or for a copy, is there no more, or
+    a part is missing; begin with the first part again.
+    Example: ReplaceMessages, part 2 after an hour → {"part": "0"}, the one that
+    is expected.
     """
     ERROR_REASON_REQUEST_TOO_LARGE: _ErrorReason.ValueType  # 70
     """RESOURCE_EXHAUSTED. The whole request is over the limit.
@@ -297,6 +312,10 @@ ERROR_REASON_MESSAGE_EXISTS: ErrorReason.ValueType  # 31
 """ALREADY_EXISTS. A message has this id, with other content.
 Example: "m-1" again with a new text → {"message_id": "m-1"}.
 """
+ERROR_REASON_BACKUP_EXISTS: ErrorReason.ValueType  # 32
+"""ALREADY_EXISTS. A backup has this name; none is ever overwritten.
+Example: a second BackupStore → {"name": "monday.db"}.
+"""
 ERROR_REASON_SESSION_ENDED: ErrorReason.ValueType  # 40
 """FAILED_PRECONDITION. The session is COMPLETED, FAILED or EXPIRED.
 Example: an append after End → {"status": "COMPLETED", "cause": "REQUEST"}.
@@ -326,8 +345,8 @@ ERROR_REASON_APP_HAS_SESSIONS: ErrorReason.ValueType  # 46
 of them will have expired, where nobody calls any more; texts of several are
 JSON arrays. Example: DeleteApp with REFUSE → {"app": "x", "count": "3",
 "first_keys": "[[\\"ann\\",\\"s-1\\"]]", "holders": "[\\"pod-1\\"]",
-"last_actor": "key:ci", "latest_activity_time": "2026-01-01T00:00:00Z",
-"earliest_success_time": "2026-01-01T01:00:00Z"}.
+"last_actor": "key:ci", "latest_activity_time": "2026-01-01T00:00:00.25Z",
+"earliest_success_time": "2026-01-01T01:00:00.25Z"}.
 """
 ERROR_REASON_APP_UNKNOWN: ErrorReason.ValueType  # 47
 """FAILED_PRECONDITION. The server's setting refuses apps it does not know.
@@ -344,6 +363,11 @@ Example: AppendMessages without a turn token → {"app": "x"}.
 ERROR_REASON_FEED_CHANGED: ErrorReason.ValueType  # 50
 """FAILED_PRECONDITION. The feed is not the one that the token was made for.
 Example: a token from before a restore → {"feed_id": "…"}.
+"""
+ERROR_REASON_BACKUPS_OFF: ErrorReason.ValueType  # 51
+"""FAILED_PRECONDITION. The server has no folder for backups: its operator names
+one with the setting `backup_dir`.
+Example: BackupStore → {"setting": "backup_dir"}.
 """
 ERROR_REASON_UID_MISMATCH: ErrorReason.ValueType  # 60
 """ABORTED. The id now belongs to a session with another uid.
@@ -372,6 +396,12 @@ Example: AppendMessages after 7 when it is at 9 → {"last_sequence": "9"}.
 ERROR_REASON_STATE_VERSION_MISMATCH: ErrorReason.ValueType  # 66
 """ABORTED. The state was patched since.
 Example: version 2 expected → {"scope": "session", "version": "3"}.
+"""
+ERROR_REASON_STAGING_LOST: ErrorReason.ValueType  # 67
+"""ABORTED. What was staged by earlier parts, or for a copy, is there no more, or
+a part is missing; begin with the first part again.
+Example: ReplaceMessages, part 2 after an hour → {"part": "0"}, the one that
+is expected.
 """
 ERROR_REASON_REQUEST_TOO_LARGE: ErrorReason.ValueType  # 70
 """RESOURCE_EXHAUSTED. The whole request is over the limit.

@@ -491,6 +491,7 @@ class ReplaceMessagesRequest(_message.Message):
     MESSAGES_FIELD_NUMBER: _builtins.int
     STAGING_ID_FIELD_NUMBER: _builtins.int
     MORE_FOLLOW_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     keep_through_sequence: _builtins.int
     """Keep messages up to this sequence; 0 keeps none."""
@@ -500,6 +501,10 @@ class ReplaceMessagesRequest(_message.Message):
     """
     more_follow: _builtins.bool
     """More requests with this `staging_id` follow: nothing is replaced yet."""
+    part: _builtins.int
+    """Which of the requests with this `staging_id` this is: 0 for the first, which
+    drops what was staged under the id before.
+    """
     request_id: _builtins.str
     """Makes repeats safe: up to 128 characters, kept for 24 h. Empty: not kept."""
     @_builtins.property
@@ -523,11 +528,12 @@ class ReplaceMessagesRequest(_message.Message):
         messages: _abc.Iterable[_message_pb2.NewMessage] | None = ...,
         staging_id: _builtins.str = ...,
         more_follow: _builtins.bool = ...,
+        part: _builtins.int = ...,
         request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["precondition", b"precondition", "session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep_through_sequence", b"keep_through_sequence", "messages", b"messages", "more_follow", b"more_follow", "precondition", b"precondition", "request_id", b"request_id", "session", b"session", "staging_id", b"staging_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep_through_sequence", b"keep_through_sequence", "messages", b"messages", "more_follow", b"more_follow", "part", b"part", "precondition", b"precondition", "request_id", b"request_id", "session", b"session", "staging_id", b"staging_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -543,17 +549,27 @@ class ReplaceMessagesResponse(_message.Message):
     MESSAGES_REMOVED_FIELD_NUMBER: _builtins.int
     SEQUENCES_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    MESSAGE_IDS_FIELD_NUMBER: _builtins.int
     messages_removed: _builtins.int
     """How many messages were removed."""
     revision: _builtins.int
-    """The revision taken, or the head while more follow."""
+    """The revision taken, or the head where nothing changed."""
+    changed: _builtins.bool
+    """Whether anything changed: not while more follow."""
     @_builtins.property
     def session(self) -> _session_pb2.Session:
         """The session afterwards, in view BASIC."""
 
     @_builtins.property
     def sequences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The sequences of the new messages."""
+        """The sequences of this request's messages: while more follow, those that they
+        will have.
+        """
+
+    @_builtins.property
+    def message_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The ids of this request's messages, in their order."""
 
     def __init__(
         self,
@@ -562,10 +578,12 @@ class ReplaceMessagesResponse(_message.Message):
         messages_removed: _builtins.int = ...,
         sequences: _abc.Iterable[_builtins.int] | None = ...,
         revision: _builtins.int = ...,
+        changed: _builtins.bool = ...,
+        message_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages_removed", b"messages_removed", "revision", b"revision", "sequences", b"sequences", "session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "message_ids", b"message_ids", "messages_removed", b"messages_removed", "revision", b"revision", "sequences", b"sequences", "session", b"session"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -81,11 +81,12 @@ class HistoryServiceServicer(object):
         """Appends up to 1,000 messages, with state patches and counters if wanted: all
         or nothing. Takes one revision with a change MESSAGES_APPENDED (and
         STATE_CHANGED, CREATED where they apply); none when every message was known
-        already and nothing else changed. Renews the idle deadline. Idempotent with
-        a request_id, and by message ids.
+        already and nothing else changed. Renews the idle deadline. At a limit of the
+        app's policy the oldest messages may go, with a change MESSAGES_REMOVED before.
+        Idempotent with a request_id, and by message ids.
         Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
         TURN_SUPERSEDED, TURN_TOKEN_INVALID, ETAG_MISMATCH, SEQUENCE_MISMATCH,
-        STATE_VERSION_MISMATCH, MESSAGE_EXISTS, TURN_REQUIRED, AUTO_CREATE_REFUSED,
+        TURN_REQUIRED, STATE_VERSION_MISMATCH, MESSAGE_EXISTS, AUTO_CREATE_REFUSED,
         APP_DELETED, APP_DRAINING, QUOTA_EXCEEDED, CONTENT_TOO_LARGE,
         REQUEST_ID_REUSED, STORAGE_FULL.
         """
@@ -134,10 +135,23 @@ class HistoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ReplaceMessages(self, request, context):
-        """Replaces all messages after a sequence by others, for compaction; the new
-        ones get sequences above the highest ever given. Takes one revision with
-        changes MESSAGES_REMOVED and MESSAGES_APPENDED. Idempotent with a request_id.
-        Errors: as AppendMessages.
+        """Replaces all messages after a sequence by others, for compaction: all of it,
+        or nothing. The new ones get sequences above the highest ever given; their
+        ids must differ from each other and from those that are kept. Takes one
+        revision with changes MESSAGES_REMOVED and MESSAGES_APPENDED, those of the two
+        that apply. Idempotent with a request_id.
+
+        More than one request holds is staged: all but the last request say
+        `more_follow`, and nothing is seen of them before the last one. Such a
+        replacement is of the history as its first request found it: when messages
+        were appended or removed since, the next request is SEQUENCE_MISMATCH, after
+        a reset GENERATION_CHANGED. What is staged and not used is erased after an
+        hour without a request, with the session, and at Reset; then, and when a
+        request is missing, STAGING_LOST: begin with the first one again.
+        Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
+        TURN_SUPERSEDED, TURN_TOKEN_INVALID, ETAG_MISMATCH, SEQUENCE_MISMATCH,
+        MESSAGE_EXISTS, TURN_REQUIRED, STAGING_LOST, QUOTA_EXCEEDED,
+        CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -41,11 +41,12 @@ class HistoryServiceStub:
     """Appends up to 1,000 messages, with state patches and counters if wanted: all
     or nothing. Takes one revision with a change MESSAGES_APPENDED (and
     STATE_CHANGED, CREATED where they apply); none when every message was known
-    already and nothing else changed. Renews the idle deadline. Idempotent with
-    a request_id, and by message ids.
+    already and nothing else changed. Renews the idle deadline. At a limit of the
+    app's policy the oldest messages may go, with a change MESSAGES_REMOVED before.
+    Idempotent with a request_id, and by message ids.
     Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
     TURN_SUPERSEDED, TURN_TOKEN_INVALID, ETAG_MISMATCH, SEQUENCE_MISMATCH,
-    STATE_VERSION_MISMATCH, MESSAGE_EXISTS, TURN_REQUIRED, AUTO_CREATE_REFUSED,
+    TURN_REQUIRED, STATE_VERSION_MISMATCH, MESSAGE_EXISTS, AUTO_CREATE_REFUSED,
     APP_DELETED, APP_DRAINING, QUOTA_EXCEEDED, CONTENT_TOO_LARGE,
     REQUEST_ID_REUSED, STORAGE_FULL.
     """
@@ -74,10 +75,23 @@ class HistoryServiceStub:
     Errors: as PopMessages.
     """
     ReplaceMessages: _grpc.UnaryUnaryMultiCallable[_history_service_pb2.ReplaceMessagesRequest, _history_service_pb2.ReplaceMessagesResponse]
-    """Replaces all messages after a sequence by others, for compaction; the new
-    ones get sequences above the highest ever given. Takes one revision with
-    changes MESSAGES_REMOVED and MESSAGES_APPENDED. Idempotent with a request_id.
-    Errors: as AppendMessages.
+    """Replaces all messages after a sequence by others, for compaction: all of it,
+    or nothing. The new ones get sequences above the highest ever given; their
+    ids must differ from each other and from those that are kept. Takes one
+    revision with changes MESSAGES_REMOVED and MESSAGES_APPENDED, those of the two
+    that apply. Idempotent with a request_id.
+
+    More than one request holds is staged: all but the last request say
+    `more_follow`, and nothing is seen of them before the last one. Such a
+    replacement is of the history as its first request found it: when messages
+    were appended or removed since, the next request is SEQUENCE_MISMATCH, after
+    a reset GENERATION_CHANGED. What is staged and not used is erased after an
+    hour without a request, with the session, and at Reset; then, and when a
+    request is missing, STAGING_LOST: begin with the first one again.
+    Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
+    TURN_SUPERSEDED, TURN_TOKEN_INVALID, ETAG_MISMATCH, SEQUENCE_MISMATCH,
+    MESSAGE_EXISTS, TURN_REQUIRED, STAGING_LOST, QUOTA_EXCEEDED,
+    CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
     """
 
 @_typing.type_check_only
@@ -93,11 +107,12 @@ class HistoryServiceAsyncStub(HistoryServiceStub):
     """Appends up to 1,000 messages, with state patches and counters if wanted: all
     or nothing. Takes one revision with a change MESSAGES_APPENDED (and
     STATE_CHANGED, CREATED where they apply); none when every message was known
-    already and nothing else changed. Renews the idle deadline. Idempotent with
-    a request_id, and by message ids.
+    already and nothing else changed. Renews the idle deadline. At a limit of the
+    app's policy the oldest messages may go, with a change MESSAGES_REMOVED before.
+    Idempotent with a request_id, and by message ids.
     Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
     TURN_SUPERSEDED, TURN_TOKEN_INVALID, ETAG_MISMATCH, SEQUENCE_MISMATCH,
-    STATE_VERSION_MISMATCH, MESSAGE_EXISTS, TURN_REQUIRED, AUTO_CREATE_REFUSED,
+    TURN_REQUIRED, STATE_VERSION_MISMATCH, MESSAGE_EXISTS, AUTO_CREATE_REFUSED,
     APP_DELETED, APP_DRAINING, QUOTA_EXCEEDED, CONTENT_TOO_LARGE,
     REQUEST_ID_REUSED, STORAGE_FULL.
     """
@@ -126,10 +141,23 @@ class HistoryServiceAsyncStub(HistoryServiceStub):
     Errors: as PopMessages.
     """
     ReplaceMessages: _aio.UnaryUnaryMultiCallable[_history_service_pb2.ReplaceMessagesRequest, _history_service_pb2.ReplaceMessagesResponse]  # type: ignore[assignment]
-    """Replaces all messages after a sequence by others, for compaction; the new
-    ones get sequences above the highest ever given. Takes one revision with
-    changes MESSAGES_REMOVED and MESSAGES_APPENDED. Idempotent with a request_id.
-    Errors: as AppendMessages.
+    """Replaces all messages after a sequence by others, for compaction: all of it,
+    or nothing. The new ones get sequences above the highest ever given; their
+    ids must differ from each other and from those that are kept. Takes one
+    revision with changes MESSAGES_REMOVED and MESSAGES_APPENDED, those of the two
+    that apply. Idempotent with a request_id.
+
+    More than one request holds is staged: all but the last request say
+    `more_follow`, and nothing is seen of them before the last one. Such a
+    replacement is of the history as its first request found it: when messages
+    were appended or removed since, the next request is SEQUENCE_MISMATCH, after
+    a reset GENERATION_CHANGED. What is staged and not used is erased after an
+    hour without a request, with the session, and at Reset; then, and when a
+    request is missing, STAGING_LOST: begin with the first one again.
+    Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
+    TURN_SUPERSEDED, TURN_TOKEN_INVALID, ETAG_MISMATCH, SEQUENCE_MISMATCH,
+    MESSAGE_EXISTS, TURN_REQUIRED, STAGING_LOST, QUOTA_EXCEEDED,
+    CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
     """
 
 class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -148,11 +176,12 @@ class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
         """Appends up to 1,000 messages, with state patches and counters if wanted: all
         or nothing. Takes one revision with a change MESSAGES_APPENDED (and
         STATE_CHANGED, CREATED where they apply); none when every message was known
-        already and nothing else changed. Renews the idle deadline. Idempotent with
-        a request_id, and by message ids.
+        already and nothing else changed. Renews the idle deadline. At a limit of the
+        app's policy the oldest messages may go, with a change MESSAGES_REMOVED before.
+        Idempotent with a request_id, and by message ids.
         Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
         TURN_SUPERSEDED, TURN_TOKEN_INVALID, ETAG_MISMATCH, SEQUENCE_MISMATCH,
-        STATE_VERSION_MISMATCH, MESSAGE_EXISTS, TURN_REQUIRED, AUTO_CREATE_REFUSED,
+        TURN_REQUIRED, STATE_VERSION_MISMATCH, MESSAGE_EXISTS, AUTO_CREATE_REFUSED,
         APP_DELETED, APP_DRAINING, QUOTA_EXCEEDED, CONTENT_TOO_LARGE,
         REQUEST_ID_REUSED, STORAGE_FULL.
         """
@@ -211,10 +240,23 @@ class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _history_service_pb2.ReplaceMessagesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_history_service_pb2.ReplaceMessagesResponse, _abc.Awaitable[_history_service_pb2.ReplaceMessagesResponse]]:
-        """Replaces all messages after a sequence by others, for compaction; the new
-        ones get sequences above the highest ever given. Takes one revision with
-        changes MESSAGES_REMOVED and MESSAGES_APPENDED. Idempotent with a request_id.
-        Errors: as AppendMessages.
+        """Replaces all messages after a sequence by others, for compaction: all of it,
+        or nothing. The new ones get sequences above the highest ever given; their
+        ids must differ from each other and from those that are kept. Takes one
+        revision with changes MESSAGES_REMOVED and MESSAGES_APPENDED, those of the two
+        that apply. Idempotent with a request_id.
+
+        More than one request holds is staged: all but the last request say
+        `more_follow`, and nothing is seen of them before the last one. Such a
+        replacement is of the history as its first request found it: when messages
+        were appended or removed since, the next request is SEQUENCE_MISMATCH, after
+        a reset GENERATION_CHANGED. What is staged and not used is erased after an
+        hour without a request, with the session, and at Reset; then, and when a
+        request is missing, STAGING_LOST: begin with the first one again.
+        Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
+        TURN_SUPERSEDED, TURN_TOKEN_INVALID, ETAG_MISMATCH, SEQUENCE_MISMATCH,
+        MESSAGE_EXISTS, TURN_REQUIRED, STAGING_LOST, QUOTA_EXCEEDED,
+        CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
         """
 
 def add_HistoryServiceServicer_to_server(servicer: HistoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

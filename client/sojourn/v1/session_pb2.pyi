@@ -590,6 +590,50 @@ class Metrics(_message.Message):
 Global___Metrics: _TypeAlias = Metrics  # noqa: Y015
 
 @_typing.final
+class RolledUp(_message.Message):
+    """The sums over a session and all its descendants, ended ones too."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METRICS_FIELD_NUMBER: _builtins.int
+    SESSION_COUNT_FIELD_NUMBER: _builtins.int
+    ACTIVE_COUNT_FIELD_NUMBER: _builtins.int
+    MESSAGE_COUNT_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    session_count: _builtins.int
+    """How many sessions there are, itself counted."""
+    active_count: _builtins.int
+    """How many of them are ACTIVE."""
+    message_count: _builtins.int
+    """How many messages they hold."""
+    complete: _builtins.bool
+    """False when some are left out: of more than 10,000 descendants those
+    nearest to the session are summed up.
+    """
+    @_builtins.property
+    def metrics(self) -> Global___Metrics:
+        """Their counters. Up to 1,000 own counters, the first by name; a sum beyond
+        a signed 64-bit number stays at its end.
+        """
+
+    def __init__(
+        self,
+        *,
+        metrics: Global___Metrics | None = ...,
+        session_count: _builtins.int = ...,
+        active_count: _builtins.int = ...,
+        message_count: _builtins.int = ...,
+        complete: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["metrics", b"metrics"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_count", b"active_count", "complete", b"complete", "message_count", b"message_count", "metrics", b"metrics", "session_count", b"session_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RolledUp: _TypeAlias = RolledUp  # noqa: Y015
+
+@_typing.final
 class MetricsDelta(_message.Message):
     """What to add to the counters, in one atomic step. Everything is optional."""
 

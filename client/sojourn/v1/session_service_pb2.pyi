@@ -374,11 +374,16 @@ class GetSessionRequest(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     VIEW_FIELD_NUMBER: _builtins.int
     LAST_MESSAGES_FIELD_NUMBER: _builtins.int
+    ROLL_UP_FIELD_NUMBER: _builtins.int
     view: _session_pb2.SessionView.ValueType
     """How much of it. Default BASIC."""
     last_messages: _builtins.int
     """Bring the newest N messages along, oldest first; 0 to 1,000. Absent or 0:
     none.
+    """
+    roll_up: _builtins.bool
+    """Sum up its descendants, too. Reads every one of them, up to 10,000, and
+    costs accordingly.
     """
     @_builtins.property
     def session(self) -> _session_pb2.SessionRef:
@@ -390,10 +395,11 @@ class GetSessionRequest(_message.Message):
         session: _session_pb2.SessionRef | None = ...,
         view: _session_pb2.SessionView.ValueType = ...,
         last_messages: _builtins.int | None = ...,
+        roll_up: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_last_messages", b"_last_messages", "last_messages", b"last_messages", "session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_messages", b"_last_messages", "last_messages", b"last_messages", "session", b"session", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_messages", b"_last_messages", "last_messages", b"last_messages", "roll_up", b"roll_up", "session", b"session", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__last_messages: _TypeAlias = _typing.Literal["last_messages"]  # noqa: Y015
     _WhichOneofArgType__last_messages: _TypeAlias = _typing.Literal["_last_messages", b"_last_messages"]  # noqa: Y015
@@ -410,6 +416,7 @@ class GetSessionResponse(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     MESSAGES_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    ROLLED_UP_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """All of this is true at this revision."""
     @_builtins.property
@@ -423,16 +430,23 @@ class GetSessionResponse(_message.Message):
         the first one's sequence.
         """
 
+    @_builtins.property
+    def rolled_up(self) -> _session_pb2.RolledUp:
+        """The sums over the session and its descendants, those whose user is hidden
+        from the caller left out. Absent unless asked for.
+        """
+
     def __init__(
         self,
         *,
         session: _session_pb2.Session | None = ...,
         messages: _abc.Iterable[_message_pb2.Message] | None = ...,
         revision: _builtins.int = ...,
+        rolled_up: _session_pb2.RolledUp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rolled_up", b"rolled_up", "session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "revision", b"revision", "session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "revision", b"revision", "rolled_up", b"rolled_up", "session", b"session"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1084,6 +1098,7 @@ class ResetSessionResponse(_message.Message):
     STATE_KEYS_CLEARED_FIELD_NUMBER: _builtins.int
     METRICS_CLEARED_FIELD_NUMBER: _builtins.int
     SCRUBBED_FIELD_NUMBER: _builtins.int
+    BACKUP_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """The revision taken."""
     messages_cleared: _builtins.int
@@ -1098,6 +1113,10 @@ class ResetSessionResponse(_message.Message):
     def session(self) -> _session_pb2.Session:
         """The session afterwards, in view BASIC."""
 
+    @_builtins.property
+    def backup(self) -> _session_pb2.Session:
+        """The backup, in view BASIC, where one was asked for."""
+
     def __init__(
         self,
         *,
@@ -1107,10 +1126,11 @@ class ResetSessionResponse(_message.Message):
         state_keys_cleared: _builtins.int = ...,
         metrics_cleared: _builtins.bool = ...,
         scrubbed: _builtins.bool = ...,
+        backup: _session_pb2.Session | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["backup", b"backup", "session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages_cleared", b"messages_cleared", "metrics_cleared", b"metrics_cleared", "revision", b"revision", "scrubbed", b"scrubbed", "session", b"session", "state_keys_cleared", b"state_keys_cleared"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backup", b"backup", "messages_cleared", b"messages_cleared", "metrics_cleared", b"metrics_cleared", "revision", b"revision", "scrubbed", b"scrubbed", "session", b"session", "state_keys_cleared", b"state_keys_cleared"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1292,7 +1312,7 @@ class ForkSessionRequest(_message.Message):
     session_id: _builtins.str
     """The copy's id, of the same user. Empty: the server makes one."""
     through_sequence: _builtins.int
-    """Take messages through this sequence. Absent: all."""
+    """Take messages through this sequence. Absent, or beyond the last: all."""
     request_id: _builtins.str
     """Makes repeats safe: up to 128 characters, kept for 24 h. Empty: not kept."""
     @_builtins.property
@@ -1363,11 +1383,11 @@ class AggregateSessionsRequest(_message.Message):
     class _GroupByEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[AggregateSessionsRequest._GroupBy.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         GROUP_BY_UNSPECIFIED: AggregateSessionsRequest._GroupBy.ValueType  # 0
-        """One group of all."""
+        """One group of all, also where there are none."""
         GROUP_BY_USER: AggregateSessionsRequest._GroupBy.ValueType  # 1
         """By user."""
         GROUP_BY_STATUS: AggregateSessionsRequest._GroupBy.ValueType  # 2
-        """By status."""
+        """By status; a group is called `ACTIVE`, `COMPLETED`, `EXPIRED` or `FAILED`."""
         GROUP_BY_LABEL: AggregateSessionsRequest._GroupBy.ValueType  # 3
         """By the value of `label_key`."""
 
@@ -1375,11 +1395,11 @@ class AggregateSessionsRequest(_message.Message):
         """What sessions are grouped by."""
 
     GROUP_BY_UNSPECIFIED: AggregateSessionsRequest.GroupBy.ValueType  # 0
-    """One group of all."""
+    """One group of all, also where there are none."""
     GROUP_BY_USER: AggregateSessionsRequest.GroupBy.ValueType  # 1
     """By user."""
     GROUP_BY_STATUS: AggregateSessionsRequest.GroupBy.ValueType  # 2
-    """By status."""
+    """By status; a group is called `ACTIVE`, `COMPLETED`, `EXPIRED` or `FAILED`."""
     GROUP_BY_LABEL: AggregateSessionsRequest.GroupBy.ValueType  # 3
     """By the value of `label_key`."""
 
@@ -1398,16 +1418,22 @@ class AggregateSessionsRequest(_message.Message):
     group_by: Global___AggregateSessionsRequest.GroupBy.ValueType
     """Grouped by what."""
     label_key: _builtins.str
-    """The label, where grouped by one."""
+    """The label, where grouped by one; else empty."""
     roll_up: _builtins.bool
-    """Count each descendant with its root."""
+    """Count each session with its root. `user` and `filter` then select roots,
+    sessions whose parent was never set or is gone, and each counts with all its
+    descendants, whatever their user, status and labels, in the root's group. What
+    the caller may not read counts for nothing.
+    """
     page_size: _builtins.int
     """At most so many groups; 0 means 50, more than 1,000 means 1,000."""
     page_token: _builtins.str
-    """From the page before."""
+    """From the page before. All other fields but `page_size` must be as they were."""
     @_builtins.property
     def filter(self) -> _session_pb2.SessionFilter:
-        """Which sessions. Absent: all."""
+        """Which sessions. Absent: all. What it says relative to now means the now of the
+        first page.
+        """
 
     def __init__(
         self,
@@ -1443,17 +1469,26 @@ class SessionAggregate(_message.Message):
     ERROR_RATE_FIELD_NUMBER: _builtins.int
     MEAN_PROCESSING_TIME_FIELD_NUMBER: _builtins.int
     MESSAGE_COUNT_FIELD_NUMBER: _builtins.int
+    COUNTERS_CUT_FIELD_NUMBER: _builtins.int
     group: _builtins.str
-    """The user, status or label value; empty for the group without one."""
+    """The user, status or label value; empty for the group without one, and where
+    nothing is grouped.
+    """
     session_count: _builtins.int
     """How many sessions."""
     error_rate: _builtins.float
     """Errors ÷ requests; 0 without requests."""
     message_count: _builtins.int
     """How many messages they hold."""
+    counters_cut: _builtins.bool
+    """Whether there are more counters than `metrics` names: it holds the first 256,
+    by name.
+    """
     @_builtins.property
     def metrics(self) -> _session_pb2.Metrics:
-        """Their counters, summed up."""
+        """Their counters, summed up. A counter that comes to 0 is not named. A sum that
+        its field cannot hold is given as the greatest, or least, that it can.
+        """
 
     @_builtins.property
     def mean_processing_time(self) -> _duration_pb2.Duration:
@@ -1468,10 +1503,11 @@ class SessionAggregate(_message.Message):
         error_rate: _builtins.float = ...,
         mean_processing_time: _duration_pb2.Duration | None = ...,
         message_count: _builtins.int = ...,
+        counters_cut: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["mean_processing_time", b"mean_processing_time", "metrics", b"metrics"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_rate", b"error_rate", "group", b"group", "mean_processing_time", b"mean_processing_time", "message_count", b"message_count", "metrics", b"metrics", "session_count", b"session_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counters_cut", b"counters_cut", "error_rate", b"error_rate", "group", b"group", "mean_processing_time", b"mean_processing_time", "message_count", b"message_count", "metrics", b"metrics", "session_count", b"session_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1489,10 +1525,10 @@ class AggregateSessionsResponse(_message.Message):
     next_page_token: _builtins.str
     """For the next page. Empty: this is the last."""
     revision: _builtins.int
-    """The head of the log when this page was read."""
+    """The head of the log when the reading of this page began."""
     @_builtins.property
     def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionAggregate]:
-        """The groups, by their name."""
+        """The groups, by the bytes of their name. Those without sessions are left out."""
 
     def __init__(
         self,

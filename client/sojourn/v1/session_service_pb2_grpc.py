@@ -138,7 +138,8 @@ class SessionServiceServicer(object):
         """Creates a session. The app comes into being with its first session. Takes
         one revision with a change CREATED; with REPLACE_ENDED also DELETED changes
         of the session replaced and of its ephemeral children. RETURN_EXISTING of an
-        existing session takes none. Idempotent with a request_id.
+        existing session takes none. Where the app is full, its policy may end others
+        in the same unit, with a change ENDED each. Idempotent with a request_id.
         Errors: SESSION_EXISTS, SESSION_ENDED (RETURN_EXISTING of an ended one),
         PARENT_ENDED, TURN_SUPERSEDED (the owning turn is over), QUOTA_EXCEEDED,
         APP_DELETED, APP_DRAINING, APP_UNKNOWN, CONTENT_TOO_LARGE,
@@ -159,7 +160,8 @@ class SessionServiceServicer(object):
 
     def GetSession(self, request, context):
         """Reads one session, and with `last_messages` its newest messages, all at one
-        revision. Does not renew the idle deadline; commits an expiry that is due.
+        revision. With `roll_up` also the sums over it and its descendants. Does not
+        renew the idle deadline; commits an expiry that is due on the session itself.
         Errors: SESSION_NOT_FOUND, UID_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -193,10 +195,12 @@ class SessionServiceServicer(object):
         """Changes labels, metadata, state, settings and counters, all together under
         one revision with a change UPDATED or STATE_CHANGED each. Without an effect
         it takes none and answers `changed=false`. Counters alone change no etag.
-        Renews the idle deadline. Idempotent with a request_id.
+        Renews the idle deadline. Errors that are counted may cross a threshold of the
+        app's policy, with a change THRESHOLD or ENDED. Idempotent with a request_id.
         Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
-        TURN_SUPERSEDED, ETAG_MISMATCH, SEQUENCE_MISMATCH, STATE_VERSION_MISMATCH,
-        TURN_REQUIRED, CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
+        TURN_SUPERSEDED, TURN_REQUIRED, ETAG_MISMATCH, SEQUENCE_MISMATCH,
+        STATE_VERSION_MISMATCH, QUOTA_EXCEEDED, CONTENT_TOO_LARGE, REQUEST_ID_REUSED,
+        STORAGE_FULL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -245,9 +249,14 @@ class SessionServiceServicer(object):
         revoked. Takes one revision with a change RESET, also for an empty session.
         What was cleared is in no file of the store when `scrubbed` is true; else a
         job finishes it soon. Idempotent with a request_id.
+
+        With `backup_session_id` the session is first copied as by ForkSession, in the
+        same unit: either there is a backup, or nothing was cleared. The backup is
+        ACTIVE and without time limits, so it stays until somebody ends or deletes it.
         Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
         TURN_SUPERSEDED, ETAG_MISMATCH, SEQUENCE_MISMATCH, NOT_IDLE,
-        CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
+        CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL; for the backup as
+        ForkSession.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -280,18 +289,39 @@ class SessionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ForkSession(self, request, context):
-        """Copies a session, through a sequence, to a new id. Takes one revision with a
-        change CREATED that names the lineage. Idempotent with a request_id.
-        Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_EXISTS, QUOTA_EXCEEDED,
-        REQUEST_ID_REUSED, STORAGE_FULL.
+        """Copies a session, through a sequence, to a new id of the same user. The copy
+        is ACTIVE, a root, and `forked_from` names its origin. It has the labels,
+        metadata, session state, idle timeout and maximum lifetime of the session as it
+        is now, its clocks beginning now, and the history with its ids, sequences and
+        times; its counters begin at 0 and its generation at 1. An ended session can
+        be forked, and one with a live turn, which is not copied. The copy is one of
+        its own: what happens to the session later, erasing it too, does not touch it.
+        Takes one revision with a change CREATED. A history of more than 500 messages
+        is copied in batches before that, unseen; when the session is reset meanwhile,
+        or messages that are to be copied are removed again and again, nothing is left
+        of the copy. Idempotent with a request_id.
+        Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_EXISTS, GENERATION_CHANGED,
+        TURN_SUPERSEDED, TURN_TOKEN_INVALID, ETAG_MISMATCH, SEQUENCE_MISMATCH,
+        STAGING_LOST, APP_DELETED, APP_DRAINING, QUOTA_EXCEEDED, REQUEST_ID_REUSED,
+        STORAGE_FULL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AggregateSessions(self, request, context):
-        """Sums up the sessions that a filter selects, by group. Reads only.
-        Errors: PAGE_TOKEN_INVALID.
+        """Sums up the sessions that a filter selects, by group: how many, what their
+        counters come to, how many messages they hold. Reads only.
+
+        Where the filter asks for no more than statuses, and nothing is rolled up or
+        grouped by label, the server keeps the sums: a page costs the same whatever
+        the number of sessions, and is true at its `revision`, as a whole. Anything
+        else looks at every session that the filter's status, label, parent and user
+        leave, in short reads: each session counts once, as it was when it was looked
+        at; all that was there at `revision` and stayed is in it, and what came or
+        went meanwhile is or is not. By user and by label a page looks only at the
+        sessions of its own groups, and may hold fewer groups than asked for, even
+        none, before the last page. Errors: PAGE_TOKEN_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -47,7 +47,8 @@ class SessionServiceStub:
     """Creates a session. The app comes into being with its first session. Takes
     one revision with a change CREATED; with REPLACE_ENDED also DELETED changes
     of the session replaced and of its ephemeral children. RETURN_EXISTING of an
-    existing session takes none. Idempotent with a request_id.
+    existing session takes none. Where the app is full, its policy may end others
+    in the same unit, with a change ENDED each. Idempotent with a request_id.
     Errors: SESSION_EXISTS, SESSION_ENDED (RETURN_EXISTING of an ended one),
     PARENT_ENDED, TURN_SUPERSEDED (the owning turn is over), QUOTA_EXCEEDED,
     APP_DELETED, APP_DRAINING, APP_UNKNOWN, CONTENT_TOO_LARGE,
@@ -60,7 +61,8 @@ class SessionServiceStub:
     """
     GetSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.GetSessionRequest, _session_service_pb2.GetSessionResponse]
     """Reads one session, and with `last_messages` its newest messages, all at one
-    revision. Does not renew the idle deadline; commits an expiry that is due.
+    revision. With `roll_up` also the sums over it and its descendants. Does not
+    renew the idle deadline; commits an expiry that is due on the session itself.
     Errors: SESSION_NOT_FOUND, UID_MISMATCH.
     """
     BatchGetSessions: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.BatchGetSessionsRequest, _session_service_pb2.BatchGetSessionsResponse]
@@ -82,10 +84,12 @@ class SessionServiceStub:
     """Changes labels, metadata, state, settings and counters, all together under
     one revision with a change UPDATED or STATE_CHANGED each. Without an effect
     it takes none and answers `changed=false`. Counters alone change no etag.
-    Renews the idle deadline. Idempotent with a request_id.
+    Renews the idle deadline. Errors that are counted may cross a threshold of the
+    app's policy, with a change THRESHOLD or ENDED. Idempotent with a request_id.
     Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
-    TURN_SUPERSEDED, ETAG_MISMATCH, SEQUENCE_MISMATCH, STATE_VERSION_MISMATCH,
-    TURN_REQUIRED, CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
+    TURN_SUPERSEDED, TURN_REQUIRED, ETAG_MISMATCH, SEQUENCE_MISMATCH,
+    STATE_VERSION_MISMATCH, QUOTA_EXCEEDED, CONTENT_TOO_LARGE, REQUEST_ID_REUSED,
+    STORAGE_FULL.
     """
     TouchSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.TouchSessionRequest, _session_service_pb2.TouchSessionResponse]
     """Renews the idle deadline and, for an ephemeral session, its owner's lease.
@@ -118,9 +122,14 @@ class SessionServiceStub:
     revoked. Takes one revision with a change RESET, also for an empty session.
     What was cleared is in no file of the store when `scrubbed` is true; else a
     job finishes it soon. Idempotent with a request_id.
+
+    With `backup_session_id` the session is first copied as by ForkSession, in the
+    same unit: either there is a backup, or nothing was cleared. The backup is
+    ACTIVE and without time limits, so it stays until somebody ends or deletes it.
     Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
     TURN_SUPERSEDED, ETAG_MISMATCH, SEQUENCE_MISMATCH, NOT_IDLE,
-    CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
+    CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL; for the backup as
+    ForkSession.
     """
     DeleteSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.DeleteSessionRequest, _session_service_pb2.DeleteSessionResponse]
     """Removes a session, ended or not, with all it held. Takes one revision with a
@@ -141,14 +150,35 @@ class SessionServiceStub:
     Errors: REQUEST_ID_REUSED, STORAGE_FULL.
     """
     ForkSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.ForkSessionRequest, _session_service_pb2.ForkSessionResponse]
-    """Copies a session, through a sequence, to a new id. Takes one revision with a
-    change CREATED that names the lineage. Idempotent with a request_id.
-    Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_EXISTS, QUOTA_EXCEEDED,
-    REQUEST_ID_REUSED, STORAGE_FULL.
+    """Copies a session, through a sequence, to a new id of the same user. The copy
+    is ACTIVE, a root, and `forked_from` names its origin. It has the labels,
+    metadata, session state, idle timeout and maximum lifetime of the session as it
+    is now, its clocks beginning now, and the history with its ids, sequences and
+    times; its counters begin at 0 and its generation at 1. An ended session can
+    be forked, and one with a live turn, which is not copied. The copy is one of
+    its own: what happens to the session later, erasing it too, does not touch it.
+    Takes one revision with a change CREATED. A history of more than 500 messages
+    is copied in batches before that, unseen; when the session is reset meanwhile,
+    or messages that are to be copied are removed again and again, nothing is left
+    of the copy. Idempotent with a request_id.
+    Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_EXISTS, GENERATION_CHANGED,
+    TURN_SUPERSEDED, TURN_TOKEN_INVALID, ETAG_MISMATCH, SEQUENCE_MISMATCH,
+    STAGING_LOST, APP_DELETED, APP_DRAINING, QUOTA_EXCEEDED, REQUEST_ID_REUSED,
+    STORAGE_FULL.
     """
     AggregateSessions: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.AggregateSessionsRequest, _session_service_pb2.AggregateSessionsResponse]
-    """Sums up the sessions that a filter selects, by group. Reads only.
-    Errors: PAGE_TOKEN_INVALID.
+    """Sums up the sessions that a filter selects, by group: how many, what their
+    counters come to, how many messages they hold. Reads only.
+
+    Where the filter asks for no more than statuses, and nothing is rolled up or
+    grouped by label, the server keeps the sums: a page costs the same whatever
+    the number of sessions, and is true at its `revision`, as a whole. Anything
+    else looks at every session that the filter's status, label, parent and user
+    leave, in short reads: each session counts once, as it was when it was looked
+    at; all that was there at `revision` and stayed is in it, and what came or
+    went meanwhile is or is not. By user and by label a page looks only at the
+    sessions of its own groups, and may hold fewer groups than asked for, even
+    none, before the last page. Errors: PAGE_TOKEN_INVALID.
     """
     WatchSessions: _grpc.UnaryStreamMultiCallable[_session_service_pb2.WatchSessionsRequest, _session_service_pb2.WatchSessionsResponse]
     """Streams every change of an app, of one user or of one parent's children, in
@@ -177,7 +207,8 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """Creates a session. The app comes into being with its first session. Takes
     one revision with a change CREATED; with REPLACE_ENDED also DELETED changes
     of the session replaced and of its ephemeral children. RETURN_EXISTING of an
-    existing session takes none. Idempotent with a request_id.
+    existing session takes none. Where the app is full, its policy may end others
+    in the same unit, with a change ENDED each. Idempotent with a request_id.
     Errors: SESSION_EXISTS, SESSION_ENDED (RETURN_EXISTING of an ended one),
     PARENT_ENDED, TURN_SUPERSEDED (the owning turn is over), QUOTA_EXCEEDED,
     APP_DELETED, APP_DRAINING, APP_UNKNOWN, CONTENT_TOO_LARGE,
@@ -190,7 +221,8 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """
     GetSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.GetSessionRequest, _session_service_pb2.GetSessionResponse]  # type: ignore[assignment]
     """Reads one session, and with `last_messages` its newest messages, all at one
-    revision. Does not renew the idle deadline; commits an expiry that is due.
+    revision. With `roll_up` also the sums over it and its descendants. Does not
+    renew the idle deadline; commits an expiry that is due on the session itself.
     Errors: SESSION_NOT_FOUND, UID_MISMATCH.
     """
     BatchGetSessions: _aio.UnaryUnaryMultiCallable[_session_service_pb2.BatchGetSessionsRequest, _session_service_pb2.BatchGetSessionsResponse]  # type: ignore[assignment]
@@ -212,10 +244,12 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """Changes labels, metadata, state, settings and counters, all together under
     one revision with a change UPDATED or STATE_CHANGED each. Without an effect
     it takes none and answers `changed=false`. Counters alone change no etag.
-    Renews the idle deadline. Idempotent with a request_id.
+    Renews the idle deadline. Errors that are counted may cross a threshold of the
+    app's policy, with a change THRESHOLD or ENDED. Idempotent with a request_id.
     Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
-    TURN_SUPERSEDED, ETAG_MISMATCH, SEQUENCE_MISMATCH, STATE_VERSION_MISMATCH,
-    TURN_REQUIRED, CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
+    TURN_SUPERSEDED, TURN_REQUIRED, ETAG_MISMATCH, SEQUENCE_MISMATCH,
+    STATE_VERSION_MISMATCH, QUOTA_EXCEEDED, CONTENT_TOO_LARGE, REQUEST_ID_REUSED,
+    STORAGE_FULL.
     """
     TouchSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.TouchSessionRequest, _session_service_pb2.TouchSessionResponse]  # type: ignore[assignment]
     """Renews the idle deadline and, for an ephemeral session, its owner's lease.
@@ -248,9 +282,14 @@ class SessionServiceAsyncStub(SessionServiceStub):
     revoked. Takes one revision with a change RESET, also for an empty session.
     What was cleared is in no file of the store when `scrubbed` is true; else a
     job finishes it soon. Idempotent with a request_id.
+
+    With `backup_session_id` the session is first copied as by ForkSession, in the
+    same unit: either there is a backup, or nothing was cleared. The backup is
+    ACTIVE and without time limits, so it stays until somebody ends or deletes it.
     Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
     TURN_SUPERSEDED, ETAG_MISMATCH, SEQUENCE_MISMATCH, NOT_IDLE,
-    CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
+    CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL; for the backup as
+    ForkSession.
     """
     DeleteSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.DeleteSessionRequest, _session_service_pb2.DeleteSessionResponse]  # type: ignore[assignment]
     """Removes a session, ended or not, with all it held. Takes one revision with a
@@ -271,14 +310,35 @@ class SessionServiceAsyncStub(SessionServiceStub):
     Errors: REQUEST_ID_REUSED, STORAGE_FULL.
     """
     ForkSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.ForkSessionRequest, _session_service_pb2.ForkSessionResponse]  # type: ignore[assignment]
-    """Copies a session, through a sequence, to a new id. Takes one revision with a
-    change CREATED that names the lineage. Idempotent with a request_id.
-    Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_EXISTS, QUOTA_EXCEEDED,
-    REQUEST_ID_REUSED, STORAGE_FULL.
+    """Copies a session, through a sequence, to a new id of the same user. The copy
+    is ACTIVE, a root, and `forked_from` names its origin. It has the labels,
+    metadata, session state, idle timeout and maximum lifetime of the session as it
+    is now, its clocks beginning now, and the history with its ids, sequences and
+    times; its counters begin at 0 and its generation at 1. An ended session can
+    be forked, and one with a live turn, which is not copied. The copy is one of
+    its own: what happens to the session later, erasing it too, does not touch it.
+    Takes one revision with a change CREATED. A history of more than 500 messages
+    is copied in batches before that, unseen; when the session is reset meanwhile,
+    or messages that are to be copied are removed again and again, nothing is left
+    of the copy. Idempotent with a request_id.
+    Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_EXISTS, GENERATION_CHANGED,
+    TURN_SUPERSEDED, TURN_TOKEN_INVALID, ETAG_MISMATCH, SEQUENCE_MISMATCH,
+    STAGING_LOST, APP_DELETED, APP_DRAINING, QUOTA_EXCEEDED, REQUEST_ID_REUSED,
+    STORAGE_FULL.
     """
     AggregateSessions: _aio.UnaryUnaryMultiCallable[_session_service_pb2.AggregateSessionsRequest, _session_service_pb2.AggregateSessionsResponse]  # type: ignore[assignment]
-    """Sums up the sessions that a filter selects, by group. Reads only.
-    Errors: PAGE_TOKEN_INVALID.
+    """Sums up the sessions that a filter selects, by group: how many, what their
+    counters come to, how many messages they hold. Reads only.
+
+    Where the filter asks for no more than statuses, and nothing is rolled up or
+    grouped by label, the server keeps the sums: a page costs the same whatever
+    the number of sessions, and is true at its `revision`, as a whole. Anything
+    else looks at every session that the filter's status, label, parent and user
+    leave, in short reads: each session counts once, as it was when it was looked
+    at; all that was there at `revision` and stayed is in it, and what came or
+    went meanwhile is or is not. By user and by label a page looks only at the
+    sessions of its own groups, and may hold fewer groups than asked for, even
+    none, before the last page. Errors: PAGE_TOKEN_INVALID.
     """
     WatchSessions: _aio.UnaryStreamMultiCallable[_session_service_pb2.WatchSessionsRequest, _session_service_pb2.WatchSessionsResponse]  # type: ignore[assignment]
     """Streams every change of an app, of one user or of one parent's children, in
@@ -310,7 +370,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Creates a session. The app comes into being with its first session. Takes
         one revision with a change CREATED; with REPLACE_ENDED also DELETED changes
         of the session replaced and of its ephemeral children. RETURN_EXISTING of an
-        existing session takes none. Idempotent with a request_id.
+        existing session takes none. Where the app is full, its policy may end others
+        in the same unit, with a change ENDED each. Idempotent with a request_id.
         Errors: SESSION_EXISTS, SESSION_ENDED (RETURN_EXISTING of an ended one),
         PARENT_ENDED, TURN_SUPERSEDED (the owning turn is over), QUOTA_EXCEEDED,
         APP_DELETED, APP_DRAINING, APP_UNKNOWN, CONTENT_TOO_LARGE,
@@ -335,7 +396,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.GetSessionResponse, _abc.Awaitable[_session_service_pb2.GetSessionResponse]]:
         """Reads one session, and with `last_messages` its newest messages, all at one
-        revision. Does not renew the idle deadline; commits an expiry that is due.
+        revision. With `roll_up` also the sums over it and its descendants. Does not
+        renew the idle deadline; commits an expiry that is due on the session itself.
         Errors: SESSION_NOT_FOUND, UID_MISMATCH.
         """
 
@@ -375,10 +437,12 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Changes labels, metadata, state, settings and counters, all together under
         one revision with a change UPDATED or STATE_CHANGED each. Without an effect
         it takes none and answers `changed=false`. Counters alone change no etag.
-        Renews the idle deadline. Idempotent with a request_id.
+        Renews the idle deadline. Errors that are counted may cross a threshold of the
+        app's policy, with a change THRESHOLD or ENDED. Idempotent with a request_id.
         Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
-        TURN_SUPERSEDED, ETAG_MISMATCH, SEQUENCE_MISMATCH, STATE_VERSION_MISMATCH,
-        TURN_REQUIRED, CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
+        TURN_SUPERSEDED, TURN_REQUIRED, ETAG_MISMATCH, SEQUENCE_MISMATCH,
+        STATE_VERSION_MISMATCH, QUOTA_EXCEEDED, CONTENT_TOO_LARGE, REQUEST_ID_REUSED,
+        STORAGE_FULL.
         """
 
     @_abc_1.abstractmethod
@@ -435,9 +499,14 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         revoked. Takes one revision with a change RESET, also for an empty session.
         What was cleared is in no file of the store when `scrubbed` is true; else a
         job finishes it soon. Idempotent with a request_id.
+
+        With `backup_session_id` the session is first copied as by ForkSession, in the
+        same unit: either there is a backup, or nothing was cleared. The backup is
+        ACTIVE and without time limits, so it stays until somebody ends or deletes it.
         Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
         TURN_SUPERSEDED, ETAG_MISMATCH, SEQUENCE_MISMATCH, NOT_IDLE,
-        CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
+        CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL; for the backup as
+        ForkSession.
         """
 
     @_abc_1.abstractmethod
@@ -476,10 +545,21 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_service_pb2.ForkSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.ForkSessionResponse, _abc.Awaitable[_session_service_pb2.ForkSessionResponse]]:
-        """Copies a session, through a sequence, to a new id. Takes one revision with a
-        change CREATED that names the lineage. Idempotent with a request_id.
-        Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_EXISTS, QUOTA_EXCEEDED,
-        REQUEST_ID_REUSED, STORAGE_FULL.
+        """Copies a session, through a sequence, to a new id of the same user. The copy
+        is ACTIVE, a root, and `forked_from` names its origin. It has the labels,
+        metadata, session state, idle timeout and maximum lifetime of the session as it
+        is now, its clocks beginning now, and the history with its ids, sequences and
+        times; its counters begin at 0 and its generation at 1. An ended session can
+        be forked, and one with a live turn, which is not copied. The copy is one of
+        its own: what happens to the session later, erasing it too, does not touch it.
+        Takes one revision with a change CREATED. A history of more than 500 messages
+        is copied in batches before that, unseen; when the session is reset meanwhile,
+        or messages that are to be copied are removed again and again, nothing is left
+        of the copy. Idempotent with a request_id.
+        Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_EXISTS, GENERATION_CHANGED,
+        TURN_SUPERSEDED, TURN_TOKEN_INVALID, ETAG_MISMATCH, SEQUENCE_MISMATCH,
+        STAGING_LOST, APP_DELETED, APP_DRAINING, QUOTA_EXCEEDED, REQUEST_ID_REUSED,
+        STORAGE_FULL.
         """
 
     @_abc_1.abstractmethod
@@ -488,8 +568,18 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_service_pb2.AggregateSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.AggregateSessionsResponse, _abc.Awaitable[_session_service_pb2.AggregateSessionsResponse]]:
-        """Sums up the sessions that a filter selects, by group. Reads only.
-        Errors: PAGE_TOKEN_INVALID.
+        """Sums up the sessions that a filter selects, by group: how many, what their
+        counters come to, how many messages they hold. Reads only.
+
+        Where the filter asks for no more than statuses, and nothing is rolled up or
+        grouped by label, the server keeps the sums: a page costs the same whatever
+        the number of sessions, and is true at its `revision`, as a whole. Anything
+        else looks at every session that the filter's status, label, parent and user
+        leave, in short reads: each session counts once, as it was when it was looked
+        at; all that was there at `revision` and stayed is in it, and what came or
+        went meanwhile is or is not. By user and by label a page looks only at the
+        sessions of its own groups, and may hold fewer groups than asked for, even
+        none, before the last page. Errors: PAGE_TOKEN_INVALID.
         """
 
     @_abc_1.abstractmethod

@@ -70,8 +70,8 @@ class TurnServiceServicer(object):
         in line. Idempotent with a request_id.
         Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
         ETAG_MISMATCH, SEQUENCE_MISMATCH, TURN_CONFLICT (REJECT, or WAIT that waited
-        in vain), AUTO_CREATE_REFUSED, APP_DELETED, APP_DRAINING, REQUEST_ID_REUSED,
-        STORAGE_FULL.
+        in vain), QUOTA_EXCEEDED, AUTO_CREATE_REFUSED, APP_DELETED, APP_DRAINING,
+        REQUEST_ID_REUSED, STORAGE_FULL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -89,7 +89,8 @@ class TurnServiceServicer(object):
     def EndTurn(self, request, context):
         """Ends a turn: one more request, its elapsed time added, and with ERROR one
         more error. Takes one revision with a change TURN_ENDED. Ephemeral children
-        owned by the turn end in the same unit. Idempotent with a request_id.
+        owned by the turn end in the same unit. An error may cross a threshold of the
+        app's policy, with a change THRESHOLD or ENDED. Idempotent with a request_id.
         Errors: SESSION_NOT_FOUND, SESSION_ENDED, TURN_SUPERSEDED,
         TURN_TOKEN_INVALID, CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
         """

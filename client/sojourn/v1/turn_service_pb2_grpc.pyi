@@ -44,8 +44,8 @@ class TurnServiceStub:
     in line. Idempotent with a request_id.
     Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
     ETAG_MISMATCH, SEQUENCE_MISMATCH, TURN_CONFLICT (REJECT, or WAIT that waited
-    in vain), AUTO_CREATE_REFUSED, APP_DELETED, APP_DRAINING, REQUEST_ID_REUSED,
-    STORAGE_FULL.
+    in vain), QUOTA_EXCEEDED, AUTO_CREATE_REFUSED, APP_DELETED, APP_DRAINING,
+    REQUEST_ID_REUSED, STORAGE_FULL.
     """
     RenewTurn: _grpc.UnaryUnaryMultiCallable[_turn_service_pb2.RenewTurnRequest, _turn_service_pb2.RenewTurnResponse]
     """Renews the lease. Takes no revision and writes no change. Safe to repeat.
@@ -55,7 +55,8 @@ class TurnServiceStub:
     EndTurn: _grpc.UnaryUnaryMultiCallable[_turn_service_pb2.EndTurnRequest, _turn_service_pb2.EndTurnResponse]
     """Ends a turn: one more request, its elapsed time added, and with ERROR one
     more error. Takes one revision with a change TURN_ENDED. Ephemeral children
-    owned by the turn end in the same unit. Idempotent with a request_id.
+    owned by the turn end in the same unit. An error may cross a threshold of the
+    app's policy, with a change THRESHOLD or ENDED. Idempotent with a request_id.
     Errors: SESSION_NOT_FOUND, SESSION_ENDED, TURN_SUPERSEDED,
     TURN_TOKEN_INVALID, CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
     """
@@ -76,8 +77,8 @@ class TurnServiceAsyncStub(TurnServiceStub):
     in line. Idempotent with a request_id.
     Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
     ETAG_MISMATCH, SEQUENCE_MISMATCH, TURN_CONFLICT (REJECT, or WAIT that waited
-    in vain), AUTO_CREATE_REFUSED, APP_DELETED, APP_DRAINING, REQUEST_ID_REUSED,
-    STORAGE_FULL.
+    in vain), QUOTA_EXCEEDED, AUTO_CREATE_REFUSED, APP_DELETED, APP_DRAINING,
+    REQUEST_ID_REUSED, STORAGE_FULL.
     """
     RenewTurn: _aio.UnaryUnaryMultiCallable[_turn_service_pb2.RenewTurnRequest, _turn_service_pb2.RenewTurnResponse]  # type: ignore[assignment]
     """Renews the lease. Takes no revision and writes no change. Safe to repeat.
@@ -87,7 +88,8 @@ class TurnServiceAsyncStub(TurnServiceStub):
     EndTurn: _aio.UnaryUnaryMultiCallable[_turn_service_pb2.EndTurnRequest, _turn_service_pb2.EndTurnResponse]  # type: ignore[assignment]
     """Ends a turn: one more request, its elapsed time added, and with ERROR one
     more error. Takes one revision with a change TURN_ENDED. Ephemeral children
-    owned by the turn end in the same unit. Idempotent with a request_id.
+    owned by the turn end in the same unit. An error may cross a threshold of the
+    app's policy, with a change THRESHOLD or ENDED. Idempotent with a request_id.
     Errors: SESSION_NOT_FOUND, SESSION_ENDED, TURN_SUPERSEDED,
     TURN_TOKEN_INVALID, CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
     """
@@ -111,8 +113,8 @@ class TurnServiceServicer(metaclass=_abc_1.ABCMeta):
         in line. Idempotent with a request_id.
         Errors: SESSION_NOT_FOUND, UID_MISMATCH, SESSION_ENDED, GENERATION_CHANGED,
         ETAG_MISMATCH, SEQUENCE_MISMATCH, TURN_CONFLICT (REJECT, or WAIT that waited
-        in vain), AUTO_CREATE_REFUSED, APP_DELETED, APP_DRAINING, REQUEST_ID_REUSED,
-        STORAGE_FULL.
+        in vain), QUOTA_EXCEEDED, AUTO_CREATE_REFUSED, APP_DELETED, APP_DRAINING,
+        REQUEST_ID_REUSED, STORAGE_FULL.
         """
 
     @_abc_1.abstractmethod
@@ -134,7 +136,8 @@ class TurnServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_turn_service_pb2.EndTurnResponse, _abc.Awaitable[_turn_service_pb2.EndTurnResponse]]:
         """Ends a turn: one more request, its elapsed time added, and with ERROR one
         more error. Takes one revision with a change TURN_ENDED. Ephemeral children
-        owned by the turn end in the same unit. Idempotent with a request_id.
+        owned by the turn end in the same unit. An error may cross a threshold of the
+        app's policy, with a change THRESHOLD or ENDED. Idempotent with a request_id.
         Errors: SESSION_NOT_FOUND, SESSION_ENDED, TURN_SUPERSEDED,
         TURN_TOKEN_INVALID, CONTENT_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL.
         """

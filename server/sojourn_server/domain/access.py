@@ -143,6 +143,10 @@ class Principal:
             self._known[app, permission] = known
         return known
 
+    def reads(self, app: str) -> bool:
+        """Whether it may read all sessions of an app."""
+        return self.users(app, Permission.READ).everyone
+
     def may_everywhere(self, permission: Permission) -> bool:
         """Whether it may do something to all users of all apps, now and later."""
         return any(

@@ -107,6 +107,19 @@ def check_metadata(document: Document, limits: Limits) -> None:
         raise too_large("metadata", limits.metadata_bytes)
 
 
+def check_state(field: str, document: Document, limits: Limits) -> None:
+    """Refuse a scope's whole state that is over its ceilings, or holds what is not JSON.
+
+    Raises:
+        Refusal: `INVALID_FIELD`, or `CONTENT_TOO_LARGE`.
+    """
+    check_document(f"{field}.values", document)
+    if len(document) > limits.state_keys:
+        raise invalid_field(field, f"must not exceed {limits.state_keys} keys")
+    if size(document) > limits.state_bytes:
+        raise too_large(field, limits.state_bytes)
+
+
 def check_patch(scope: str, patch: StatePatch) -> None:
     """Refuse a patch that is wrong in itself.
 

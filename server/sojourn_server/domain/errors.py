@@ -31,6 +31,7 @@ class Reason(enum.StrEnum):
     APP_NOT_FOUND = "APP_NOT_FOUND"
     SESSION_EXISTS = "SESSION_EXISTS"
     MESSAGE_EXISTS = "MESSAGE_EXISTS"
+    BACKUP_EXISTS = "BACKUP_EXISTS"
     SESSION_ENDED = "SESSION_ENDED"
     HAS_CHILDREN = "HAS_CHILDREN"
     NOT_IDLE = "NOT_IDLE"
@@ -42,6 +43,7 @@ class Reason(enum.StrEnum):
     AUTO_CREATE_REFUSED = "AUTO_CREATE_REFUSED"
     TURN_REQUIRED = "TURN_REQUIRED"
     FEED_CHANGED = "FEED_CHANGED"
+    BACKUPS_OFF = "BACKUPS_OFF"
     UID_MISMATCH = "UID_MISMATCH"
     GENERATION_CHANGED = "GENERATION_CHANGED"
     TURN_SUPERSEDED = "TURN_SUPERSEDED"
@@ -49,6 +51,7 @@ class Reason(enum.StrEnum):
     ETAG_MISMATCH = "ETAG_MISMATCH"
     SEQUENCE_MISMATCH = "SEQUENCE_MISMATCH"
     STATE_VERSION_MISMATCH = "STATE_VERSION_MISMATCH"
+    STAGING_LOST = "STAGING_LOST"
     REQUEST_TOO_LARGE = "REQUEST_TOO_LARGE"
     CONTENT_TOO_LARGE = "CONTENT_TOO_LARGE"
     QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
@@ -131,6 +134,23 @@ def too_large(field: str, limit: int) -> Refusal:
         Reason.CONTENT_TOO_LARGE,
         f"{field} is larger than {limit} bytes",
         {"field": field, "limit_bytes": str(limit)},
+    )
+
+
+def quota_exceeded(quota: str, limit: int, *, retry_after: Nanos | None = None) -> Refusal:
+    """The refusal at a limit of an app's policy.
+
+    Args:
+        quota: The field of the policy.
+        limit: What it says.
+        retry_after: When the limit may be met again by itself, in nanoseconds; None: never,
+            or not known.
+    """
+    return Refusal(
+        Reason.QUOTA_EXCEEDED,
+        f"the app's policy sets {quota} to {limit}",
+        {"quota": quota, "limit": str(limit)},
+        retry_after=retry_after,
     )
 
 

@@ -106,7 +106,14 @@ def counted(metrics: Metrics, *, elapsed: Nanos, failed: bool) -> Metrics:
 def turn_begun(session: Session, now: Nanos, holder: str, lease: Nanos) -> Change:
     """Begin a turn on a session without one."""
     number = session.turns_begun + 1
-    turn = Turn(number=number, holder=holder, begin_time=now, lease_time=now + lease, lease=lease)
+    turn = Turn(
+        number=number,
+        holder=holder,
+        begin_time=now,
+        lease_time=now + lease,
+        lease=lease,
+        owns=False,
+    )
     after = replace(renewed(session, now), update_time=now, turn=turn, turns_begun=number)
     return Change(cause=ChangeCause.TURN_BEGAN, before=session, after=after)
 

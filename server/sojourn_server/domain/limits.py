@@ -27,8 +27,17 @@ SCAN_ROWS: Final = 2_000
 CASCADE_MOST: Final = 10_000
 """How many descendants one call ends or deletes."""
 
+ROLL_UP_MOST: Final = 10_000
+"""How many descendants are summed up with a session."""
+
+ROLL_UP_COUNTERS: Final = 1_000
+"""How many counters of different names such a sum tells."""
+
 COUNTER_MOST: Final = 2**63 - 1
+SEQUENCE_MOST: Final = 2**63 - 1
 COUNTERS_MOST: Final = 64
+SUM_COUNTERS_MOST: Final = 256
+"""How many counters the sums of many sessions name: the first, by name."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

@@ -127,6 +127,8 @@ class Turn(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """When the lease runs out."""
     lease: Nanos
     """How long a renewal lasts."""
+    owns: bool = True
+    """Whether a child may have been made in its name; False spares its end the search."""
 
 
 class Owner(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
@@ -195,6 +197,9 @@ class Session(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """When it was last reset; 0: never."""
     reset_reason: ContentId = NO_CONTENT
     """Why it was last reset, UTF-8."""
+    history: int = 0
+    """What the store keeps its messages under; 0: its own number. Another one once they
+    were staged and then switched to."""
 
     @property
     def is_active(self) -> bool:
@@ -283,6 +288,10 @@ class ChangeDetail(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """Whose state changed, for a change without a session; None: the app's."""
     state_version: int = 0
     """The version after a change of user or app state."""
+    active_sessions: int = 0
+    """How many sessions were ACTIVE, for APP_DRAINING."""
+    drain_deadline: Nanos = 0
+    """When the drain forces what is left, for APP_DRAINING."""
     alias: str = ""
     """Set where the user was erased: what the log calls that user. The change then has no
     session, and no names beside this one."""

@@ -8,11 +8,10 @@ from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.model import Session
 
 
-class Sums(msgspec.Struct, array_like=True, kw_only=True):
+class Sums(msgspec.Struct, kw_only=True):
     """How many sessions, and their counters added up.
 
-    Exact, beyond 64 bits if need be: what was added can always be taken away again. The
-    order of the fields is part of a stored format: append at the end, never move.
+    Exact, beyond 64 bits if need be.
     """
 
     sessions: int = 0
@@ -22,21 +21,19 @@ class Sums(msgspec.Struct, array_like=True, kw_only=True):
     messages: int = 0
     counters: dict[str, int] = msgspec.field(default_factory=dict)
     """By name; none that is 0."""
+    cut: str | None = None
+    """Counters from this name on are left out; None: none is."""
 
-    def count(self, session: Session, sign: int = 1) -> None:
-        """Add a session, or with -1 take it away."""
-        self.sessions += sign
-        self.shift(session, sign)
-
-    def shift(self, session: Session, sign: int) -> None:
-        """Add a session's counters, or with -1 take them away, but not the session."""
+    def count(self, session: Session) -> None:
+        """Add a session."""
         metrics = session.metrics
-        self.requests += sign * metrics.requests
-        self.errors += sign * metrics.errors
-        self.processing_time += sign * metrics.processing_time
-        self.messages += sign * session.message_count
+        self.sessions += 1
+        self.requests += metrics.requests
+        self.errors += metrics.errors
+        self.processing_time += metrics.processing_time
+        self.messages += session.message_count
         if metrics.counters:
-            self._add_counters(metrics.counters, sign)
+            self._add_counters(metrics.counters)
 
     def add(self, other: Sums) -> None:
         """Add other sums."""
@@ -45,13 +42,27 @@ class Sums(msgspec.Struct, array_like=True, kw_only=True):
         self.errors += other.errors
         self.processing_time += other.processing_time
         self.messages += other.messages
+        if other.cut is not None and (self.cut is None or other.cut < self.cut):
+            self._cut_at(other.cut)
         if other.counters:
-            self._add_counters(other.counters, 1)
+            self._add_counters(other.counters)
 
-    def _add_counters(self, counters: dict[str, int], sign: int) -> None:
+    def _add_counters(self, counters: dict[str, int]) -> None:
         for name, value in counters.items():
-            total = self.counters.get(name, 0) + sign * value
+            if self.cut is not None and name >= self.cut:
+                continue
+            total = self.counters.get(name, 0) + value
             if total:
                 self.counters[name] = total
             else:
                 self.counters.pop(name, None)
+
+    def trim(self, most: int) -> None:
+        """Leave counters out, the last by name, where there are more than so many."""
+        if len(self.counters) > most:
+            self._cut_at(sorted(self.counters)[most])
+
+    def _cut_at(self, name: str) -> None:
+        self.cut = name
+        for each in [each for each in self.counters if each >= name]:
+            del self.counters[each]

@@ -1,4 +1,4 @@
-"""Finishes large removals, and forgets old request records and old entries of the audit."""
+"""Finishes large removals, and forgets what is old: requests, audit, what was staged in vain."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final
 from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.limits import UNIT_ROWS
 from sojourn_server.jobs.leading import wait_to_lead
+from sojourn_server.service.staging import remove_expired
 from sojourn_server.store.base import ReadTx, Store
 
 PURGE_INTERVAL: Final = 1.0
@@ -16,6 +17,9 @@ PURGE_INTERVAL: Final = 1.0
 PURGE_PAUSE: Final = 0.02
 """The rest between two batches, in seconds: callers come first, and a reader that keeps
 the files from being scrubbed is not waited for in a tight loop."""
+
+STAGED_INTERVAL: Final = 5.0
+"""How often it is looked for stagings that have expired, in seconds."""
 
 FORGET_INTERVAL: Final = 60.0
 """How often old request records are removed, in seconds."""
@@ -27,6 +31,14 @@ async def purge(store: Store) -> None:
         await wait_to_lead(store, "purge")
         done = await store.purge(UNIT_ROWS)
         await asyncio.sleep(PURGE_INTERVAL if done else PURGE_PAUSE)
+
+
+async def unstage(store: Store) -> None:
+    """Remove stagings that have expired, until cancelled: their callers have gone."""
+    while True:
+        await wait_to_lead(store, "unstage")
+        removed = await remove_expired(store)
+        await asyncio.sleep(PURGE_PAUSE if removed else STAGED_INTERVAL)
 
 
 async def forget(store: Store, keeping: Nanos) -> None:

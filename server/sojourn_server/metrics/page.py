@@ -102,6 +102,7 @@ class PageCollector(Collector):
         if look.store is not None:
             yield from _of_store(look.store)
         yield _one(table.EXPIRY_SETTLED, metrics.expiry_settled)
+        yield _one(table.RETENTION_REMOVED, metrics.retention_removed)
         yield from _of_look(look)
         yield _spread(_family(table.LOOP_LAG), metrics.loop_lag)
         yield _one(table.BUILD, 1, metrics.build)

@@ -60,6 +60,8 @@ class ServerMetrics:
         self.calls = Calls()
         self.expiry_settled = 0
         """Sessions that the expiry job has settled."""
+        self.retention_removed = 0
+        """Sessions that the retention job has removed."""
         self.loop_lag = Spread(LAG_SECONDS)
         self.look = Look()
         """What was seen last."""
@@ -67,6 +69,10 @@ class ServerMetrics:
     def note_settled(self, count: int) -> None:
         """Count what the expiry job has done."""
         self.expiry_settled += count
+
+    def note_removed(self, count: int) -> None:
+        """Count what the retention job has done."""
+        self.retention_removed += count
 
     async def refresh(self) -> None:
         """Look once."""

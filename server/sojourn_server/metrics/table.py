@@ -122,6 +122,11 @@ EXPIRY_SETTLED: Final = Metric(
     "Sessions on which the expiry job has written what was due: expiries, abandoned turns, lost "
     "owners. A call that comes first writes it itself, and is not counted.",
 )
+RETENTION_REMOVED: Final = Metric(
+    "sojourn_retention_removed_total",
+    "counter",
+    "Ended sessions that the retention job has removed.",
+)
 EXPIRY_LAG: Final = Metric(
     "sojourn_expiry_lag_seconds",
     "gauge",
@@ -182,6 +187,7 @@ METRICS: Final = (
     STORE_BYTES,
     FREE_BYTES,
     EXPIRY_SETTLED,
+    RETENTION_REMOVED,
     EXPIRY_LAG,
     TURNS_LIVE,
     TURNS_WAITING,

@@ -143,3 +143,6 @@ def _fill_app(target: change_pb2.AppChange, app: str, detail: ChangeDetail) -> N
         target.user = detail.user
     target.state_keys.extend(detail.state_keys)
     target.state_version = detail.state_version
+    target.active_sessions = detail.active_sessions
+    if detail.drain_deadline:
+        fill(target.drain_deadline, detail.drain_deadline)

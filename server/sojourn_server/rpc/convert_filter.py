@@ -45,7 +45,7 @@ def decode_filter(path: str, which: session_pb2.SessionFilter) -> SessionFilter:
 
     return SessionFilter(
         statuses=tuple(_STATUSES[status] for status in which.statuses),
-        labels=tuple(_selector(selector) for selector in which.labels),
+        labels=tuple(decode_selector(selector) for selector in which.labels),
         session_id_prefix=which.session_id_prefix,
         parent_uid=which.parent_uid,
         has_parent=has("has_parent", which.has_parent),
@@ -80,7 +80,8 @@ def _range(path: str, span: session_pb2.TimeRange) -> TimeRange:
     return TimeRange(not_before=not_before, before=before)
 
 
-def _selector(selector: session_pb2.LabelSelector) -> LabelSelector:
+def decode_selector(selector: session_pb2.LabelSelector) -> LabelSelector:
+    """A label and what to ask of it."""
     return LabelSelector(
         key=selector.key,
         operator=_OPERATORS[selector.operator],

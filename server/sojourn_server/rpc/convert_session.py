@@ -32,6 +32,7 @@ from sojourn_server.domain.model import Metrics, Session, Status, Turn, TurnOutc
 from sojourn_server.domain.tokens import etag
 from sojourn_server.rpc.times import fill, length
 from sojourn_server.service.answers import (
+    RolledUp,
     ScopeDocument,
     SessionContent,
     SessionSnapshot,
@@ -281,6 +282,15 @@ def _fill_metrics(target: session_pb2.Metrics, metrics: Metrics) -> None:
     fill(target.processing_time, metrics.processing_time)
     if metrics.counters:
         target.counters.update(metrics.counters)
+
+
+def fill_rolled_up(target: session_pb2.RolledUp, sums: RolledUp) -> None:
+    """Write the sums over a session and its descendants."""
+    _fill_metrics(target.metrics, sums.metrics)
+    target.session_count = sums.sessions
+    target.active_count = sums.active
+    target.message_count = sums.messages
+    target.complete = sums.complete
 
 
 def fill_turn(target: session_pb2.Turn, turn: Turn) -> None:

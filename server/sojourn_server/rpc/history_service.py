@@ -9,6 +9,7 @@ from sojourn_server.rpc.times import instant
 from sojourn_server.service.answers import Call
 from sojourn_server.service.history import History
 from sojourn_server.service.message_listing import MessageQuery
+from sojourn_server.service.replacing import Replacement
 
 
 class HistoryServicer:
@@ -111,6 +112,36 @@ class HistoryServicer:
         for message in popped.messages:
             fill_message(response.messages.add(), message)
         convert.fill_session(response.session, popped.session, answer.now)
+        return response
+
+    async def replace_messages(
+        self, request: pb.ReplaceMessagesRequest, call: Call
+    ) -> pb.ReplaceMessagesResponse:
+        """ReplaceMessages."""
+        answer = await self._history.replace(
+            call,
+            convert.decode_ref(request.session, call.users),
+            convert.decode_precondition(request.precondition),
+            Replacement(
+                keep=request.keep_through_sequence,
+                messages=[
+                    decode_message(f"messages[{index}]", message)
+                    for index, message in enumerate(request.messages)
+                ],
+                staging_id=request.staging_id,
+                more_follow=request.more_follow,
+                part=request.part,
+            ),
+        )
+        outcome = answer.outcome
+        response = pb.ReplaceMessagesResponse(
+            messages_removed=outcome.removed,
+            message_ids=outcome.message_ids,
+            sequences=outcome.sequences,
+            changed=outcome.changed,
+            revision=answer.revision,
+        )
+        convert.fill_session(response.session, outcome.session, answer.now)
         return response
 
     async def truncate_messages(

@@ -26,21 +26,7 @@ _FILES: Final[tuple[Any, ...]] = (
     admin_service_pb2,
 )
 
-NOT_BUILT: Final[frozenset[str]] = frozenset(
-    {
-        "AdminService/BackupStore",
-        "AdminService/ExportSessions",
-        "AdminService/ImportSessions",
-        "AppService/DeleteApp",
-        "AppService/DeleteApps",
-        "AppService/GetApp",
-        "AppService/ListApps",
-        "AppService/UpdateApp",
-        "HistoryService/ReplaceMessages",
-        "SessionService/AggregateSessions",
-        "SessionService/ForkSession",
-    }
-)
+NOT_BUILT: Final[frozenset[str]] = frozenset()
 """What the contract has and this release answers with `UNIMPLEMENTED / NOT_IMPLEMENTED`."""
 
 

@@ -44,6 +44,8 @@ class Rule(NamedTuple):
     """What of the app a request is about."""
     ref: Callable[[Any], Any] | None = None
     """The session that a request names, for those that name one."""
+    sifted: bool = False
+    """The answer names what the caller may read and nothing else; no call is refused."""
 
 
 def _app(request: Any) -> str:
@@ -144,7 +146,7 @@ TABLE: Final[Mapping[str, Rule]] = {
     "HistoryService/TruncateMessages": _on_session(_WRITE),
     "HistoryService/ReplaceMessages": _on_session(_WRITE),
     "AppService/GetApp": Rule(_READ, _app, _of_all),
-    "AppService/ListApps": Rule(_READ, None, _of_all),
+    "AppService/ListApps": Rule(_READ, None, _of_all, sifted=True),
     "AppService/UpdateApp": Rule(_ADMIN, _app, _of_all),
     "AppService/DeleteApp": Rule(_ADMIN, _app, _of_all),
     "AppService/DeleteApps": Rule(_ADMIN, None, _of_all),
@@ -184,7 +186,7 @@ def authorise(principal: Principal, rule: Rule, request: Any) -> Users:
             {"permission": rule.permission.value},
         )
     if rule.app is None:
-        if not principal.may_everywhere(rule.permission):
+        if not rule.sifted and not principal.may_everywhere(rule.permission):
             raise denied(rule.permission)
         return EVERY_USER
     app = rule.app(request)

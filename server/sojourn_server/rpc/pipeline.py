@@ -49,11 +49,11 @@ Use = Callable[[Any, Call], Awaitable[Message]]
 """A servicer's method: it decodes, calls a use case and encodes."""
 Send = Callable[[bytes], Awaitable[None]]
 """Hands one encoded message of a stream to grpc, and waits while its reader is slow."""
-StreamUse = Callable[[Any, Call, Send], Awaitable[None]]
-"""A servicer's method whose answer is a stream; it returns when the stream is over.
+StreamUse = Callable[..., Awaitable[None]]
+"""A servicer's method with a stream: request, call, send, and of several requests the next.
 
-It is cancelled when the stream is to end, and must not let that break off a `Send`: of a
-call whose message is broken off, grpc tells its caller no status at all."""
+It is cancelled when the stream is to end, and must not let that break off a `Send`: grpc
+tells the caller of such a call no status at all."""
 
 SILENCE: Final = 0.05
 """How long no call must have come for callers to count as silent, in seconds."""
@@ -119,10 +119,11 @@ class Pipeline:
         return self._draining
 
     @draining.setter
-    def draining(self, draining: bool) -> None:
-        self._draining = draining
-        if draining:
+    def draining(self, yes: bool) -> None:
+        self._draining = yes
+        if yes:
             self.reading.close()
+            self.streams.cut_bulk(draining())
             self.admission.close()
 
     @property
@@ -175,7 +176,7 @@ class Pipeline:
         rule = PERMISSIONS[f"{method.service}/{method.name}"]
         if use is None:
             return self._missing(method)
-        if method.responses_stream:
+        if method.responses_stream or method.requests_stream:
             stream: Any = use
             return grpc.stream_stream_rpc_method_handler(self._stream(method, rule, stream))
         unary: Any = use
@@ -218,6 +219,7 @@ class Pipeline:
                         principal=unnamed(caller.principal.name) if request_id else "",
                         actor=caller.actor,
                         users=users,
+                        reads=caller.principal.reads,
                         method=name,
                         request_id=request_id,
                         payload_hash=self._fingerprint(name, request) if request_id else b"",
@@ -284,7 +286,8 @@ class Pipeline:
                     if not admission.enter(ticket, app_of(request), begin):
                         await self._wait(ticket, new_work=True)
                     admission.rest(ticket, Reason.STREAM_LIMIT)
-                    self.streams.enter(task, self._recheck(context, rule, request, users))
+                    recheck = self._recheck(context, rule, request, users)
+                    self.streams.enter(task, recheck, bulk=name != "WatchSessions")
                     call = Call(
                         principal=caller.principal.name,
                         actor=caller.actor,
@@ -295,7 +298,8 @@ class Pipeline:
                     # By itself: grpc sends it with the first message else, and whoever is to
                     # be refused while that is on its way hears of no status.
                     await context.send_initial_metadata(())
-                    await use(request, call, context.write)
+                    more = partial(self._more, context, caller.principal.name, parse)
+                    await use(request, call, context.write, *([more] * method.requests_stream))
                 except asyncio.CancelledError as error:
                     refusal = self._refusal_of_cancel(name, task, error)
                 except Exception as error:  # noqa: BLE001 - nothing else may reach grpc
@@ -314,6 +318,11 @@ class Pipeline:
                     _log_call(name, outcome, begin)
 
         return serve
+
+    async def _more(self, context: Context, who: str, parse: Callable[[bytes], Message]) -> Any:
+        """The next request of a call that has several, or None."""
+        raw = await self.reading.more(context, who)
+        return None if raw is None else self._decode(raw, parse)
 
     async def _wait(self, ticket: Ticket, new_work: bool) -> None:
         """Wait until a call may run.

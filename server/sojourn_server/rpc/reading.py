@@ -55,6 +55,18 @@ class Reading:
                 beside too many others. `DRAINING`: the server stops.
             CancelledError: The caller is gone.
         """
+        raw = await self.more(context, who)
+        if raw is None:
+            raise Refusal(Reason.MALFORMED_REQUEST, "the call came without a request")
+        return raw
+
+    async def more(self, context: Context, who: str) -> bytes | None:
+        """Read the next request of a call that may have several; None: there are no more.
+
+        Raises:
+            Refusal: As `read`.
+            CancelledError: The caller is gone.
+        """
         task = asyncio.current_task()
         assert task is not None
         self._under_way[task] = (time.monotonic(), who)
@@ -69,7 +81,7 @@ class Reading:
         finally:
             del self._under_way[task]
         if raw is grpc.aio.EOF:
-            raise Refusal(Reason.MALFORMED_REQUEST, "the call came without a request")
+            return None
         data: bytes = raw
         return data
 

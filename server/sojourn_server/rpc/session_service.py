@@ -11,9 +11,9 @@ from sojourn_server.domain.filter import EVERYTHING
 from sojourn_server.domain.limits import ANSWER_BYTES
 from sojourn_server.domain.watching import Interest
 from sojourn_server.rpc import convert_session as convert
+from sojourn_server.rpc.convert_aggregate import decode_aggregate, fill_group
 from sojourn_server.rpc.convert_filter import decode_filter
 from sojourn_server.rpc.convert_message import fill_message
-from sojourn_server.rpc.errors import not_implemented
 from sojourn_server.rpc.times import length
 from sojourn_server.service.answers import Call
 from sojourn_server.service.bulk import Bulk, BulkOutcome, Which
@@ -72,7 +72,7 @@ class SessionServicer:
         """GetSession."""
         view = convert.VIEWS[request.view]
         ref = convert.decode_ref(request.session, call.users)
-        read = await self._sessions.get(call, ref, view, request.last_messages)
+        read = await self._sessions.get(call, ref, view, request.last_messages, request.roll_up)
         response = pb.GetSessionResponse(revision=read.revision)
         if view is View.BASIC:
             self._encoder.fill(response.session, read.snapshot.session, read.now)
@@ -80,6 +80,8 @@ class SessionServicer:
             convert.fill_snapshot(response.session, read.snapshot, read.now, view)
         for message in read.messages:
             fill_message(response.messages.add(), message)
+        if read.rolled_up is not None:
+            convert.fill_rolled_up(response.rolled_up, read.rolled_up)
         return response
 
     async def batch_get_sessions(
@@ -128,6 +130,18 @@ class SessionServicer:
         )
         for snapshot in page.snapshots:
             convert.fill_snapshot(response.sessions.add(), snapshot, page.now, view)
+        return response
+
+    async def aggregate_sessions(
+        self, request: pb.AggregateSessionsRequest, call: Call
+    ) -> pb.AggregateSessionsResponse:
+        """AggregateSessions."""
+        page = await self._sessions.aggregate(call, decode_aggregate(request, call.users))
+        response = pb.AggregateSessionsResponse(
+            next_page_token=page.next_page_token, revision=page.revision
+        )
+        for group in page.groups:
+            fill_group(response.groups.add(), group)
         return response
 
     async def update_session(
@@ -224,8 +238,6 @@ class SessionServicer:
         self, request: pb.ResetSessionRequest, call: Call
     ) -> pb.ResetSessionResponse:
         """ResetSession."""
-        if request.backup_session_id:
-            raise not_implemented("ResetSession.backup_session_id")
         answer = await self._sessions.reset(
             call,
             convert.decode_ref(request.session, call.users),
@@ -233,6 +245,7 @@ class SessionServicer:
             convert.RESET_SCOPES[request.scope],
             request.if_idle,
             request.reason,
+            request.backup_session_id,
         )
         outcome = answer.outcome
         response = pb.ResetSessionResponse(
@@ -243,6 +256,23 @@ class SessionServicer:
             scrubbed=answer.scrubbed,
         )
         convert.fill_session(response.session, outcome.session, answer.now)
+        if outcome.backup is not None:
+            convert.fill_session(response.backup, outcome.backup, answer.now)
+        return response
+
+    async def fork_session(
+        self, request: pb.ForkSessionRequest, call: Call
+    ) -> pb.ForkSessionResponse:
+        """ForkSession."""
+        answer = await self._sessions.fork(
+            call,
+            convert.decode_ref(request.session, call.users),
+            convert.decode_precondition(request.precondition),
+            request.session_id,
+            request.through_sequence if request.HasField("through_sequence") else None,
+        )
+        response = pb.ForkSessionResponse(revision=answer.revision)
+        convert.fill_session(response.session, answer.outcome.session, answer.now)
         return response
 
     async def delete_session(

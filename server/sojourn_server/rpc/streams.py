@@ -23,29 +23,44 @@ class Streams:
     def __init__(self) -> None:
         self._open: dict[asyncio.Task[Any], Callable[[], Awaitable[None]]] = {}
         self._cut: dict[asyncio.Task[Any], Refusal] = {}
+        self._bulk: set[asyncio.Task[Any]] = set()
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def enter(self, task: asyncio.Task[Any], recheck: Callable[[], Awaitable[None]]) -> None:
+    def enter(
+        self,
+        task: asyncio.Task[Any],
+        recheck: Callable[[], Awaitable[None]],
+        bulk: bool = False,
+    ) -> None:
         """Remember a stream.
 
         Args:
             task: Serves it.
             recheck: Asks again whether its caller may have it; raises `Refusal` if not.
+            bulk: Whether nobody else ends it when the server stops: an export, an import.
         """
         self._open[task] = recheck
+        if bulk:
+            self._bulk.add(task)
 
     def leave(self, task: asyncio.Task[Any]) -> None:
         """Forget a stream that is over."""
         self._open.pop(task, None)
         self._cut.pop(task, None)
+        self._bulk.discard(task)
 
     def cut(self, task: asyncio.Task[Any], refusal: Refusal) -> None:
         """End a stream with a refusal."""
         if task in self._open and task not in self._cut:
             self._cut[task] = refusal
             task.cancel()
+
+    def cut_bulk(self, refusal: Refusal) -> None:
+        """End exports and imports with a refusal."""
+        for task in list(self._bulk):
+            self.cut(task, refusal)
 
     def why_cut(self, task: asyncio.Task[Any]) -> Refusal | None:
         """Why a stream was ended from here; None: it was not."""

@@ -2,8 +2,11 @@
 
 from sojourn_server.domain.limits import Limits
 from sojourn_server.domain.tokens import Sealer
+from sojourn_server.service.apps import Apps
 from sojourn_server.service.auditing import Auditing
 from sojourn_server.service.bulk import Bulk
+from sojourn_server.service.deleting import AppDeletion
+from sojourn_server.service.deleting_many import AppDeletions
 from sojourn_server.service.erasing import Erasing
 from sojourn_server.service.history import History
 from sojourn_server.service.operations import Operations
@@ -35,6 +38,9 @@ class Services:
         self.history = History(self.units)
         self.states = States(self.units)
         self.operations = Operations(self.units)
+        self.apps = Apps(self.units)
         self.bulk = Bulk(self.units, self.operations)
+        self.deletion = AppDeletion(self.units, self.operations)
+        self.deletions = AppDeletions(self.units, self.operations, self.deletion)
         self.erasing = Erasing(self.units, self.operations)
         self.auditing = Auditing(self.units)

@@ -16,19 +16,28 @@ from sojourn_server.domain.access import EVERY_USER, Users
 from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.commands import SessionRef
 from sojourn_server.domain.model import (
+    App,
     Document,
     EndNote,
     Message,
     MessageBody,
+    Metrics,
     Session,
     Turn,
 )
+from sojourn_server.service.blockers import Blockers
+from sojourn_server.store.base import ListedApp
 
 T = TypeVar("T")
 
 
 def nobody_minds() -> None:
     """Says nothing to a call that will wait."""
+
+
+def everything(_: str) -> bool:
+    """Says that every app may be read."""
+    return True
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +57,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """Keyed hash of the request without its id; set whenever `request_id` is."""
     deadline: float | None = None
     """When the caller gives up, by `time.monotonic()`; None: never."""
+    reads: Callable[[str], bool] = everything
+    """Whether the caller may read all of an app, of which it has the name: for what is about
+    many apps."""
     rest: Callable[[], None] = nobody_minds
     """To be told before the call waits for what may take minutes, so that others run
     meanwhile; raises `Refusal` when too many wait."""
@@ -100,6 +112,17 @@ class MessageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     body: MessageBody
 
 
+class RolledUp(msgspec.Struct, frozen=True, kw_only=True):
+    """The sums over a session and its descendants."""
+
+    metrics: Metrics
+    sessions: int
+    active: int
+    messages: int
+    complete: bool
+    """Whether none of them was left out."""
+
+
 class SessionRead(msgspec.Struct, frozen=True, kw_only=True):
     """The answer of a get."""
 
@@ -108,6 +131,7 @@ class SessionRead(msgspec.Struct, frozen=True, kw_only=True):
     """Oldest first."""
     revision: int
     now: Nanos
+    rolled_up: RolledUp | None = None
 
 
 class SessionsRead(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,6 +223,22 @@ class EndOutcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     descendants: int
 
 
+class ForkOutcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """ForkSession."""
+
+    session: Session
+
+
+class ReplaceOutcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """ReplaceMessages."""
+
+    session: Session
+    removed: int
+    message_ids: tuple[str, ...]
+    sequences: tuple[int, ...]
+    changed: bool
+
+
 class ResetOutcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """ResetSession."""
 
@@ -206,6 +246,7 @@ class ResetOutcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     messages: int
     state_keys: int
     metrics: bool
+    backup: Session | None = None
 
 
 class DeleteOutcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
@@ -274,3 +315,27 @@ class StateOutcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 
     version: int
     changed: bool
+
+
+class AppOutcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """UpdateApp."""
+
+    app: App
+    changed: bool
+    active: int
+    sessions: int
+
+
+class AppRead(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of a get of an app."""
+
+    listed: ListedApp
+    blockers: Blockers | None = None
+    """What stands in the way of its deletion, while it drains."""
+
+
+class AppPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of a list of apps."""
+
+    apps: tuple[ListedApp, ...]
+    next_page_token: str

@@ -26,8 +26,9 @@ from sojourn_server.domain.model import (
     Metrics,
     Session,
 )
-from sojourn_server.service import creation, reading, state
+from sojourn_server.service import creation, reading, state, tree
 from sojourn_server.service.answers import AppendOutcome
+from sojourn_server.service.ceilings import admit_messages, admit_requests, limits_history
 from sojourn_server.service.updating import add_metrics, patch_state
 from sojourn_server.service.work import Work
 from sojourn_server.store.base import SessionRow
@@ -67,24 +68,33 @@ async def append(
     """Append messages, patch state and add to the counters: all, or nothing.
 
     Raises:
-        Refusal: Those of the precondition, `MESSAGE_EXISTS`, `STATE_VERSION_MISMATCH`,
-            `CONTENT_TOO_LARGE` or `INVALID_FIELD`.
+        Refusal: Those of the precondition, `QUOTA_EXCEEDED`, `AUTO_CREATE_REFUSED`,
+            `MESSAGE_EXISTS`, `STATE_VERSION_MISMATCH`, `CONTENT_TOO_LARGE` or
+            `INVALID_FIELD`.
     """
     if create:
         row, created = await creation.find_or_insert(work, ref)
     else:
         row, created = await work.current(ref), False
     before = row.session
-    work.check(before, precondition)
+    policy = await work.policy(ref.app)
+    by_turn = bool(policy.require_turn) and bool(messages or patches.session is not None)
+    work.check(before, precondition, turn_required=by_turn)
     await state.check_versions(work, before, patches)
-    placed, new = await _place(work, row, messages)
+    admit_requests(policy, before, metrics.requests)
+    places = await _look_up(work, row, messages)
+    logged: list[Change] = []
+    if limits_history(policy):
+        added = [new for new, place in zip(messages, places, strict=True) if place is None]
+        size = sum(body_size(each) for each in added)
+        row, logged = await admit_messages(work, row, policy, len(added), size)
+    placed, new = await _place(work, row, messages, places)
     await work.tx.insert_messages(row, new)
 
-    logged: list[Change] = []
-    session = before
+    session = _after(logged) if logged else before
     counters = add_metrics(before.metrics, metrics)
     if new or counters != before.metrics:
-        logged.append(_appended(work, before, new, counters))
+        logged.append(appended(work, session, new, counters))
         session = _after(logged)
     if patched := await patch_state(work, session, patches.session):
         logged.append(patched)
@@ -93,7 +103,7 @@ async def append(
     if patches.session is not None:
         versions = msgspec.structs.replace(versions, session=session.state_version)
     if logged:
-        row = await work.write(row, logged)
+        row = await tree.write_counted(work, row, policy, before, logged)
     else:
         row = await work.keep(row, lifecycle.renewed(before, work.now))
     return AppendOutcome(
@@ -106,8 +116,38 @@ async def append(
     )
 
 
-async def _place(
+async def _look_up(
     work: Work, row: SessionRow, messages: Sequence[NewMessage]
+) -> list[Message | int | None]:
+    """What becomes of each message, before anything is written.
+
+    Returns:
+        For each: the message that the session holds already; or the place, in the request,
+        of the one that it repeats; or None: it is to be inserted.
+
+    Raises:
+        Refusal: `MESSAGE_EXISTS`.
+    """
+    places: list[Message | int | None] = []
+    first: dict[str, int] = {}
+    for index, new in enumerate(messages):
+        place: Message | int | None = None
+        if new.message_id:
+            place = first.setdefault(new.message_id, index)
+            if place != index:
+                if messages[place] != new:
+                    raise exists(new)
+            else:
+                place = await _known(work, row, new)
+        places.append(place)
+    return places
+
+
+async def _place(
+    work: Work,
+    row: SessionRow,
+    messages: Sequence[NewMessage],
+    places: Sequence[Message | int | None],
 ) -> tuple[list[Message], list[Message]]:
     """Give each message its sequence; known ones keep the one they have.
 
@@ -115,22 +155,17 @@ async def _place(
         A message for each that was asked for, and of those the ones to insert.
     """
     placed: list[Message] = []
-    fresh: dict[str, NewMessage] = {}
-    by_id: dict[str, Message] = {}
+    fresh: list[Message] = []
     sequence = row.session.last_sequence
-    for new in messages:
-        known = by_id.get(new.message_id) if new.message_id else None
-        if known is not None and fresh[known.message_id] != new:
-            raise _exists(new)
-        if known is None and new.message_id:
-            known = await _known(work, row, new)
-        if known is None:
+    for new, place in zip(messages, places, strict=True):
+        if place is None:
             sequence += 1
-            known = await _store(work, new, sequence)
-            by_id[known.message_id] = known
-            fresh[known.message_id] = new
-        placed.append(known)
-    return placed, list(by_id.values())
+            stored = await store(work, new, sequence)
+            fresh.append(stored)
+            placed.append(stored)
+        else:
+            placed.append(placed[place] if isinstance(place, int) else place)
+    return placed, fresh
 
 
 async def _known(work: Work, row: SessionRow, new: NewMessage) -> Message | None:
@@ -145,11 +180,12 @@ async def _known(work: Work, row: SessionRow, new: NewMessage) -> Message | None
         and reading.decode_body(await work.tx.content(known.body)) == _body(new)
     )
     if not same:
-        raise _exists(new)
+        raise exists(new)
     return known
 
 
-async def _store(work: Work, new: NewMessage, sequence: int) -> Message:
+async def store(work: Work, new: NewMessage, sequence: int) -> Message:
+    """A new message, its body put."""
     body = _body(new)
     stored = msgspec.msgpack.encode(body) if body != MessageBody() else b""
     return Message(
@@ -168,7 +204,8 @@ def _body(new: NewMessage) -> MessageBody:
     return MessageBody(content=new.content, payload=new.payload, metadata=new.metadata)
 
 
-def _appended(work: Work, session: Session, new: Sequence[Message], metrics: Metrics) -> Change:
+def appended(work: Work, session: Session, new: Sequence[Message], metrics: Metrics) -> Change:
+    """The change that new messages and new counters make."""
     if not new:
         after = msgspec.structs.replace(
             lifecycle.renewed(session, work.now), update_time=work.now, metrics=metrics
@@ -197,7 +234,8 @@ def _after(changes: Sequence[Change]) -> Session:
     return session
 
 
-def _exists(new: NewMessage) -> Refusal:
+def exists(new: NewMessage) -> Refusal:
+    """The refusal of an id that another message has."""
     return Refusal(
         Reason.MESSAGE_EXISTS,
         "the session holds another message with this id",

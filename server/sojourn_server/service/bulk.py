@@ -60,7 +60,7 @@ class BulkOutcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     keys: tuple[Key, ...] = ()
 
 
-class _Progress(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+class Progress(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """Where such an operation has come to."""
 
     user: str | None
@@ -148,7 +148,7 @@ class Bulk:
     ) -> Answer[BulkOutcome]:
         """What would happen, found out in short reads."""
 
-        async def begin(tx: ReadTx) -> tuple[_Progress, int, Nanos]:
+        async def begin(tx: ReadTx) -> tuple[Progress, int, Nanos]:
             progress = await _begin(tx, app, which, Status.COMPLETED)
             return progress, await tx.head(app), tx.now
 
@@ -160,10 +160,10 @@ class Bulk:
         return Answer(outcome=outcome, revision=head, scrubbed=self._units.store.scrubs, now=now)
 
 
-async def _begin(tx: ReadTx, app: str, which: Which, status: Status) -> _Progress:
+async def _begin(tx: ReadTx, app: str, which: Which, status: Status) -> Progress:
     newest = await tx.candidates(Candidates(app=app, descending=True, limit=1))
     top = newest[0].create_order if newest else 0
-    return _Progress(
+    return Progress(
         user=which.user,
         filter=which.filter,
         now=tx.now,
@@ -178,17 +178,17 @@ async def _end_step(work: Work, task: Task) -> bytes | Done:
     note = b""
     for content_id in task.content:
         note = await work.tx.content(content_id)
-    progress = msgspec.msgpack.decode(task.order.state, type=_Progress)
+    progress = msgspec.msgpack.decode(task.order.state, type=Progress)
     return await _step(work, task, progress, Ending(progress.status, note))
 
 
 async def _delete_step(work: Work, task: Task) -> bytes | Done:
     work.tx.scrub_later()
-    progress = msgspec.msgpack.decode(task.order.state, type=_Progress)
+    progress = msgspec.msgpack.decode(task.order.state, type=Progress)
     return await _step(work, task, progress, Deleting())
 
 
-async def _step(work: Work, task: Task, progress: _Progress, taking: Taking) -> bytes | Done:
+async def _step(work: Work, task: Task, progress: Progress, taking: Taking) -> bytes | Done:
     step = _Step(work, task, progress, taking)
     done = await step.run()
     budget = step.budget
@@ -208,7 +208,7 @@ async def _step(work: Work, task: Task, progress: _Progress, taking: Taking) -> 
 class _Step:
     """One step: some sessions, from where the one before has come to."""
 
-    def __init__(self, work: Work, task: Task, progress: _Progress, taking: Taking) -> None:
+    def __init__(self, work: Work, task: Task, progress: Progress, taking: Taking) -> None:
         self._work = work
         self._app = task.app
         self._users = task.order.users
@@ -270,7 +270,7 @@ class _Step:
 class _Rehearsal:
     """A walk over the same sessions that changes none."""
 
-    def __init__(self, call: Call, app: str, progress: _Progress, taking: Taking) -> None:
+    def __init__(self, call: Call, app: str, progress: Progress, taking: Taking) -> None:
         self._users = call.users
         self._app = app
         self._progress = progress

@@ -136,7 +136,7 @@ async def _take(
         freed.update(work.freed)
         return Taken(sessions, messages, work.left_over)
 
-    applied = await units.store.apply(ref.app, call.actor, unit)
+    applied = await units.apply(ref.app, call.actor, unit)
     units.line.freed(freed)
     left_over = applied.value.left_over
     return applied.value._replace(scrubbed=applied.scrubbed or left_over)

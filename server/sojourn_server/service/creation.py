@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from sojourn_server.domain import documents
 from sojourn_server.domain.commands import IfExists, NewOwner, NewSession, SessionRef
 from sojourn_server.domain.errors import Reason, Refusal, invalid_field
@@ -19,11 +21,13 @@ from sojourn_server.domain.model import (
     Session,
     Status,
 )
-from sojourn_server.service import state, tree
+from sojourn_server.service import quotas, state, tree
 from sojourn_server.service.answers import CreateOutcome
 from sojourn_server.service.updating import check_labels
 from sojourn_server.service.work import Work, require_active, require_turn
 from sojourn_server.store.base import KeyTaken, SessionRow
+
+replace = msgspec.structs.replace
 
 
 def check(new: NewSession) -> None:
@@ -44,7 +48,7 @@ async def create(work: Work, app: str, new: NewSession, if_exists: IfExists) -> 
     Raises:
         Refusal: `SESSION_EXISTS`, `SESSION_ENDED`, `PARENT_ENDED`, `TURN_SUPERSEDED`,
             `TURN_TOKEN_INVALID`, `APP_DELETED`, `APP_DRAINING`, `APP_UNKNOWN`,
-            `STATE_VERSION_MISMATCH` or `CONTENT_TOO_LARGE`.
+            `QUOTA_EXCEEDED`, `STATE_VERSION_MISMATCH` or `CONTENT_TOO_LARGE`.
     """
     if new.session_id:
         existing = await work.tx.session_by_key(app, new.user, new.session_id)
@@ -54,7 +58,7 @@ async def create(work: Work, app: str, new: NewSession, if_exists: IfExists) -> 
                 require_active(existing.session)
                 return CreateOutcome(session=existing.session, created=False)
             if if_exists is not IfExists.REPLACE_ENDED or existing.session.is_active:
-                raise _exists(existing.session)
+                raise exists(existing.session)
             await _replace(work, existing)
     await work.require_app(app)
     row = await insert(work, app, new)
@@ -73,11 +77,20 @@ async def settle_parents(work: Work, app: str, sessions: Sequence[NewSession]) -
 
 
 async def insert(work: Work, app: str, new: NewSession) -> SessionRow:
-    """Add a session whose id is free, with its content, and log it."""
+    """Add a session whose id is free, with its content, and log it.
+
+    Every session comes into being here, so that the app's quotas hold for all of them.
+
+    Raises:
+        Refusal: As `create`.
+        Precede: As `quotas.admit`.
+    """
     check_labels(new.labels, work.limits)
     documents.check_metadata(new.metadata, work.limits)
     if new.parent_uid:
         await _require_parent(work, app, new)
+    await quotas.admit(work, app, new.user, new.parent_uid)
+    policy = await work.policy(app)
     now = work.now
     uid = uuid7(now)
     values = await state.patch_session(work, NO_CONTENT, 0, new.state.session)
@@ -93,30 +106,43 @@ async def insert(work: Work, app: str, new: NewSession) -> SessionRow:
         create_time=now,
         update_time=now,
         activity_time=now,
-        idle_timeout=defaults.idle_timeout if new.idle_timeout is None else new.idle_timeout,
-        max_lifetime=defaults.max_lifetime if new.max_lifetime is None else new.max_lifetime,
+        idle_timeout=(
+            defaults.idle_timeout_of(policy) if new.idle_timeout is None else new.idle_timeout
+        ),
+        max_lifetime=(
+            defaults.max_lifetime_of(policy) if new.max_lifetime is None else new.max_lifetime
+        ),
         parent_uid=new.parent_uid,
         owner=_owner(work, app, new.owner),
         metadata=metadata,
         state=values.values,
         state_version=values.version,
     )
+    row = await add(
+        work,
+        session,
+        ChangeDetail(
+            label_keys=tuple(sorted(new.labels)),
+            metadata_keys=tuple(sorted(new.metadata)),
+            state_keys=values.keys,
+        ),
+    )
+    await state.patch_shared(work, app, new.user, new.state)
+    return row
+
+
+async def add(work: Work, session: Session, detail: ChangeDetail) -> SessionRow:
+    """Add a session as it is to be, of whatever origin, and log it.
+
+    Raises:
+        Refusal: `SESSION_EXISTS`.
+    """
     try:
         row = await work.tx.insert_session(session, due(session))
     except KeyTaken:
-        raise _exists(session) from None
-    await work.tx.log(
-        Change(
-            cause=ChangeCause.CREATED,
-            after=session,
-            detail=ChangeDetail(
-                label_keys=tuple(sorted(new.labels)),
-                metadata_keys=tuple(sorted(new.metadata)),
-                state_keys=values.keys,
-            ),
-        )
-    )
-    await state.patch_shared(work, app, new.user, new.state)
+        raise exists(session) from None
+    work.made.add(session.uid)
+    await work.tx.log(Change(cause=ChangeCause.CREATED, after=session, detail=detail))
     return row
 
 
@@ -127,13 +153,20 @@ async def find_or_insert(work: Work, ref: SessionRef) -> tuple[SessionRow, bool]
         The session, and whether it was created.
 
     Raises:
-        Refusal: As `Work.current`, and as `create` for one that has to be made. A
-            reference with a uid means one certain session, and never makes another.
+        Refusal: As `Work.current`, and as `create` for one that has to be made, or
+            `AUTO_CREATE_REFUSED`. A reference with a uid means one certain session, and
+            never makes another.
     """
     if ref.session_id and not ref.uid:
         existing = await work.tx.session_by_key(ref.app, ref.user, ref.session_id)
         if existing is None:
             await work.require_app(ref.app)
+            if (await work.policy(ref.app)).auto_create is False:
+                raise Refusal(
+                    Reason.AUTO_CREATE_REFUSED,
+                    "the app's policy wants sessions created by CreateSession",
+                    {"app": ref.app},
+                )
             new = NewSession(user=ref.user, session_id=ref.session_id)
             return await insert(work, ref.app, new), True
     return await work.current(ref), False
@@ -157,6 +190,10 @@ async def _require_parent(work: Work, app: str, new: NewSession) -> None:
         )
     if new.owner is not None and new.owner.turn_token:
         require_turn(parent.session, work.open_turn(app, new.owner.turn_token))
+        turn = parent.session.turn
+        if turn is not None and not turn.owns:
+            owning = replace(parent.session, turn=replace(turn, owns=True))
+            await work.keep(parent, owning)
 
 
 def _owner(work: Work, app: str, new: NewOwner | None) -> Owner | None:
@@ -167,7 +204,8 @@ def _owner(work: Work, app: str, new: NewOwner | None) -> Owner | None:
     return Owner(lease=new.lease, lease_time=work.now + new.lease)
 
 
-def _exists(session: Session) -> Refusal:
+def exists(session: Session) -> Refusal:
+    """The refusal of an id that is taken by this session."""
     return Refusal(
         Reason.SESSION_EXISTS,
         f"the id is taken by a session that is {session.status.name}",

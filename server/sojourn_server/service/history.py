@@ -16,15 +16,8 @@ from sojourn_server.domain.commands import (
     View,
 )
 from sojourn_server.domain.errors import Reason, Refusal
-from sojourn_server.domain.model import (
-    NO_CONTENT,
-    Change,
-    ChangeCause,
-    ChangeDetail,
-    Message,
-    Session,
-)
-from sojourn_server.service import reading, state
+from sojourn_server.domain.model import NO_CONTENT
+from sojourn_server.service import reading, replacing, state
 from sojourn_server.service.answers import (
     Answer,
     AppendOutcome,
@@ -33,14 +26,17 @@ from sojourn_server.service.answers import (
     MessageRead,
     PopOutcome,
     Popped,
+    ReplaceOutcome,
     SessionSnapshot,
     TruncateOutcome,
 )
 from sojourn_server.service.appending import append, check_messages
 from sojourn_server.service.message_listing import MessageQuery, list_messages
+from sojourn_server.service.removing import remove, truncated
+from sojourn_server.service.replacing import Replacement
 from sojourn_server.service.units import Held, Units, request_key
 from sojourn_server.service.work import Work
-from sojourn_server.store.base import MessageRange, ReadTx, RequestKey, SessionRow, Tx
+from sojourn_server.store.base import MessageRange, ReadTx, RequestKey, SessionRow
 
 
 class History:
@@ -101,13 +97,14 @@ class History:
 
         async def decide(work: Work) -> PopOutcome:
             row = await work.current(ref)
-            work.check(row.session, precondition)
+            by_turn = await work.turn_required(ref.app)
+            work.check(row.session, precondition, turn_required=by_turn)
             newest = await work.tx.messages(row, MessageRange(descending=True, limit=count))
             taken = reading.session_size(SessionSnapshot(session=row.session), View.BASIC)
             shots = tuple(reversed(await reading.fitting(work.tx, newest, taken)))
             messages = tuple(shot.message for shot in shots)
             if messages:
-                row = await _remove(work, row, messages)
+                row = await remove(work, row, messages)
             if not call.request_id:
                 for message in messages:
                     await work.tx.replace_content(message.body, b"")
@@ -145,10 +142,24 @@ class History:
 
         async def decide(work: Work) -> TruncateOutcome:
             row = await work.current(ref)
-            work.check(row.session, precondition)
-            return await _truncate(work, row, keep_through_sequence)
+            by_turn = await work.turn_required(ref.app)
+            work.check(row.session, precondition, turn_required=by_turn)
+            count = row.session.message_count
+            row, change = await truncated(work, row, keep_through_sequence)
+            if change is None:
+                row = await work.keep(row, lifecycle.renewed(row.session, work.now))
+                return TruncateOutcome(session=row.session, removed=0, changed=False)
+            row = await work.write(row, [change])
+            count -= row.session.message_count
+            return TruncateOutcome(session=row.session, removed=count, changed=True)
 
         return await self._units.write(call, ref.app, TruncateOutcome, decide)
+
+    async def replace(
+        self, call: Call, ref: SessionRef, precondition: Precondition, asked: Replacement
+    ) -> Answer[ReplaceOutcome]:
+        """ReplaceMessages."""
+        return await replacing.replace(self._units, call, ref, precondition, asked)
 
 
 class _Repeat:
@@ -183,75 +194,3 @@ class _Repeat:
 
 def _held(outcome: PopOutcome) -> Held:
     return Held(outcome.session_pk, tuple(message.body for message in outcome.messages))
-
-
-async def _remove(work: Work, row: SessionRow, messages: Sequence[Message]) -> SessionRow:
-    """Take the newest messages out of a session and log it; their bodies stay."""
-    tx, session = work.tx, row.session
-    await tx.remove_messages(row, messages)
-    change = await _removed(
-        tx,
-        row,
-        now=work.now,
-        first=messages[0].sequence,
-        last=messages[-1].sequence,
-        count=len(messages),
-        size=sum(message.size for message in messages),
-        session=session,
-    )
-    return await work.write(row, [change])
-
-
-async def _truncate(work: Work, row: SessionRow, keep: int) -> TruncateOutcome:
-    """Remove all messages after a sequence."""
-    session = row.session
-    last = session.last_sequence
-    count, size = await work.tx.message_totals(row, keep + 1, last)
-    if not count:
-        row = await work.keep(row, lifecycle.renewed(session, work.now))
-        return TruncateOutcome(session=row.session, removed=0, changed=False)
-    gone = keep + 1, last
-    if not await work.purge(row, *gone, count):
-        # Out of sight at once; the rows follow in batches.
-        hidden = (*session.removed_ranges, gone)
-        session = msgspec.structs.replace(session, removed_ranges=hidden)
-        row = await work.keep(row, session)
-    change = await _removed(
-        work.tx,
-        row,
-        now=work.now,
-        first=gone[0],
-        last=gone[1],
-        count=count,
-        size=size,
-        session=session,
-    )
-    row = await work.write(row, [change])
-    return TruncateOutcome(session=row.session, removed=count, changed=True)
-
-
-async def _removed(
-    tx: Tx,
-    row: SessionRow,
-    *,
-    now: int,
-    first: int,
-    last: int,
-    count: int,
-    size: int,
-    session: Session,
-) -> Change:
-    newest = await tx.messages(row, MessageRange(descending=True, limit=1))
-    after = lifecycle.edited(
-        session,
-        now,
-        message_count=session.message_count - count,
-        message_bytes=session.message_bytes - size,
-        last_event_time=newest[0].event_time if newest else None,
-    )
-    return Change(
-        cause=ChangeCause.MESSAGES_REMOVED,
-        before=session,
-        after=after,
-        detail=ChangeDetail(first_sequence=first, last_sequence=last),
-    )

@@ -221,10 +221,10 @@ class Operations:
                 begin=tx.now,
                 state=begun.state,
             )
-            await tx.put_operation(_operation(tx, app, operation_id, kind, order, begun.content))
+            await put_order(tx, app, operation_id, kind, order, begun.content)
             return _Started(operation_id, key)
 
-        return (await self._units.store.apply(app, call.actor, unit)).value
+        return (await self._units.apply(app, call.actor, unit)).value
 
     async def _answer(self, key: RequestKey, outcome: type[T], erases: bool) -> Answer[T]:
         """The answer of an operation that is done."""
@@ -314,13 +314,11 @@ class Operations:
                 await _finish(tx, operation, came.outcome)
                 return None
             order = msgspec.structs.replace(_order(operation), state=came)
-            await tx.put_operation(
-                _operation(tx, app, operation_id, operation.kind, order, operation.content)
-            )
+            await put_order(tx, app, operation_id, operation.kind, order, operation.content)
             return PAUSE
 
         async with self._one:
-            applied = await self._units.store.apply(app, _order(known).actor, unit, Priority.JOB)
+            applied = await self._units.apply(app, _order(known).actor, unit, Priority.JOB)
         self._units.line.freed(freed)
         return applied.value
 
@@ -349,21 +347,24 @@ def _task(operation: Operation) -> Task:
     return Task(operation.app, operation.operation_id, _order(operation), operation.content)
 
 
-def _operation(
-    tx: ReadTx,
+async def put_order(
+    tx: Tx,
     app: str,
     operation_id: str,
     kind: str,
     order: Order,
-    content: tuple[ContentId, ...],
-) -> Operation:
-    return Operation(
-        app=app,
-        operation_id=operation_id,
-        kind=kind,
-        record=msgspec.msgpack.encode(order),
-        update_time=tx.now,
-        content=content,
+    content: tuple[ContentId, ...] = (),
+) -> None:
+    """Keep an operation as it is now."""
+    await tx.put_operation(
+        Operation(
+            app=app,
+            operation_id=operation_id,
+            kind=kind,
+            record=msgspec.msgpack.encode(order),
+            update_time=tx.now,
+            content=content,
+        )
     )
 
 

@@ -21,6 +21,7 @@ from sojourn_server.service.answers import (
     SessionSnapshot,
     SessionsRead,
 )
+from sojourn_server.service.rolling_up import roll_up
 from sojourn_server.service.units import Units
 from sojourn_server.service.work import find, is_overdue
 from sojourn_server.store.base import MessageRange, ReadTx, SessionRow, StoreFull
@@ -41,7 +42,9 @@ _SETTLE_TRIES: Final = 3
 _decode_body = msgspec.msgpack.Decoder(MessageBody).decode
 
 
-async def get(units: Units, ref: SessionRef, view: View, last_messages: int) -> SessionRead:
+async def get(
+    units: Units, ref: SessionRef, view: View, last_messages: int, rolled_up: bool
+) -> SessionRead:
     """Read one session, committing first what is overdue on it.
 
     Raises:
@@ -59,6 +62,7 @@ async def get(units: Units, ref: SessionRef, view: View, last_messages: int) -> 
             messages=tuple(reversed(messages)),
             revision=await tx.head(ref.app),
             now=tx.now,
+            rolled_up=await roll_up(tx, row.session, ref.users) if rolled_up else None,
         )
 
     return await read_settled(units, ref, query)

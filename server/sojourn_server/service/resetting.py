@@ -6,7 +6,7 @@ from sojourn_server.domain import documents, lifecycle
 from sojourn_server.domain.commands import ResetScope
 from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.domain.model import Session
-from sojourn_server.service import tree
+from sojourn_server.service import staging, tree
 from sojourn_server.service.answers import ResetOutcome
 from sojourn_server.service.work import Work
 from sojourn_server.store.base import SessionRow
@@ -21,10 +21,8 @@ async def reset(
         Refusal: `NOT_IDLE`.
     """
     before = row.session
-    if if_idle and before.turn is not None:
-        raise Refusal(
-            Reason.NOT_IDLE, "the session has a live turn", {"holder": before.turn.holder}
-        )
+    if if_idle:
+        require_idle(before)
     history = scope in (ResetScope.HISTORY, ResetScope.ALL)
     state = scope in (ResetScope.STATE, ResetScope.ALL)
     metrics = scope in (ResetScope.METRICS, ResetScope.ALL)
@@ -57,8 +55,21 @@ async def reset(
     )
 
 
+def require_idle(session: Session) -> None:
+    """Refuse a session with a live turn.
+
+    Raises:
+        Refusal: `NOT_IDLE`.
+    """
+    if session.turn is not None:
+        raise Refusal(
+            Reason.NOT_IDLE, "the session has a live turn", {"holder": session.turn.holder}
+        )
+
+
 async def _erase_history(work: Work, row: SessionRow, before: Session) -> SessionRow:
     await work.tx.erase_held(row)
+    await staging.discard_of(work, row)
     last = before.last_sequence
     if last and not await work.purge(row, 1, last, before.message_count):
         # Out of sight at once; the rows follow in batches.

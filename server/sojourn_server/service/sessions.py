@@ -27,7 +27,19 @@ from sojourn_server.domain.model import (
     Status,
     TurnOutcome,
 )
-from sojourn_server.service import cascades, creation, reading, resetting, state, tree, updating
+from sojourn_server.service import (
+    cascades,
+    copying,
+    creation,
+    forking,
+    quotas,
+    reading,
+    resetting,
+    state,
+    tree,
+    updating,
+)
+from sojourn_server.service.aggregating import AggregatePage, AggregateQuery, Aggregating
 from sojourn_server.service.answers import (
     Answer,
     Call,
@@ -35,6 +47,7 @@ from sojourn_server.service.answers import (
     CreateOutcome,
     DeleteOutcome,
     EndOutcome,
+    ForkOutcome,
     ResetOutcome,
     SessionPage,
     SessionRead,
@@ -42,6 +55,7 @@ from sojourn_server.service.answers import (
     TouchOutcome,
     UpdateOutcome,
 )
+from sojourn_server.service.copying import Take
 from sojourn_server.service.listing import Listing, ListQuery
 from sojourn_server.service.units import Units
 from sojourn_server.service.work import Work
@@ -54,6 +68,7 @@ class Sessions:
     def __init__(self, units: Units) -> None:
         self._units = units
         self._listing = Listing(units)
+        self._aggregating = Aggregating(units)
 
     async def create(
         self, call: Call, app: str, new: NewSession, if_exists: IfExists
@@ -75,6 +90,7 @@ class Sessions:
 
         async def decide(work: Work) -> CreateManyOutcome:
             await creation.settle_parents(work, app, sessions)
+            await quotas.foresee(work, app, [new.user for new in sessions])
             created = [
                 (await creation.create(work, app, new, IfExists.FAIL)).session for new in sessions
             ]
@@ -82,9 +98,11 @@ class Sessions:
 
         return await self._units.write(call, app, CreateManyOutcome, decide)
 
-    async def get(self, call: Call, ref: SessionRef, view: View, last_messages: int) -> SessionRead:
+    async def get(
+        self, call: Call, ref: SessionRef, view: View, last_messages: int, roll_up: bool = False
+    ) -> SessionRead:
         """GetSession."""
-        return await reading.get(self._units, ref, view, last_messages)
+        return await reading.get(self._units, ref, view, last_messages, roll_up)
 
     async def get_many(
         self, call: Call, app: str, refs: Sequence[SessionRef], view: View
@@ -95,6 +113,10 @@ class Sessions:
     async def list(self, call: Call, query: ListQuery) -> SessionPage:
         """ListSessions."""
         return await self._listing.page(query)
+
+    async def aggregate(self, call: Call, query: AggregateQuery) -> AggregatePage:
+        """AggregateSessions."""
+        return await self._aggregating.page(query)
 
     async def update(
         self, call: Call, ref: SessionRef, precondition: Precondition, changes: Changes
@@ -107,7 +129,8 @@ class Sessions:
 
         async def decide(work: Work) -> UpdateOutcome:
             row = await work.current(ref)
-            work.check(row.session, precondition)
+            by_turn = changes.state.session is not None and await work.turn_required(ref.app)
+            work.check(row.session, precondition, turn_required=by_turn)
             await state.check_versions(work, row.session, changes.state)
             return await updating.update(work, row, changes)
 
@@ -155,9 +178,12 @@ class Sessions:
             count = earlier.sessions
             for uid in earlier.rest:
                 count += await tree.end_branch(work, ref.app, uid, status)
-            count += await tree.end_descendants(
-                work, session, status, EndCause.PARENT_ENDED, all_of_them=cascade
-            )
+            if cascade:
+                count += await tree.end_descendants(
+                    work, session, status, EndCause.PARENT_ENDED, all_of_them=True
+                )
+            else:
+                count += work.ended_ahead + await tree.end_dependents(work, session, 0, status)
             if again:
                 return EndOutcome(session=session, changed=count > 0, descendants=count)
             end_note = await work.tx.put_content(note)
@@ -182,15 +208,39 @@ class Sessions:
         scope: ResetScope,
         if_idle: bool,
         reason: str,
+        backup_id: str = "",
     ) -> Answer[ResetOutcome]:
         """ResetSession."""
 
-        async def decide(work: Work) -> ResetOutcome:
+        async def decide(work: Work, take: Take) -> ResetOutcome:
             row = await work.current(ref)
-            work.check(row.session, precondition)
-            return await resetting.reset(work, row, scope, if_idle=if_idle, reason=reason)
+            session = row.session
+            work.check(session, precondition)
+            backup = None
+            if backup_id:
+                if if_idle:
+                    resetting.require_idle(session)
+                await forking.require_free(work, session, backup_id)
+                history = await take(work, row, None)
+                made = await forking.insert(work, session, backup_id, history, lasting=True)
+                backup = made.session
+            outcome = await resetting.reset(work, row, scope, if_idle=if_idle, reason=reason)
+            return msgspec.structs.replace(outcome, backup=backup)
 
-        return await self._units.write(call, ref.app, ResetOutcome, decide, erases=True)
+        return await copying.carry_out(
+            self._units, call, ref.app, ResetOutcome, decide, erases=True
+        )
+
+    async def fork(
+        self,
+        call: Call,
+        ref: SessionRef,
+        precondition: Precondition,
+        session_id: str,
+        through: int | None,
+    ) -> Answer[ForkOutcome]:
+        """ForkSession."""
+        return await forking.fork(self._units, call, ref, precondition, session_id, through)
 
     async def delete(
         self, call: Call, ref: SessionRef, precondition: Precondition, force: bool

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from sojourn_server.domain import lifecycle
+from sojourn_server.domain import lifecycle, thresholds
 from sojourn_server.domain.limits import UNIT_ROWS
 from sojourn_server.domain.model import (
     Change,
@@ -18,10 +18,38 @@ from sojourn_server.domain.model import (
     Status,
     TurnOutcome,
 )
+from sojourn_server.domain.policy import Policy
+from sojourn_server.service import staging
 from sojourn_server.service.work import Work
 from sojourn_server.store.base import Candidates, Position, ReadTx, SessionRow
 
 NO_LIMIT: Final = sys.maxsize
+
+
+class TooMany(Exception):
+    """More ends with a session, or with a turn of it, than one unit may end.
+
+    Units of their own end it ahead (`ahead.end_ahead`), and then this one comes again.
+
+    Args:
+        session: The session.
+        turn: Its turn; 0: all of it.
+        status: What it ends as.
+    """
+
+    def __init__(self, session: Session, turn: int, status: Status) -> None:
+        super().__init__("more depends on the session than one unit may end")
+        self.app = session.app
+        self.uid = session.uid
+        self.turn = turn
+        self.status = status
+
+    def holds(self, session: Session) -> bool:
+        """Whether the session is still as it was in what matters: ACTIVE, in the same turn."""
+        turn = session.turn
+        return session.is_active and (
+            not self.turn or (turn is not None and turn.number == self.turn)
+        )
 
 
 async def first_children(tx: ReadTx, parent: Session) -> list[SessionRow]:
@@ -56,13 +84,17 @@ async def descendants(
     while generation and len(found) < limit:
         below: list[Session] = []
         for session in generation:
-            for row in await _every_child(tx, session, status):
-                if all_of_them or row.session.owner is not None:
-                    below.append(row.session)
-                    if ended_too or row.session.is_active:
-                        found.append(row)
-            if len(found) >= limit:
-                break
+            after: Position | None = None
+            more = True
+            while more and len(found) < limit:
+                rows = await _children(tx, session, status, after)
+                for row in rows:
+                    if all_of_them or row.session.owner is not None:
+                        below.append(row.session)
+                        if ended_too or row.session.is_active:
+                            found.append(row)
+                more = len(rows) == UNIT_ROWS
+                after = _place(rows)
         generation = below
     return found[:limit]
 
@@ -70,16 +102,27 @@ async def descendants(
 async def _every_child(tx: ReadTx, parent: Session, status: Status | None) -> list[SessionRow]:
     """All children of a session, oldest first."""
     found: list[SessionRow] = []
-    after: Position | None = None
     while True:
-        query = Candidates(
-            app=parent.app, parent_uid=parent.uid, status=status, after=after, limit=UNIT_ROWS
-        )
-        rows = await tx.candidates(query)
+        rows = await _children(tx, parent, status, _place(found))
         found += rows
         if len(rows) < UNIT_ROWS:
             return found
-        after = Position(rows[-1].create_order, rows[-1].create_order)
+
+
+async def _children(
+    tx: ReadTx, parent: Session, status: Status | None, after: Position | None
+) -> Sequence[SessionRow]:
+    """The next children of a session, oldest first, at most `UNIT_ROWS`."""
+    return await tx.candidates(
+        Candidates(
+            app=parent.app, parent_uid=parent.uid, status=status, after=after, limit=UNIT_ROWS
+        )
+    )
+
+
+def _place(rows: Sequence[SessionRow]) -> Position | None:
+    """Where to go on after these."""
+    return Position(rows[-1].create_order, rows[-1].create_order) if rows else None
 
 
 async def settle(work: Work, app: str, uid: str) -> None:
@@ -87,7 +130,9 @@ async def settle(work: Work, app: str, uid: str) -> None:
     row = await work.tx.session_by_uid(app, uid)
     if row is None:
         return
-    changes = list(lifecycle.settled(row.session, work.now))
+    changes = thresholds.judged_over_time(
+        await work.policy(app), work.now, lifecycle.settled(row.session, work.now)
+    )
     await _end_dependents(work, row.session, changes)
     await work.write(row, changes)
 
@@ -103,6 +148,24 @@ async def write_with_dependents(
     written = list(changes)
     await _end_dependents(work, row.session, written)
     return await work.write(row, written)
+
+
+async def write_counted(
+    work: Work, row: SessionRow, policy: Policy, before: Session, changes: list[Change]
+) -> SessionRow:
+    """Write changes that may have counted errors, and what the policy's thresholds add.
+
+    Args:
+        work: The unit.
+        row: The session as it is stored.
+        policy: The app's.
+        before: The session before the changes.
+        changes: In their order.
+    """
+    if not policy.thresholds:  # nearly always
+        return await work.write(row, changes)
+    judged = thresholds.judged(policy, work.now, before, changes)
+    return await write_with_dependents(work, row, judged)
 
 
 async def end_descendants(
@@ -145,31 +208,59 @@ async def end_one(work: Work, row: SessionRow, status: Status, cause: EndCause) 
     await work.write(row, changes)
 
 
+async def end_dependents(work: Work, parent: Session, turn: int, status: Status) -> int:
+    """End what depends on a session, or only on a turn of it: children first.
+
+    Returns:
+        How many ended.
+
+    Raises:
+        TooMany: They are more than a unit may end.
+    """
+    rows = await dependents(work.tx, parent, turn, UNIT_ROWS + 1)
+    if len(rows) > UNIT_ROWS:
+        raise TooMany(parent, turn, status)
+    for row, cause in reversed(rows):
+        await end_one(work, row, status, cause)
+    return len(rows)
+
+
+async def dependents(
+    tx: ReadTx, parent: Session, turn: int, limit: int
+) -> list[tuple[SessionRow, EndCause]]:
+    """What ends with a session: all that is ephemeral up to it and still ACTIVE.
+
+    Args:
+        tx: Where to read.
+        parent: The session.
+        turn: Only what depends on this turn of it; 0: all.
+        limit: How many at the most.
+
+    Returns:
+        Each with the cause of its end, parents before children.
+    """
+    if not turn:
+        rows = await descendants(tx, parent, ended_too=False, all_of_them=False, limit=limit)
+        return [(row, EndCause.PARENT_ENDED) for row in rows]
+    children = await _every_child(tx, parent, Status.ACTIVE)
+    owned = [row for row in children if (by := row.session.owner) and by.turn_number == turn]
+    found = [(row, EndCause.OWNER_ENDED) for row in owned[:limit]]
+    for row in owned:
+        if len(found) < limit:
+            more = await dependents(tx, row.session, 0, limit - len(found))
+            found += more
+    return found
+
+
 async def _end_dependents(work: Work, before: Session, changes: list[Change]) -> None:
     for change in changes:
-        after = change.after
-        if change.cause is ChangeCause.TURN_ENDED and before.turn is not None:
+        after, turn = change.after, before.turn
+        if change.cause is ChangeCause.TURN_ENDED and turn is not None and turn.owns:
             completed = change.detail.turn_outcome is TurnOutcome.OK
-            await _end_owned(
-                work,
-                before,
-                before.turn.number,
-                Status.COMPLETED if completed else Status.FAILED,
-            )
+            status = Status.COMPLETED if completed else Status.FAILED
+            await end_dependents(work, before, turn.number, status)
         if after is not None and not after.is_active:
-            await end_descendants(
-                work, before, after.status, EndCause.PARENT_ENDED, all_of_them=False
-            )
-
-
-async def _end_owned(work: Work, parent: Session, turn: int, status: Status) -> None:
-    for row in await _every_child(work.tx, parent, Status.ACTIVE):
-        owner = row.session.owner
-        if owner is not None and owner.turn_number == turn:
-            await end_descendants(
-                work, row.session, status, EndCause.PARENT_ENDED, all_of_them=False
-            )
-            await end_one(work, row, status, EndCause.OWNER_ENDED)
+            await end_dependents(work, before, 0, after.status)
 
 
 async def delete_tree(work: Work, row: SessionRow, *, end_first: bool) -> tuple[int, int]:
@@ -230,6 +321,7 @@ async def remove(work: Work, row: SessionRow) -> None:
     if session.last_sequence:
         await work.purge(row, 1, session.last_sequence, session.message_count)
     await tx.erase_held(row)
+    await staging.discard_of(work, row)
     for content in (
         session.metadata,
         session.state,

@@ -12,6 +12,8 @@ from sojourn_server.domain.clock import SECOND, Nanos
 from sojourn_server.domain.commands import OnConflict, Precondition, SessionRef
 from sojourn_server.domain.errors import Reason, Refusal, invalid_field
 from sojourn_server.domain.model import Session, Turn, TurnOutcome
+from sojourn_server.domain.policy import Policy
+from sojourn_server.domain.thresholds import judged
 from sojourn_server.domain.tokens import TurnClaim
 from sojourn_server.service import creation, tree
 from sojourn_server.service.answers import (
@@ -21,10 +23,11 @@ from sojourn_server.service.answers import (
     EndTurnOutcome,
     TouchOutcome,
 )
+from sojourn_server.service.ceilings import admit_requests
 from sojourn_server.service.live_turns import LiveTurns
 from sojourn_server.service.units import Units, request_key
 from sojourn_server.service.work import Work, find, open_turn, require_active, require_turn
-from sojourn_server.store.base import ReadTx
+from sojourn_server.store.base import Precede, ReadTx, SessionRow, Tx
 
 MARGIN: Final = 0.05
 """How long before the caller's deadline a wait gives up, so that its answer arrives."""
@@ -167,8 +170,10 @@ class Turns:
             require_turn(session, claim)
             assert session.turn is not None
             text = await work.tx.put_content(error.encode())
-            change = lifecycle.turn_ended(session, work.now, outcome, text)
-            row = await tree.write_with_dependents(work, row, [change])
+            ended = lifecycle.turn_ended(session, work.now, outcome, text)
+            policy = await work.policy(app)
+            changes = judged(policy, work.now, session, [ended])
+            row = await tree.write_with_dependents(work, row, changes)
             elapsed = max(0, work.now - session.turn.begin_time)
             return EndTurnOutcome(session=row.session, elapsed=elapsed)
 
@@ -194,11 +199,38 @@ async def _begin(
         row = await work.current(ref)
     work.check(row.session, precondition)
     await work.require_app(ref.app)
+    policy = await work.policy(ref.app)
     if row.session.turn is not None:
         if not steal:
             raise TurnConflict(row.session, work.now)
-        stolen = lifecycle.turn_ended(row.session, work.now, TurnOutcome.STOLEN)
-        row = await tree.write_with_dependents(work, row, [stolen])
+        admit_requests(policy, row.session, 1)
+        row = await _steal(work, row, policy)
+    else:
+        admit_requests(policy, row.session, 1)
     row = await work.write(row, [lifecycle.turn_begun(row.session, work.now, holder, lease)])
     assert row.session.turn is not None
     return BeginOutcome(session=row.session, turn=row.session.turn, created=created)
+
+
+async def _steal(work: Work, row: SessionRow, policy: Policy) -> SessionRow:
+    """End the turn that stands in the way.
+
+    Raises:
+        Precede: The error that it counts as ends the session, by a threshold of the policy.
+            That is a unit of its own, and the turn to begin is refused.
+    """
+    session = row.session
+    stolen = lifecycle.turn_ended(session, work.now, TurnOutcome.STOLEN)
+    changes = judged(policy, work.now, session, [stolen])
+    after = changes[-1].after
+    if after is None or after.is_active:
+        return await tree.write_with_dependents(work, row, changes)
+
+    async def unit(tx: Tx) -> None:
+        first = Work(tx, work.sealer, work.limits, work.defaults)
+        again = await tx.session_by_uid(session.app, session.uid)
+        if again is not None and again.session == session:
+            await tree.write_with_dependents(first, again, changes)
+
+    work.freed.add(session.uid)
+    raise Precede(unit)

@@ -15,8 +15,9 @@ from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.domain.limits import UNIT_ROWS, Limits
 from sojourn_server.domain.model import AppStatus, ContentId, Session
 from sojourn_server.domain.tokens import Sealer
+from sojourn_server.service.ahead import end_ahead
 from sojourn_server.service.answers import Answer, Call
-from sojourn_server.service.tree import settle
+from sojourn_server.service.tree import TooMany, settle
 from sojourn_server.service.turn_line import TurnLine
 from sojourn_server.service.work import Defaults, Work, absent
 from sojourn_server.store.base import (
@@ -97,6 +98,7 @@ class Units:
         works: list[Work] = []
         last: list[Work | None] = [None]
         instants: list[Nanos] = [0]
+        ahead = 0
 
         async def unit(tx: Tx) -> T:
             instants[0] = tx.now
@@ -107,6 +109,7 @@ class Units:
                 if record is not None:
                     return await decode_outcome(tx, call, record, kind)
             work = self.work(tx)
+            work.ended_ahead = ahead
             works.append(work)
             last[0] = work
             outcome = await decide(work)
@@ -125,8 +128,12 @@ class Units:
                 )
             return outcome
 
+        def count(ended: int) -> None:
+            nonlocal ahead
+            ahead += ended
+
         try:
-            applied = await self.store.apply(app, call.actor, unit)
+            applied = await self.apply(app, call.actor, unit, ended_ahead=count)
         finally:
             for work in works:
                 self.line.freed(work.freed)
@@ -157,9 +164,35 @@ class Units:
             await settle(work, app, uid)
             freed.update(work.freed)
 
-        applied = await self.store.apply(app, "", unit, priority)
+        applied = await self.apply(app, "", unit, priority)
         self.line.freed(freed)
         return applied
+
+    async def apply(
+        self,
+        app: str,
+        actor: str,
+        unit: Callable[[Tx], Awaitable[T]],
+        priority: Priority = Priority.CALLER,
+        *,
+        ended_ahead: Callable[[int], None] | None = None,
+    ) -> Applied[T]:
+        """Carry out a unit, after others where too much ends with a session for one.
+
+        Args:
+            app: Whose log it writes.
+            actor: Who does it, for the log.
+            unit: As the store's.
+            priority: As the store's.
+            ended_ahead: Is told how many sessions ended before the unit.
+        """
+        while True:
+            try:
+                return await self.store.apply(app, actor, unit, priority)
+            except TooMany as many:
+                ended = await end_ahead(self, many, actor, priority)
+                if ended_ahead is not None:
+                    ended_ahead(ended)
 
     async def read(self, query: Callable[[ReadTx], Awaitable[T]]) -> T:
         """Carry out a read."""

@@ -18,8 +18,9 @@ from sojourn_server.domain.model import (
     Metrics,
     Session,
 )
-from sojourn_server.service import state
+from sojourn_server.service import state, tree
 from sojourn_server.service.answers import UpdateOutcome
+from sojourn_server.service.ceilings import admit_requests
 from sojourn_server.service.work import Work
 from sojourn_server.store.base import SessionRow
 
@@ -38,9 +39,12 @@ async def update(work: Work, row: SessionRow, changes: Changes) -> UpdateOutcome
     """Carry out an update on a session that passed its precondition.
 
     Raises:
-        Refusal: `STATE_VERSION_MISMATCH`, `CONTENT_TOO_LARGE` or `INVALID_FIELD`.
+        Refusal: `QUOTA_EXCEEDED`, `STATE_VERSION_MISMATCH`, `CONTENT_TOO_LARGE` or
+            `INVALID_FIELD`.
     """
     before = row.session
+    policy = await work.policy(before.app)
+    admit_requests(policy, before, changes.metrics.requests)
     logged: list[Change] = []
     if updated := await _edit(work, before, changes):
         logged.append(updated)
@@ -55,7 +59,7 @@ async def update(work: Work, row: SessionRow, changes: Changes) -> UpdateOutcome
     if changes.state.session is not None:
         versions = msgspec.structs.replace(versions, session=session.state_version)
     if logged:
-        row = await work.write(row, logged)
+        row = await tree.write_counted(work, row, policy, before, logged)
     else:
         row = await work.keep(row, lifecycle.renewed(before, work.now))
     return UpdateOutcome(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sojourn_server.domain.clock import Nanos
+from sojourn_server.domain.clock import DAY, Nanos
 from sojourn_server.domain.commands import Precondition, SessionRef
 from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.domain.ids import uuid7
@@ -21,6 +21,7 @@ from sojourn_server.domain.model import (
     ChangeCause,
     Session,
 )
+from sojourn_server.domain.policy import NO_POLICY, Policy
 from sojourn_server.domain.tokens import Sealer, TurnClaim, etag
 from sojourn_server.store.base import Precede, ReadTx, SessionRow, Tx
 
@@ -32,14 +33,35 @@ class Defaults:
         idle_timeout: For sessions whose creator named none; 0: for ever.
         max_lifetime: The same; 0: no limit.
         unknown_apps: Whether an app comes into being with its first session.
+        retention: How long ended sessions are kept; 0: for ever.
     """
 
     def __init__(
-        self, *, idle_timeout: Nanos, max_lifetime: Nanos, unknown_apps: bool = True
+        self,
+        *,
+        idle_timeout: Nanos,
+        max_lifetime: Nanos,
+        unknown_apps: bool = True,
+        retention: Nanos = 7 * DAY,
     ) -> None:
         self.idle_timeout = idle_timeout
         self.max_lifetime = max_lifetime
         self.unknown_apps = unknown_apps
+        self.retention = retention
+
+    def idle_timeout_of(self, policy: Policy) -> Nanos:
+        """What a session gets whose creator named no idle timeout."""
+        own = policy.default_idle_timeout
+        return self.idle_timeout if own is None else own
+
+    def max_lifetime_of(self, policy: Policy) -> Nanos:
+        """What a session gets whose creator named no age."""
+        own = policy.default_max_lifetime
+        return self.max_lifetime if own is None else own
+
+    def retention_of(self, policy: Policy) -> Nanos:
+        """How long an app's ended sessions are kept; 0: for ever."""
+        return self.retention if policy.retention is None else policy.retention
 
 
 class Work:
@@ -59,8 +81,12 @@ class Work:
         self.defaults = defaults
         self.freed: set[str] = set()
         """Uids whose turn ended: somebody may be waiting for it."""
+        self.made: set[str] = set()
+        """Uids of the sessions that the unit has inserted."""
         self.left_over = False
         """Whether something is left to be purged after the commit."""
+        self.ended_ahead = 0
+        """How many sessions units before this one have ended to make it small enough."""
         self._rows_left = UNIT_ROWS
 
     @property
@@ -103,17 +129,36 @@ class Work:
             self.freed.update(session.uid for session in overdue)
             raise Precede(unit)
 
-    def check(self, session: Session, condition: Precondition) -> None:
+    async def policy(self, app: str) -> Policy:
+        """The app's rules as they are now; every store has them at hand."""
+        found = await self.tx.app(app)
+        return NO_POLICY if found is None else found.policy
+
+    async def turn_required(self, app: str) -> bool:
+        """Whether history and a session's state may be written with a turn only."""
+        return bool((await self.policy(app)).require_turn)
+
+    def check(
+        self, session: Session, condition: Precondition, *, turn_required: bool = False
+    ) -> None:
         """Hold a write to its precondition, in the contract's order.
+
+        Args:
+            session: What is written.
+            condition: What must hold.
+            turn_required: Whether it must hold a turn, too.
 
         Raises:
             Refusal: `SESSION_ENDED`, `GENERATION_CHANGED`, `TURN_SUPERSEDED`,
-                `TURN_TOKEN_INVALID`, `ETAG_MISMATCH` or `SEQUENCE_MISMATCH`.
+                `TURN_TOKEN_INVALID`, `TURN_REQUIRED`, `ETAG_MISMATCH` or
+                `SEQUENCE_MISMATCH`.
         """
         require_active(session)
-        self.check_conditions(session, condition)
+        self.check_conditions(session, condition, turn_required=turn_required)
 
-    def check_conditions(self, session: Session, condition: Precondition) -> None:
+    def check_conditions(
+        self, session: Session, condition: Precondition, *, turn_required: bool = False
+    ) -> None:
         """The same, for a write that an ended session allows too."""
         if condition.generation is not None and condition.generation != session.generation:
             raise Refusal(
@@ -124,6 +169,12 @@ class Work:
         if condition.turn_token:
             claim = self.open_turn(session.app, condition.turn_token)
             require_turn(session, claim)
+        elif turn_required:
+            raise Refusal(
+                Reason.TURN_REQUIRED,
+                "the app's policy wants history and state written by a turn",
+                {"app": session.app},
+            )
         if condition.etag and condition.etag != (now := etag(session.uid, session.version)):
             raise Refusal(Reason.ETAG_MISMATCH, "the session changed since", {"etag": now})
         if condition.last_sequence is not None and condition.last_sequence != session.last_sequence:

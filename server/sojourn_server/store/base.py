@@ -28,6 +28,9 @@ Sessions
         session twice and leaves out none that its hints select.
     S13 `due_sessions` names the ACTIVE sessions whose `due` is not after the
         instant, the longest due first.
+    S18 `overdue_in` names the same of one app, or of one of its users.
+    S19 `ended_sessions` names the sessions of an app that ended before an instant, in the
+        order of their ends, after a position.
 
 History
     S20 `messages` are those of the session, without removed ranges, in the order
@@ -41,6 +44,11 @@ Content
         in no file of the store. Where files are not the backend's own, it never says
         so (`scrubs`), and what it erased is gone from every answer all the same.
     S32 Log and request records hold no content.
+
+Staging
+    S35 Messages put under a number of `new_history` are nobody's until a session names
+        it as its `history`. No number comes twice, as a pk neither.
+    S36 Until it is dropped, a staging is found by name, by owner, and once it expired.
 
 Log and requests
     S40 Change, session, content and request record of a unit are written together.
@@ -127,7 +135,9 @@ from sojourn_server.store.records import Operation as Operation
 from sojourn_server.store.records import RequestKey as RequestKey
 from sojourn_server.store.records import RequestRecord as RequestRecord
 from sojourn_server.store.records import SessionRow as SessionRow
+from sojourn_server.store.records import Staging as Staging
 from sojourn_server.store.records import TokenKey as TokenKey
+from sojourn_server.store.staged import Backing, StagedReads, StagedWrites
 from sojourn_server.store.stats import StoreStats
 from sojourn_server.store.wanted import Candidates as Candidates
 from sojourn_server.store.wanted import MessageRange as MessageRange
@@ -149,7 +159,7 @@ class Precede(Exception):
         self.unit = unit
 
 
-class ReadTx(AuditReads, Counting, OperationReads, Protocol):
+class ReadTx(AuditReads, Counting, OperationReads, StagedReads, Protocol):
     """One committed state, at one head. Every method may be awaited in any order."""
 
     @property
@@ -183,6 +193,25 @@ class ReadTx(AuditReads, Counting, OperationReads, Protocol):
 
     async def next_due(self) -> Nanos | None:
         """The nearest `due` of all ACTIVE sessions, or None."""
+        ...
+
+    async def overdue_in(
+        self, app: str, user: str | None, until: Nanos, limit: int
+    ) -> Sequence[SessionRow]:
+        """Sessions of one app, or of one of its users, for which something is due (S18)."""
+        ...
+
+    async def ended_sessions(
+        self, app: str, before: Nanos, after: Position | None, limit: int
+    ) -> Sequence[SessionRow]:
+        """Sessions that ended before an instant, the one that ended first at the front (S19).
+
+        Args:
+            app: The app.
+            before: They ended before this.
+            after: Only those after this place; its value is when a session ended.
+            limit: The most of them.
+        """
         ...
 
     async def messages(self, row: SessionRow, which: MessageRange) -> Sequence[Message]:
@@ -233,7 +262,7 @@ class ReadTx(AuditReads, Counting, OperationReads, Protocol):
         ...
 
 
-class Tx(ReadTx, ErasingWrites, OperationWrites, Protocol):
+class Tx(ReadTx, ErasingWrites, OperationWrites, StagedWrites, Protocol):
     """A unit's transaction. Reads see the unit's own writes."""
 
     async def put_app(self, app: App) -> None:
@@ -329,7 +358,7 @@ class Tx(ReadTx, ErasingWrites, OperationWrites, Protocol):
         ...
 
 
-class Store(Protocol):
+class Store(Backing, Protocol):
     """A backend. Made by `app`, used by `service`, `feed` and `jobs`."""
 
     @property

@@ -13,7 +13,10 @@ NO_COUNTS: Final = AppCounts(0, 0)
 
 
 class Counting(Protocol):
-    """What a transaction answers from counts, whatever the number of sessions."""
+    """What a transaction answers from counts, whatever the number of sessions.
+
+    Of counters, sums name the first `SUM_COUNTERS_MOST`, and say where they were cut.
+    """
 
     async def app_counts(self, app: str) -> AppCounts:
         """How many sessions an app has; zeros for an app without any (S70)."""
@@ -57,5 +60,21 @@ class Counting(Protocol):
 
         Returns:
             Users that have such sessions, and no others.
+        """
+        ...
+
+    async def label_values(
+        self, app: str, key: str, after: str, limit: int
+    ) -> tuple[Sequence[str], str | None]:
+        """Values that a label has in an app, by their bytes (S73).
+
+        Args:
+            app: The app.
+            key: The label's key.
+            after: Only values that come after this one; empty: from the first.
+            limit: The most of them, and the most that are looked at, whoever has them.
+
+        Returns:
+            The values, and after which to go on; None: these were the last.
         """
         ...

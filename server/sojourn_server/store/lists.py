@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from sojourn_server.domain.model import Status
-from sojourn_server.store.base import Candidates, SortBy
+from sojourn_server.store.base import Candidates, Position, SortBy
 from sojourn_server.store.rows import ORDER_BITS, Row, try_uid_blob
 
 Parameters = dict[str, Any]
@@ -39,12 +39,14 @@ class _Shape(NamedTuple):
     label: bool
     parent: bool
     after: bool
+    active: bool = False
+    """Whether the status is ACTIVE, of which there is an index by activity."""
 
 
 def _in_create_order(shape: _Shape) -> tuple[str, set[str]]:
     """The source of a list in create order, and the hints that it answers by itself."""
     if shape.parent:
-        return "parent", set()
+        return "parent", {"status"}
     if shape.user and shape.status:
         return "user", {"user", "status"}
     if shape.label:
@@ -59,8 +61,11 @@ def _in_other_order(shape: _Shape) -> tuple[str, set[str]]:
     if shape.parent:
         return "parent_any", set()
     if shape.user:
-        by_id = shape.sort_by is SortBy.SESSION_ID
-        return ("key" if by_id else "user_any"), {"user"}
+        if shape.sort_by is SortBy.SESSION_ID:
+            return "key", {"user"}
+        return ("user_status_any", {"user", "status"}) if shape.status else ("user_any", {"user"})
+    if shape.active:
+        return "idle", {"status"}
     return _COLUMN[shape.sort_by], set()
 
 
@@ -79,8 +84,8 @@ class Lists:
     def plan(self, query: Candidates, app_pk: int) -> list[tuple[str, Parameters]]:
         """The statements whose answers, merged in the list's order, are the list.
 
-        More than one only for a user's sessions of every status in create order: one
-        range of the index for each status.
+        More than one only for the sessions of every status of one user, or of one parent,
+        in create order: one range of the index for each status.
 
         Args:
             query: What is asked for.
@@ -106,9 +111,8 @@ class Lists:
             parameters["parent"] = parent
         split = (
             query.sort_by is SortBy.CREATE
-            and query.user is not None
             and query.status is None
-            and query.parent_uid is None
+            and (query.user is not None or query.parent_uid is not None)
         )
         shape = _Shape(
             query.sort_by,
@@ -118,6 +122,7 @@ class Lists:
             query.label is not None,
             query.parent_uid is not None,
             query.after is not None,
+            query.status is Status.ACTIVE and query.sort_by is SortBy.ACTIVITY,
         )
         sql = self._composed.get(shape)
         if sql is None:
@@ -147,6 +152,13 @@ class Lists:
         """The place or order of a source, where it has one of its own; else of the column."""
         own = f"{what}_{source}_{way}"
         return own if f"list_{own}" in self._queries else f"{what}_{column}_{way}"
+
+
+def ended_after(app_pk: int, after: Position | None) -> tuple[int, int]:
+    """The end time and the number of a session, after which a list of ended ones begins."""
+    if after is None:
+        return -1, 0
+    return int(after.value), app_pk << ORDER_BITS | after.create_order
 
 
 def merged(query: Candidates, answers: Sequence[Sequence[Row]]) -> list[Row]:

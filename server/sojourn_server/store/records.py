@@ -66,6 +66,22 @@ class LoggedChange(msgspec.Struct, frozen=True, kw_only=True):
     detail: ChangeDetail
 
 
+class Staging(msgspec.Struct, frozen=True, kw_only=True):
+    """Messages that belong to no session yet: they are put by many units, and one switches."""
+
+    app: str
+    name: str
+    """Unique in the app."""
+    history: int
+    """What the messages are kept under, from `Tx.new_history`."""
+    owner: int = 0
+    """The pk of the session that they are of; 0: of none."""
+    expire_time: Nanos
+    """When whoever finds it removes it, messages and all."""
+    record: bytes = b""
+    """What the service keeps beside."""
+
+
 class TokenKey(msgspec.Struct, frozen=True):
     """A key for tokens and hashes, made at migration."""
 
@@ -101,3 +117,8 @@ class SessionRow(msgspec.Struct, frozen=True):
     create_order: int
     """Ascends with the creations of the app, in commit order (S11)."""
     session: Session
+
+    @property
+    def history(self) -> int:
+        """What its messages are kept under."""
+        return self.session.history or self.pk

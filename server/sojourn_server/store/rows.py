@@ -16,7 +16,7 @@ from sojourn_server.domain.model import (
     ScopeState,
     Session,
 )
-from sojourn_server.store.base import LoggedChange, Operation, RequestKey, RequestRecord
+from sojourn_server.store.base import LoggedChange, Operation, RequestKey, RequestRecord, Staging
 
 Row = tuple[Any, ...]
 """What a query answers: the columns of its SELECT, in that order."""
@@ -179,6 +179,30 @@ def held_blob(held: tuple[int, ...]) -> bytes | None:
 def held_of(blob: bytes | None) -> tuple[int, ...]:
     """Content ids of a `held` column."""
     return () if blob is None else _decode_held(blob)
+
+
+def staging_of(app: str, row: Row) -> Staging:
+    """The staging of a row: name, history, owner, expire_time, record."""
+    name, history, owner, expire_time, record = row
+    return Staging(
+        app=app,
+        name=name,
+        history=history,
+        owner=owner,
+        expire_time=expire_time,
+        record=bytes(record),
+    )
+
+
+def staging_values(staging: Staging) -> Row:
+    """The parameters of `staging_put` after the app's."""
+    return (
+        staging.name,
+        staging.history,
+        staging.owner,
+        staging.expire_time,
+        staging.record,
+    )
 
 
 def request_of(key: RequestKey, row: Row) -> RequestRecord:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
 
 import msgspec
 
+from sojourn_server.domain.clock import Nanos
+from sojourn_server.domain.limits import SUM_COUNTERS_MOST
 from sojourn_server.domain.model import Session, Status
 from sojourn_server.domain.sums import Sums
 from sojourn_server.store.outcomes import StoreUnusable
@@ -21,18 +22,65 @@ from sojourn_server.store.rows import decode_session
 TallyKey = tuple[int, int, Status, str]
 """app_pk, of_user, status, user: of_user 0 with no user stands for all users of the app."""
 
-encode_sums: Final = msgspec.json.Encoder().encode
-"""As stored: JSON, for its numbers have no end."""
-decode_sums: Final = msgspec.json.Decoder(Sums).decode
+
+class Moved:
+    """By how much one tally has grown."""
+
+    __slots__ = ("counters", "errors", "messages", "processing_time", "requests", "sessions")
+
+    def __init__(self) -> None:
+        self.sessions = 0
+        self.requests = 0
+        self.errors = 0
+        self.processing_time: Nanos = 0
+        self.messages = 0
+        self.counters: dict[str, int] | None = None
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.sessions
+            or self.requests
+            or self.errors
+            or self.processing_time
+            or self.messages
+            or (self.counters and any(self.counters.values()))
+        )
+
+    def shift(self, session: Session, sign: int) -> None:
+        """Add a session's counters, or with -1 take them away, but not the session."""
+        metrics = session.metrics
+        self.requests += sign * metrics.requests
+        self.errors += sign * metrics.errors
+        self.processing_time += sign * metrics.processing_time
+        self.messages += sign * session.message_count
+        if metrics.counters:
+            self._add_counters(metrics.counters, sign)
+
+    def add(self, other: Moved) -> None:
+        """Grow by as much as another one."""
+        self.sessions += other.sessions
+        self.requests += other.requests
+        self.errors += other.errors
+        self.processing_time += other.processing_time
+        self.messages += other.messages
+        if other.counters:
+            self._add_counters(other.counters, 1)
+
+    def _add_counters(self, counters: dict[str, int], sign: int) -> None:
+        mine = self.counters
+        if mine is None:
+            mine = self.counters = {}
+        for name, value in counters.items():
+            mine[name] = mine.get(name, 0) + sign * value
 
 
 class Tallies:
-    """Differences that wait to be added to the tallies."""
+    """Differences that wait to be added to the tallies. On the way of every write, so quick."""
 
     __slots__ = ("_moved",)
 
     def __init__(self) -> None:
-        self._moved: dict[tuple[int, Status, str], Sums] = {}
+        self._moved: dict[tuple[int, Status, str], Moved] = {}
 
     def __bool__(self) -> bool:
         return bool(self._moved)
@@ -49,64 +97,61 @@ class Tallies:
             old: As it was; None: there was none.
             new: As it is; None: there is none.
         """
-        if old is not None and new is not None and _key_of(old) == _key_of(new):
-            if old.message_count != new.message_count or old.metrics != new.metrics:
-                sums = self._of(app_pk, new)
-                sums.shift(old, -1)
-                sums.shift(new, 1)
+        if old is not None and new is not None and _have_one_tally(old, new):
+            if old.message_count != new.message_count or (
+                old.metrics is not new.metrics and old.metrics != new.metrics
+            ):
+                moved = self._of(app_pk, new)
+                moved.shift(old, -1)
+                moved.shift(new, 1)
             return
-        if old is not None:
-            self._of(app_pk, old).count(old, -1)
-        if new is not None:
-            self._of(app_pk, new).count(new)
+        for session, sign in ((old, -1), (new, 1)):
+            if session is not None:
+                moved = self._of(app_pk, session)
+                moved.sessions += sign
+                moved.shift(session, sign)
 
-    def _of(self, app_pk: int, session: Session) -> Sums:
+    def _of(self, app_pk: int, session: Session) -> Moved:
         key = (app_pk, session.status, session.user)
-        sums = self._moved.get(key)
-        if sums is None:
-            sums = self._moved[key] = Sums()
-        return sums
+        moved = self._moved.get(key)
+        if moved is None:
+            moved = self._moved[key] = Moved()
+        return moved
 
     def add(self, later: Tallies) -> None:
-        """Take over what was moved after these."""
-        for key, sums in later._moved.items():
+        """Take over what was moved after these. The later ones must not be used any more."""
+        for key, moved in later._moved.items():
             mine = self._moved.get(key)
             if mine is None:
-                mine = self._moved[key] = Sums()
-            mine.add(sums)
+                self._moved[key] = moved
+            else:
+                mine.add(moved)
 
     def active(self, app_pk: int, user: str) -> int:
         """By how many the ACTIVE sessions of a user have grown."""
-        sums = self._moved.get((app_pk, Status.ACTIVE, user))
-        return 0 if sums is None else sums.sessions
+        moved = self._moved.get((app_pk, Status.ACTIVE, user))
+        return 0 if moved is None else moved.sessions
 
     def active_users(self) -> Iterator[tuple[int, str, int]]:
         """Each app_pk and user with by how many their ACTIVE sessions have grown."""
-        for (app_pk, status, user), sums in self._moved.items():
-            if status is Status.ACTIVE and sums.sessions:
-                yield app_pk, user, sums.sessions
+        for (app_pk, status, user), moved in self._moved.items():
+            if status is Status.ACTIVE and moved.sessions:
+                yield app_pk, user, moved.sessions
 
-    def rows(self) -> list[tuple[TallyKey, Sums]]:
-        """What to add to which row, users' and apps', in the order of the keys."""
-        apps: defaultdict[TallyKey, Sums] = defaultdict(Sums)
-        found: list[tuple[TallyKey, Sums]] = []
-        for (app_pk, status, user), sums in self._moved.items():
-            apps[app_pk, 0, status, ""].add(sums)
-            found.append(((app_pk, 1, status, user), sums))
-        found += apps.items()
-        found.sort(key=_key)
-        return [(key, sums) for key, sums in found if sums != _NOTHING]
-
-
-_NOTHING: Final = Sums()
+    def rows(self) -> Iterator[tuple[TallyKey, Moved]]:
+        """What to add to which row: users' and apps'."""
+        apps: defaultdict[tuple[int, Status], Moved] = defaultdict(Moved)
+        for (app_pk, status, user), moved in self._moved.items():
+            if moved:
+                apps[app_pk, status].add(moved)
+                yield (app_pk, 1, status, user), moved
+        for (app_pk, status), moved in apps.items():
+            if moved:
+                yield (app_pk, 0, status, ""), moved
 
 
-def _key_of(session: Session) -> tuple[Status, str]:
-    return session.status, session.user
-
-
-def _key(row: tuple[TallyKey, Sums]) -> TallyKey:
-    return row[0]
+def _have_one_tally(old: Session, new: Session) -> bool:
+    return old.status is new.status and old.user == new.user
 
 
 def grown(old: Session | None, new: Session | None) -> int:
@@ -165,5 +210,7 @@ def merged_sums(
                 users[user].add(sums)
             else:
                 users[user] = sums
+    for sums in users.values():
+        sums.trim(SUM_COUNTERS_MOST)
     # Texts of Python compare by code points, and so does their UTF-8 by bytes.
     return sorted(users.items(), key=lambda item: item[0])[:limit]

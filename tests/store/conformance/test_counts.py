@@ -8,9 +8,10 @@ from functools import partial
 
 import pytest
 
+from sojourn_server.domain.limits import SUM_COUNTERS_MOST
 from sojourn_server.domain.model import Metrics, Session, Status
 from sojourn_server.domain.sums import Sums
-from sojourn_server.store.base import AppCounts, Applied, KeyTaken, Store, Tx
+from sojourn_server.store.base import AppCounts, Applied, KeyTaken, ReadTx, Store, Tx
 from tests.store.backends import Backend
 from tests.store.kit import (
     ACTOR,
@@ -284,3 +285,54 @@ async def test_counts_outlive_a_crash(backend: Backend, store: Store) -> None:
     assert (await counts(again), await sums(again), await users(again)) == before
     await create(again, changed(rows[0].session, session_id="new", uid=a_session().uid))
     assert (await counts(again)).sessions == 6
+
+
+@pytest.mark.rule("S73")
+async def test_values_of_a_label_come_once_each_in_the_order_of_their_bytes(store: Store) -> None:
+    names = ["a", "Z", "zoë", "é", "\U0001f418"]
+    for number in range(12):
+        labels = {"tier": names[number % 5], "other": f"o-{number}"}
+        await create(store, a_session(f"s-{number}", labels=labels))
+        await create(store, a_session(f"s-{number}", app="other", labels={"tier": f"a-{number}"}))
+    await create(store, a_session("bare"))
+    expected = sorted(names, key=str.encode)
+    for limit in (1, 2, 5, 100):
+        values: list[str] = []
+        reached: str | None = ""
+        for _ in range(100):
+            if reached is None:
+                break
+            page, reached = await store.read(
+                partial(_label_values, key="tier", after=reached, limit=limit)
+            )
+            assert len(page) <= limit
+            values += page
+        assert values == expected
+    assert await store.read(partial(_label_values, key="none", after="", limit=9)) == ([], None)
+
+
+async def _label_values(
+    tx: ReadTx, key: str, after: str, limit: int
+) -> tuple[list[str], str | None]:
+    values, reached = await tx.label_values(APP, key, after, limit)
+    return list(values), reached
+
+
+@pytest.mark.rule("S71")
+async def test_sums_name_the_first_counters_and_say_where_they_are_cut(store: Store) -> None:
+    names = [f"c-{number:04d}" for number in range(SUM_COUNTERS_MOST + 40)]
+    sessions = [
+        a_session(
+            f"s-{place}", metrics=metrics(**dict.fromkeys(names[place : place + 60], place + 1))
+        )
+        for place in range(0, len(names), 60)
+    ]
+    await create_many(store, sessions)
+    for found_sums in (*(await sums(store)).values(), *(await users(store)).values()):
+        assert sorted(found_sums.counters) == names[:SUM_COUNTERS_MOST]
+        assert found_sums.cut == names[SUM_COUNTERS_MOST]
+        assert found_sums.counters[names[61]] == 61
+    await delete(store, await found(store, "s-0"))
+    (after,) = (await sums(store)).values()
+    assert sorted(after.counters) == names[60:]
+    assert after.cut is None

@@ -115,6 +115,12 @@ SIFTED = {
     # Apps, of which few have no record.
     "app_names",
     "apps_listed",
+    # What is overdue in an app, which is little.
+    "session_overdue_user",
+    # Counters of a tally, of which few have come to nothing.
+    "tally_get",
+    "tallies_first",
+    "tallies_after",
     # Rows that are looked up by their whole keys, and go if they come to nothing.
     "tallies_prune",
     "tally_counters_prune",
@@ -195,6 +201,8 @@ def index_of(query: Candidates) -> str:
         return "session_pkey" if query.status is None else "session_status"
     if query.user is not None:
         return "session_key" if query.sort_by is SortBy.SESSION_ID else "session_of_user"
+    if query.sort_by is SortBy.ACTIVITY and query.status is not None:
+        return "session_idle"
     return {
         SortBy.SESSION_ID: "session_name",
         SortBy.UPDATE: "session_update",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ IN_ORDER_OF_ITS_KEY = {
     "content_last": "SCAN content",
     # At most 256 rows.
     "token_keys": "SCAN token_key",
+    # The values that it has found so far.
+    "label_values": "SCAN v",
     # All of them, for a migration.
     "backfill_sessions": "SCAN session USING INDEX session_user",
 }
@@ -37,7 +40,8 @@ def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Con
 
 
 def plan_of(connection: sqlite3.Connection, sql: str, parameters: object = None) -> list[str]:
-    given = parameters if parameters is not None else [None] * sql.count("?")
+    named = dict.fromkeys(re.findall(r":(\w+)", sql))
+    given = parameters if parameters is not None else named or [None] * sql.count("?")
     rows = connection.execute("EXPLAIN QUERY PLAN " + sql, given)  # type: ignore[arg-type]
     return [row[3] for row in rows]
 

@@ -12,14 +12,20 @@ import pytest
 from google.protobuf.message import Message
 
 from sojourn import (
+    DeleteMode,
     EndCause,
+    GroupBy,
     IfExists,
     LabelSelector,
     MetricsDelta,
     NewMessage,
     NewSession,
     OnConflict,
+    OnExisting,
+    OverflowAction,
+    Policy,
     Precondition,
+    QuotaAction,
     ResetScope,
     SessionFilter,
     SessionKey,
@@ -27,13 +33,17 @@ from sojourn import (
     SessionRef,
     StatePatch,
     Status,
+    Threshold,
+    ThresholdAction,
     TimeRange,
     View,
+    _app_calls,
+    _bulk_calls,
     _calls,
     _message_calls,
 )
 from sojourn.errors import InvalidFieldError, SojournError
-from sojourn.inputs import ListFields
+from sojourn.inputs import ListFields, SelectionFields
 from sojourn.v1 import session_pb2
 
 UID = "01890a5d-ac96-774b-bcce-b302099a8057"
@@ -149,6 +159,60 @@ EVERY_BUILDER: dict[str, Callable[[], Message]] = {
     "GetMessage": lambda: _message_calls.get_message("a", "s", sequence=1),
     "PopMessages": lambda: _message_calls.pop_messages("a", "s", count=2),
     "TruncateMessages": lambda: _message_calls.truncate_messages("a", "s", keep_through_sequence=0),
+    "ReplaceMessages": lambda: _bulk_calls.replace_messages(
+        "a", "s", [NewMessage("system", "in short")], keep_through_sequence=3
+    )[0],
+    "EndSessions": lambda: _bulk_calls.end_sessions(
+        "a",
+        {"user": "u", "parent": UID, "filter": SessionFilter(idle_longer_than=900)},
+        end_as=Status.EXPIRED,
+        reason="idle",
+        keep_newest=2,
+        dry_run=True,
+    ),
+    "DeleteSessions": lambda: _bulk_calls.delete_sessions("a", {}, all=True, keep_newest=1),
+    "ForkSession": lambda: _bulk_calls.fork_session("a", "s", "copy", through_sequence=3),
+    "AggregateSessions": lambda: _bulk_calls.aggregate_page(
+        _bulk_calls.aggregate_sessions("a", {"status": "failed"}, label_key="team", roll_up=True),
+        _calls.PageAsk("token", 10),
+    ),
+    "GetApp": lambda: _app_calls.get_app("a"),
+    "ListApps": lambda: _app_calls.apps_page(
+        _app_calls.list_apps({"team": "red"}, "any"), _calls.PageAsk("token", 10)
+    ),
+    "UpdateApp": lambda: _app_calls.update_app(
+        "a",
+        labels={"team": "red"},
+        remove_labels=["old"],
+        policy=Policy(
+            default_idle_timeout=1800,
+            default_max_lifetime=0,
+            retention=timedelta(days=1),
+            auto_create=False,
+            max_active_sessions=0,
+            max_active_sessions_per_user=2,
+            session_quota_action=QuotaAction.END_OLDEST_IDLE,
+            max_requests_per_session=100,
+            max_messages_per_session=20,
+            max_bytes_per_session=1,
+            overflow_action=OverflowAction.DROP_OLDEST,
+            require_turn=True,
+            thresholds=[Threshold(ThresholdAction.END, 0.5, 10), Threshold(error_count_above=10)],
+        ),
+        allow_again=True,
+    ),
+    "DeleteApp": lambda: _app_calls.delete_app("a", mode=DeleteMode.DRAIN, drain_timeout=60),
+    "DeleteApps": lambda: _app_calls.delete_apps(
+        {"agent": "x"}, keep_newest=1, mode=DeleteMode.DRAIN, drain_timeout=60, dry_run=True
+    ),
+    "EraseUser": lambda: _app_calls.erase_user("a", ""),
+    "ListAuditEntries": lambda: _app_calls.audit_page(
+        _app_calls.list_audit_entries("a", UID, TimeRange(datetime(2026, 1, 1, tzinfo=UTC))),
+        _calls.PageAsk("token", 10),
+    ),
+    "ExportSessions": lambda: _app_calls.export_sessions("a", {"user": "", "labels": {"k": "v"}}),
+    "ImportSessions": lambda: _app_calls.import_target("a", OnExisting.RENAME),
+    "BackupStore": lambda: _app_calls.backup_store("monday.db"),
     "GetState": lambda: _calls.get_state("a", ""),
     "UpdateState": lambda: _calls.update_state("a", None, {"x": 1}),
 }
@@ -252,12 +316,90 @@ def test_no_user_is_every_user_and_the_empty_one_is_the_app_s_own() -> None:
         lambda: _calls.list_sessions("a", {"filter": SessionFilter(error_rate_above=1.5)}),
         lambda: _calls.list_sessions("a", {"labels": [LabelSelector("k")] * 17}),
         lambda: _calls.renew_turn("a", ""),
+        lambda: _bulk_calls.end_sessions("a", {}),
+        lambda: _bulk_calls.end_sessions("a", {"status": "any"}, keep_newest=3),
+        lambda: _bulk_calls.end_sessions("a", {"user": "u"}, end_as=Status.ACTIVE),
+        lambda: _bulk_calls.delete_sessions("a", {}),
+        lambda: _bulk_calls.delete_sessions("a", {"colour": "red"}),  # type: ignore[typeddict-unknown-key]
+        lambda: _bulk_calls.delete_sessions(
+            "a", {"parent": UID, "filter": SessionFilter(parent_uid="another")}
+        ),
+        lambda: _bulk_calls.aggregate_sessions("a", {}, group_by=GroupBy.LABEL),
+        lambda: _bulk_calls.aggregate_sessions("a", {}, group_by=GroupBy.USER, label_key="team"),
+        lambda: _app_calls.update_app("a", policy=Policy(thresholds=[Threshold()])),
+        lambda: _app_calls.update_app("a", policy=Policy(max_active_sessions=-1)),
+        lambda: _app_calls.update_app("a", policy=Policy(retention=-1.0)),
+        lambda: _app_calls.update_app(
+            "a", policy=Policy(thresholds=[Threshold(error_count_above=1)] * 9)
+        ),
+        lambda: _app_calls.delete_app("a", mode=DeleteMode.FORCE, drain_timeout=1),
+        lambda: _app_calls.delete_app("a", mode=DeleteMode.DRAIN, drain_timeout=timedelta(days=8)),
+        lambda: _app_calls.delete_apps({}),
+        lambda: _app_calls.delete_apps({"k": "v"}, drain_timeout=1),
+        lambda: _app_calls.backup_store("../etc/passwd"),
+        lambda: _app_calls.list_apps(None, "gone"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_it_is_sent(call: Callable[[], object]) -> None:
     with pytest.raises(InvalidFieldError) as caught:
         call()
     assert caught.value.field_violations
+
+
+def test_one_thing_that_selects_is_enough_for_a_bulk_call() -> None:
+    assert _bulk_calls.delete_sessions("a", {"user": ""}).HasField("user")
+    assert _bulk_calls.delete_sessions("a", {"parent": UID}).filter.parent_uid == UID
+    request = _bulk_calls.delete_sessions("a", {"status": "failed"})
+    assert list(request.filter.statuses) == [session_pb2.SESSION_STATUS_FAILED]
+    assert not request.all
+
+
+def test_a_label_key_alone_groups_by_that_label() -> None:
+    request = _bulk_calls.aggregate_sessions("a", {}, label_key="team")
+    assert request == _bulk_calls.aggregate_sessions("a", {}, group_by="label", label_key="team")
+    assert _bulk_calls.aggregate_sessions("a", {}).group_by == 0
+
+
+def test_a_policy_says_only_what_was_said() -> None:
+    sent = _app_calls.update_app("a", policy=Policy(max_active_sessions=0)).policy
+    assert [field.name for field, _ in sent.ListFields()] == ["max_active_sessions"]
+    assert not _app_calls.update_app("a").HasField("policy")
+
+
+@pytest.mark.parametrize(("count", "size", "parts"), [(0, 1, 1), (1000, 1, 1), (2001, 1, 3)])
+def test_a_replacement_is_staged_when_one_request_does_not_hold_it(
+    count: int, size: int, parts: int
+) -> None:
+    new = [NewMessage("user", "x" * size) for _ in range(count)]
+    requests = _bulk_calls.replace_messages("a", "s", new, keep_through_sequence=7)
+    assert sum(len(one.messages) for one in requests) == count
+    assert [one.part for one in requests] == list(range(parts))
+    assert [one.more_follow for one in requests] == [True] * (parts - 1) + [False]
+    assert len({one.staging_id for one in requests}) == 1
+    assert bool(requests[0].staging_id) == (parts > 1)
+    assert len({one.request_id for one in requests}) == parts
+
+
+def test_a_replacement_is_staged_by_its_bytes_too() -> None:
+    new = [NewMessage("user", "x" * 1_000_000) for _ in range(7)]
+    requests = _bulk_calls.replace_messages("a", "s", new, keep_through_sequence=0)
+    assert [len(one.messages) for one in requests] == [3, 3, 1]
+    assert all(one.ByteSize() < 4 * 1024 * 1024 for one in requests)
+
+
+def test_a_repeated_replacement_has_the_same_ids_in_all_its_parts() -> None:
+    new = [NewMessage("user")] * 1001
+
+    def ids(request_id: str) -> list[tuple[str, str]]:
+        requests = _bulk_calls.replace_messages(
+            "a", "s", new, keep_through_sequence=0, request_id=request_id
+        )
+        return [(one.staging_id, one.request_id) for one in requests]
+
+    assert ids("order-17") == ids("order-17")
+    assert ids("order-17")[-1][1] == "order-17"
+    assert not set(ids("order-17")) & set(ids("order-18"))
+    assert [request_id for _, request_id in ids("")] == ["", ""]
 
 
 def test_many_sessions_are_read_in_requests_of_a_thousand() -> None:
@@ -274,7 +416,7 @@ def test_a_session_that_was_read_is_named_by_its_uid_too() -> None:
 
 BUILDERS = [
     value
-    for module in (_calls, _message_calls)
+    for module in (_calls, _message_calls, _bulk_calls, _app_calls)
     for name, value in vars(module).items()
     if inspect.isfunction(value)
     and value.__module__ == module.__name__
@@ -293,13 +435,25 @@ FITTING: dict[str, object] = {
     "fields": {},
     "user": "u",
     "patch": {},
+    "session_id": "t",
+    "labels": {"k": "v"},
+    "status": "any",
+    "uid": UID,
+    "time": None,
+    "on_existing": OnExisting.FAIL,
+    "name": "monday.db",
+}
+# What needs more than the fields above, to be refused for nothing but the one under test.
+MORE: dict[object, dict[str, object]] = {
+    _bulk_calls.end_sessions: {"all": True},
+    _bulk_calls.delete_sessions: {"all": True},
 }
 NONSENSE = [object(), 5, -1, 1.5, True, None, b"x", "\ud83d", "\x00", [object()], {"x": object()}]
 NONSENSE += [[1], [None], {1: 2}, float("nan"), 10**30, datetime(2026, 1, 1)]  # noqa: DTZ001
 
 
 def test_every_builder_was_found() -> None:
-    assert len(BUILDERS) == 20
+    assert len(BUILDERS) == 35
 
 
 @pytest.mark.parametrize("builder", BUILDERS, ids=lambda builder: builder.__name__)
@@ -314,6 +468,7 @@ def test_nonsense_in_any_argument_is_one_of_our_errors(builder: Callable[..., ob
         }
         if builder is _calls.create_session:
             arguments["session"] = NewSession()
+        arguments |= MORE.get(builder, {})
         for value in NONSENSE:
             if name in {"fields", "default_labels"}:  # checked elsewhere
                 break
@@ -321,7 +476,7 @@ def test_nonsense_in_any_argument_is_one_of_our_errors(builder: Callable[..., ob
                 builder(**(arguments | {name: value}))
             except SojournError:
                 refused += 1
-    assert refused > 5
+    assert refused > 4
 
 
 def test_nonsense_in_any_description_is_one_of_our_errors() -> None:
@@ -334,6 +489,8 @@ def test_nonsense_in_any_description_is_one_of_our_errors() -> None:
         (Precondition, lambda one: _calls.delete_session("a", "s", precondition=one)),
         (SessionFilter, lambda one: _calls.list_sessions("a", {"filter": one})),
         (LabelSelector, lambda one: _calls.list_sessions("a", {"labels": [one]})),
+        (Policy, lambda one: _app_calls.update_app("a", policy=one)),
+        (Threshold, lambda one: _app_calls.update_app("a", policy=Policy(thresholds=[one]))),
     ]
     for kind, make in described:
         base = {"role": "user"} if kind is NewMessage else {}
@@ -352,5 +509,9 @@ def test_nonsense_in_a_list_s_fields_is_one_of_our_errors() -> None:
         for value in NONSENSE:
             with contextlib.suppress(SojournError):
                 _calls.list_sessions("a", {name: value})  # type: ignore[misc]
+    for name in SelectionFields.__annotations__:
+        for value in NONSENSE:
+            with contextlib.suppress(SojournError):
+                _bulk_calls.aggregate_sessions("a", {name: value})  # type: ignore[misc]
     with pytest.raises(InvalidFieldError, match="colour"):
         _calls.list_sessions("a", {"colour": "red"})  # type: ignore[typeddict-unknown-key]

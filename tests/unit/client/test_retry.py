@@ -30,7 +30,7 @@ METHODS = [
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 ]
-READS = ("Get", "List", "BatchGet", "Aggregate")
+READS = ("Get", "List", "BatchGet", "Aggregate", "Export")
 OPTIONS = RetryOptions()
 
 

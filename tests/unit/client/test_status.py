@@ -1,6 +1,7 @@
 """A failed call's status becomes one of our errors, whoever made it."""
 
-from datetime import timedelta
+import pickle
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from google.protobuf.any_pb2 import Any as Packed
@@ -10,7 +11,7 @@ from google.rpc import error_details_pb2, status_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sojourn import errors
+from sojourn import SessionKey, errors
 from sojourn._status import Status, forbids_retry, to_error
 
 
@@ -99,3 +100,32 @@ def test_a_negative_pushback_forbids_the_repeat() -> None:
     assert forbids_retry(Status("UNAVAILABLE", "", (("grpc-retry-pushback-ms", "-1"),)))
     assert not forbids_retry(Status("UNAVAILABLE", "", (("grpc-retry-pushback-ms", "100"),)))
     assert not forbids_retry(Status("UNAVAILABLE", ""))
+
+
+def test_who_holds_an_app_arrives() -> None:
+    said = info(
+        "APP_HAS_SESSIONS",
+        app="a",
+        count="21",
+        first_keys='[["ann","s-1"],["","s-2"]]',
+        holders='["pod-1"]',
+        last_actor="key:ci",
+        latest_activity_time="2026-01-01T00:00:00Z",
+        earliest_success_time="2026-01-01T01:00:00Z",
+    )
+    error = to_error(Status("FAILED_PRECONDITION", "m", (details(said),)), method="DeleteApp")
+    assert isinstance(error, errors.AppHasSessionsError)
+    for one in (error, pickle.loads(pickle.dumps(error))):
+        assert one.count == 21
+        assert one.first_keys == (SessionKey("a", "ann", "s-1"), SessionKey("a", "", "s-2"))
+        assert (one.holders, one.last_actor) == (("pod-1",), "key:ci")
+        assert one.latest_activity_time == datetime(2026, 1, 1, tzinfo=UTC)
+        assert one.earliest_success_time == datetime(2026, 1, 1, 1, tzinfo=UTC)
+
+
+def test_what_was_not_said_of_an_app_s_holders_is_empty() -> None:
+    trailers = (details(info("APP_HAS_SESSIONS", count="3")),)
+    error = to_error(Status("FAILED_PRECONDITION", "m", trailers), method="DeleteApp")
+    assert isinstance(error, errors.AppHasSessionsError)
+    assert (error.count, error.first_keys, error.holders, error.last_actor) == (3, (), (), "")
+    assert (error.earliest_success_time, error.latest_activity_time) == (None, None)

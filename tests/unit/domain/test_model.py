@@ -15,7 +15,7 @@ import pytest
 from sojourn_server.domain import model
 from sojourn_server.domain.model import Session, Status
 from sojourn_server.domain.tokens import PagePosition, ResumePoint, TurnClaim
-from sojourn_server.service import answers
+from sojourn_server.service import answers, bulk, deleting, deleting_many, operations
 from tests.unit.domain.values import START, a_session, a_turn
 
 STORED: dict[type[msgspec.Struct], str] = {
@@ -28,15 +28,18 @@ STORED: dict[type[msgspec.Struct], str] = {
         " idle_timeout max_lifetime generation version parent_uid owner metrics message_count"
         " message_bytes last_sequence last_event_time turn turns_begun end_cause state_version"
         " metadata state end_note turn_error forked_from removed_ranges reset_time reset_reason"
+        " history"
     ),
     model.EndNote: "reason result",
     model.MessageBody: "content payload metadata",
     model.Message: ("message_id sequence role content_type event_time create_time size body"),
     model.ScopeState: "version values",
+    model.Erased: "sessions messages state_keys changes audit_entries",
     model.App: "app status create_time feed_id labels",
     model.ChangeDetail: (
         "deleted_why turn_outcome label_keys metadata_keys state_keys first_sequence"
-        " last_sequence user state_version"
+        " last_sequence user state_version active_sessions drain_deadline"
+        " alias parent_uid erased force"
     ),
     PagePosition: "request now value tie generation remaining",
     TurnClaim: "app uid number",
@@ -47,14 +50,24 @@ STORED: dict[type[msgspec.Struct], str] = {
     answers.UpdateOutcome: "session changed versions",
     answers.TouchOutcome: "session",
     answers.EndOutcome: "session changed descendants",
-    answers.ResetOutcome: "session messages state_keys metrics",
+    answers.ResetOutcome: "session messages state_keys metrics backup",
     answers.DeleteOutcome: "sessions messages",
     answers.BeginOutcome: "session turn created",
     answers.EndTurnOutcome: "session elapsed",
     answers.AppendOutcome: "session message_ids sequences changed created versions",
     answers.PopOutcome: "session messages changed session_pk",
     answers.TruncateOutcome: "session removed changed",
+    answers.ForkOutcome: "session",
+    answers.ReplaceOutcome: "session removed message_ids sequences changed",
     answers.StateOutcome: "version changed",
+    bulk.BulkOutcome: "count keys",
+    bulk.Progress: "user filter now top at keep kept_from status count keys",
+    deleting.Deletion: "run phase sessions told told_time after",
+    deleting.DeleteAppOutcome: "status sessions",
+    deleting.Begun: "run forced",
+    deleting_many.DeleteAppsOutcome: "apps refused more",
+    deleting_many.Deletions: "names mode drain_timeout apps refused more",
+    operations.Order: "key payload_hash actor patterns subject begin state",
 }
 
 ENUMS: dict[type[enum.IntEnum], str] = {
@@ -67,6 +80,7 @@ ENUMS: dict[type[enum.IntEnum], str] = {
     model.ChangeCause: (
         "CREATED UPDATED STATE_CHANGED MESSAGES_APPENDED MESSAGES_REMOVED TURN_BEGAN TURN_ENDED"
         " RESET ENDED EXPIRED DELETED THRESHOLD APP_CREATED APP_UPDATED APP_DRAINING APP_DELETED"
+        " USER_ERASED"
     ),
     model.DeletedWhy: "REQUEST RETENTION REPLACED APP ERASED",
     model.AppStatus: "ACTIVE DRAINING DELETED",

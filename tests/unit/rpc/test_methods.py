@@ -44,23 +44,33 @@ def test_a_servicer_has_methods_of_the_contract_only():
         }
 
 
-def test_what_is_built_takes_no_streams_and_answers_one():
-    assert not [m for m in METHODS if m.built and m.requests_stream]
-    assert [m.name for m in METHODS if m.built and m.responses_stream] == ["WatchSessions"]
+def test_what_is_built_takes_one_stream_and_answers_two():
+    assert [m.name for m in METHODS if m.built and m.requests_stream] == ["ImportSessions"]
+    assert [m.name for m in METHODS if m.built and m.responses_stream] == [
+        "WatchSessions",
+        "ExportSessions",
+    ]
 
 
 def test_every_mutating_method_has_a_request_id():
     without = {method.name for method in METHODS if method.built and not method.has_request_id}
     assert without == {
+        "AggregateSessions",
         "BatchGetSessions",
+        "ExportSessions",
+        "GetApp",
         "GetMessage",
         "GetServerInfo",
         "GetSession",
         "GetState",
+        "ListApps",
+        "ListAuditEntries",
         "ListMessages",
         "ListSessions",
         "WatchSessions",
-        # Safe to repeat by themselves.
+        # Safe to repeat by themselves: never the same backup, nor the same session twice.
+        "BackupStore",
+        "ImportSessions",
         "RenewTurn",
         "TouchSession",
     }

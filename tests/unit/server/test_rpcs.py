@@ -8,11 +8,16 @@ from typing import Any, NamedTuple
 
 import grpc
 import pytest
+from google.rpc.error_details_pb2 import RetryInfo
+from grpc_status import rpc_status
 
 from sojourn.v1 import (
+    admin_service_pb2,
     admin_service_pb2_grpc,
+    app_pb2,
     app_service_pb2,
     app_service_pb2_grpc,
+    change_pb2,
     history_service_pb2,
     history_service_pb2_grpc,
     message_pb2,
@@ -25,7 +30,7 @@ from sojourn.v1 import (
 from sojourn_server.app import start
 from sojourn_server.rpc.methods import methods
 from sojourn_server.settings import Settings
-from tests.unit.rpc.wire import failed
+from tests.unit.rpc.wire import failed, failure_of
 
 # The stubs' types want messages where dicts and names are easier to read.
 SESSIONS: Any = session_service_pb2
@@ -304,6 +309,122 @@ async def test_state_of_users_and_apps(stubs: Stubs):
     assert (await failed(stubs.apps.UpdateState(wrong))).reason == "INVALID_FIELD"
 
 
+POLICY = {
+    "default_idle_timeout": {"seconds": 60, "nanos": NANOS},
+    "default_max_lifetime": {"seconds": 0},
+    "retention": {"seconds": 3_600},
+    "auto_create": False,
+    "max_active_sessions": 2,
+    "max_active_sessions_per_user": 0,
+    "session_quota_action": "QUOTA_ACTION_END_OLDEST_IDLE",
+    "max_requests_per_session": 3,
+    "max_messages_per_session": 4,
+    "max_bytes_per_session": 5,
+    "overflow_action": "OVERFLOW_ACTION_DROP_OLDEST",
+    "require_turn": True,
+    "thresholds": [
+        {"error_rate_above": 0.5, "min_requests": 2, "action": "THRESHOLD_ACTION_WARN"},
+        {"error_count_above": 0, "min_requests": 1, "action": "THRESHOLD_ACTION_END"},
+    ],
+}
+
+
+async def test_an_app_is_made_changed_read_and_listed(stubs: Stubs):
+    pb = APPS
+    update = pb.UpdateAppRequest(app="a", labels={"tier": "gold", "x": "y"}, policy=POLICY)
+    made = await stubs.apps.UpdateApp(update)
+    assert (made.changed, made.revision) == (True, 1)
+    # Field by field: what was set comes back as it was set, and nothing else.
+    assert made.app.policy == update.policy
+    assert (made.app.app, made.app.revision, made.app.labels["tier"]) == ("a", 1, "gold")
+    again = await stubs.apps.UpdateApp(update)
+    assert (again.changed, again.revision) == (False, 1)
+    fewer = pb.UpdateAppRequest(app="a", remove_labels=["x"], policy={})
+    assert (await stubs.apps.UpdateApp(fewer)).app.labels == {"tier": "gold"}
+    await stubs.sessions.CreateSession(creation())
+    read = (await stubs.apps.GetApp(pb.GetAppRequest(app="a"))).app
+    assert (read.active_sessions, read.session_count, read.revision) == (1, 1, 3)
+    assert read.status == app_pb2.APP_STATUS_ACTIVE
+    assert read.HasField("policy")
+    assert not read.policy.HasField("max_active_sessions")
+    assert read.feed_id
+    assert read.HasField("create_time")
+    await stubs.apps.UpdateApp(pb.UpdateAppRequest(app="b"))
+    gold = pb.ListAppsRequest(labels=[{"key": "tier", "values": ["gold"]}])
+    assert [each.app for each in (await stubs.apps.ListApps(gold)).apps] == ["a"]
+    first = await stubs.apps.ListApps(pb.ListAppsRequest(page_size=1))
+    rest = pb.ListAppsRequest(page_size=1, page_token=first.next_page_token)
+    assert [each.app for each in (await stubs.apps.ListApps(rest)).apps] == ["b"]
+    deleted = pb.ListAppsRequest(statuses=["APP_STATUS_DELETED"])
+    assert not (await stubs.apps.ListApps(deleted)).apps
+    nobody = await failed(stubs.apps.GetApp(pb.GetAppRequest(app="c")))
+    assert (nobody.code, nobody.reason) == ("NOT_FOUND", "APP_NOT_FOUND")
+
+
+async def test_a_quota_says_which_it_is_and_when_to_come_again(stubs: Stubs):
+    policy = {"max_active_sessions": 1, "default_idle_timeout": {"seconds": 600}}
+    await stubs.apps.UpdateApp(APPS.UpdateAppRequest(app="a", policy=policy))
+    await stubs.sessions.CreateSession(creation("one"))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stubs.sessions.CreateSession(creation("two"))
+    failure = failure_of(caught.value)
+    assert (failure.code, failure.reason) == ("RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED")
+    assert failure.metadata == {"quota": "max_active_sessions", "limit": "1"}
+    status, retry = rpc_status.from_call(caught.value), RetryInfo()
+    assert status is not None
+    assert status.details[1].Unpack(retry)
+    assert 500 < retry.retry_delay.seconds <= 600
+
+
+async def test_a_threshold_without_a_bound_is_refused(stubs: Stubs):
+    policy = {"thresholds": [{"error_count_above": 1}, {"min_requests": 3}]}
+    failure = await failed(stubs.apps.UpdateApp(APPS.UpdateAppRequest(app="a", policy=policy)))
+    assert failure.metadata == {"field": "policy.thresholds[1]"}
+
+
+async def test_a_watch_is_told_of_policies_and_of_what_they_do(stubs: Stubs):
+    policy = {
+        "max_active_sessions": 1,
+        "session_quota_action": "QUOTA_ACTION_END_OLDEST_IDLE",
+        "max_messages_per_session": 1,
+        "overflow_action": "OVERFLOW_ACTION_DROP_OLDEST",
+        "thresholds": [{"error_count_above": 0}],
+    }
+    watch = stubs.sessions.WatchSessions(
+        session_service_pb2.WatchSessionsRequest(
+            app="a", send_initial_state=True, include_app_changes=True
+        )
+    )
+    await watch.read()
+    await stubs.apps.UpdateApp(APPS.UpdateAppRequest(app="a"))
+    await stubs.apps.UpdateApp(APPS.UpdateAppRequest(app="a", policy=policy))
+    await stubs.sessions.CreateSession(creation("one"))
+    await stubs.sessions.CreateSession(creation("s"))
+    await append(stubs, "first")
+    await append(stubs, "second")
+    await stubs.sessions.UpdateSession(
+        SESSIONS.UpdateSessionRequest(session=ref(), metrics={"requests": 1, "errors": 1})
+    )
+    causes: list[str] = []
+    while len(causes) < 10:
+        for change in (await watch.read()).changes:
+            name = change_pb2.ChangeCause.Name(change.cause)
+            causes.append(name.removeprefix("CHANGE_CAUSE_"))
+    watch.cancel()
+    assert causes == [
+        "APP_CREATED",
+        "APP_UPDATED",
+        "CREATED",
+        "ENDED",
+        "CREATED",
+        "MESSAGES_APPENDED",
+        "MESSAGES_REMOVED",
+        "MESSAGES_APPENDED",
+        "UPDATED",
+        "THRESHOLD",
+    ]
+
+
 async def test_a_watch_tells_of_what_others_do(stubs: Stubs):
     request = session_service_pb2.WatchSessionsRequest(app="a", send_initial_state=True)
     watch = stubs.sessions.WatchSessions(request)
@@ -328,6 +449,18 @@ async def test_a_repeat_with_one_id_is_one_call_and_another_payload_is_refused(s
     other.request_id = "r-1"
     failure = await failed(stubs.sessions.CreateSession(other))
     assert (failure.code, failure.reason) == ("INVALID_ARGUMENT", "REQUEST_ID_REUSED")
+
+
+async def test_a_user_is_erased_and_the_audit_says_so(stubs: Stubs):
+    request = creation("one")
+    request.session.user = "ann"
+    await stubs.sessions.CreateSession(request)
+    erase = app_service_pb2.EraseUserRequest(app="a", user="ann", request_id="e")
+    receipt = await stubs.apps.EraseUser(erase)
+    assert (receipt.sessions, receipt.scrubbed) == (1, True)
+    asked = admin_service_pb2.ListAuditEntriesRequest(app="a", causes=["CHANGE_CAUSE_CREATED"])
+    (entry,) = (await stubs.admin.ListAuditEntries(asked)).entries
+    assert (entry.session.session_id, entry.session.user[:7]) == ("", "erased-")
 
 
 def test_every_built_method_is_called_above():

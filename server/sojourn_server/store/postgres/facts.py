@@ -85,6 +85,7 @@ SCOPES: Final = ("scopes",)
 REQUESTS: Final = ("requests",)
 """The domain of queries over all requests of an app."""
 OPERATIONS: Final = ("operations",)
+STAGED: Final = ("staged",)
 
 Domain = tuple[Any, ...]
 """What a query depends on: what writes of the same domain make stale."""

@@ -11,13 +11,20 @@ from typing import NamedTuple
 
 from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.model import ContentId, Message
-from sojourn_server.store.base import RequestKey, RequestRecord, SessionRow
+from sojourn_server.store.base import RequestKey, RequestRecord, SessionRow, Staging
 from sojourn_server.store.postgres.arrays import Bigints, columns
 from sojourn_server.store.postgres.connection import Statement
 from sojourn_server.store.postgres.facts import Domain
 from sojourn_server.store.postgres.queries import QUERIES
 from sojourn_server.store.postgres.tally_rows import tally_statements
-from sojourn_server.store.rows import Row, held_blob, message_values, parent_blob, uid_blob
+from sojourn_server.store.rows import (
+    Row,
+    held_blob,
+    message_values,
+    parent_blob,
+    staging_values,
+    uid_blob,
+)
 from sojourn_server.store.tallies import Tallies
 
 
@@ -72,7 +79,8 @@ class Pending:
         self.changes: list[Row] = []
         self.audit: list[Row] = []
         self.rewritten: list[tuple[str, list[Row]]] = []
-        self.notes: list[tuple[int, int, int]] = []
+        self.notes: list[tuple[int, int, int, int]] = []
+        self.staged: dict[str, Staging | None] = {}
         self.done: set[int] = set()
         self.dirty: set[Domain] = set()
         """What queries must not be asked before these writes are in the database."""
@@ -96,6 +104,7 @@ class Pending:
             or self.audit
             or self.rewritten
             or self.notes
+            or self.staged
             or self.done
         )
 
@@ -157,6 +166,7 @@ class Pending:
         self.audit += later.audit
         self.rewritten += later.rewritten
         self.notes += later.notes
+        self.staged.update(later.staged)
         self.done |= later.done
         self.dirty |= later.dirty
 
@@ -188,6 +198,9 @@ class Pending:
         over = sorted(key for key, row in self.operations.items() if row is None)
         if over:
             yield QUERIES.operations_delete, (app_pk, over)
+        unstaged = sorted(name for name, staging in self.staged.items() if staging is None)
+        if unstaged:
+            yield QUERIES.stagings_delete, (app_pk, unstaged)
         if self.done:
             yield QUERIES.purge_delete, (app_pk, Bigints(sorted(self.done)))
 
@@ -226,6 +239,10 @@ class Pending:
             (QUERIES.changes_insert, self.changes),
             (QUERIES.audits_insert, self.audit),
             (QUERIES.purge_insert, self.notes),
+            (
+                QUERIES.stagings_put,
+                [staging_values(each) for each in self.staged.values() if each is not None],
+            ),
         )
         for sql, rows in tables:
             if rows:

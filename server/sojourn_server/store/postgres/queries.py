@@ -32,6 +32,7 @@ class Queries(NamedTuple):
     tally_get: str
     tallies_first: str
     tallies_after: str
+    label_values: str
     backfill_first: str
     backfill_after: str
     backfill_app: str
@@ -44,6 +45,9 @@ class Queries(NamedTuple):
     sessions_delete: str
     session_due: str
     session_next_due: str
+    session_overdue_app: str
+    session_overdue_user: str
+    session_ended: str
     labels_insert: str
     labels_delete: str
     messages_up: str
@@ -59,6 +63,13 @@ class Queries(NamedTuple):
     purge_app: str
     purge_first: str
     purge_delete: str
+    stagings_put: str
+    stagings_delete: str
+    staging_get: str
+    stagings_of: str
+    stagings_due: str
+    user_states: str
+    user_states_first: str
     contents: str
     contents_insert: str
     contents_delete: str
@@ -109,6 +120,8 @@ class Queries(NamedTuple):
     list_from_parent: str
     list_from_parent_any: str
     list_from_user_any: str
+    list_from_user_status_any: str
+    list_from_idle: str
     list_from_key: str
     list_from_name: str
     list_from_update: str

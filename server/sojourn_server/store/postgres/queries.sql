@@ -126,26 +126,50 @@ SELECT t.user_id, t.sessions FROM unnest(%s::text[]) AS n (user_id), LATERAL (
 -- name: tally_get
 -- One tally, its counters as JSON texts.
 SELECT t.sessions, t.requests, t.errors, t.processing_time, t.messages, (
-  SELECT json_object_agg(c.name, c.value::text)::text FROM tally_counter AS c
-  WHERE c.app_pk = t.app_pk AND c.of_user = t.of_user AND c.status = t.status AND c.user_id = t.user_id
+  SELECT json_object_agg(c.name, c.value::text)::text FROM (
+    SELECT name, value FROM tally_counter
+    WHERE app_pk = t.app_pk AND of_user = t.of_user AND status = t.status AND user_id = t.user_id AND value <> 0
+    ORDER BY name LIMIT %s
+  ) AS c
 )
 FROM tally AS t WHERE t.app_pk = %s AND t.of_user = %s AND t.status = %s AND t.user_id = %s
 
 -- name: tallies_first
 -- The tallies of one status, by user.
 SELECT t.user_id, t.sessions, t.requests, t.errors, t.processing_time, t.messages, (
-  SELECT json_object_agg(c.name, c.value::text)::text FROM tally_counter AS c
-  WHERE c.app_pk = t.app_pk AND c.of_user = t.of_user AND c.status = t.status AND c.user_id = t.user_id
+  SELECT json_object_agg(c.name, c.value::text)::text FROM (
+    SELECT name, value FROM tally_counter
+    WHERE app_pk = t.app_pk AND of_user = t.of_user AND status = t.status AND user_id = t.user_id AND value <> 0
+    ORDER BY name LIMIT %s
+  ) AS c
 )
 FROM tally AS t WHERE t.app_pk = %s AND t.of_user = 1 AND t.status = %s ORDER BY t.user_id LIMIT %s
 
 -- name: tallies_after
 -- The tallies of one status, by user, after one.
 SELECT t.user_id, t.sessions, t.requests, t.errors, t.processing_time, t.messages, (
-  SELECT json_object_agg(c.name, c.value::text)::text FROM tally_counter AS c
-  WHERE c.app_pk = t.app_pk AND c.of_user = t.of_user AND c.status = t.status AND c.user_id = t.user_id
+  SELECT json_object_agg(c.name, c.value::text)::text FROM (
+    SELECT name, value FROM tally_counter
+    WHERE app_pk = t.app_pk AND of_user = t.of_user AND status = t.status AND user_id = t.user_id AND value <> 0
+    ORDER BY name LIMIT %s
+  ) AS c
 )
 FROM tally AS t WHERE t.app_pk = %s AND t.of_user = 1 AND t.status = %s AND t.user_id > %s ORDER BY t.user_id LIMIT %s
+
+-- name: label_values
+-- The values that a label has in an app, one seek for each.
+WITH RECURSIVE v (value) AS (
+  (
+    SELECT value FROM session_label WHERE app_pk = %(app_pk)s AND key = %(key)s AND value > %(after)s
+    ORDER BY value, pk LIMIT 1
+  )
+  UNION ALL
+  SELECT n.value FROM v, LATERAL (
+    SELECT value FROM session_label WHERE app_pk = %(app_pk)s AND key = %(key)s AND value > v.value
+    ORDER BY value, pk LIMIT 1
+  ) AS n
+)
+SELECT value FROM v LIMIT %(limit)s
 
 -- name: backfill_first
 -- The first sessions by app, user and status: for the migration that makes the tallies.
@@ -209,6 +233,22 @@ SELECT pk, record FROM session WHERE due IS NOT NULL AND due <= %s ORDER BY due,
 -- name: session_next_due
 -- The nearest due instant.
 SELECT due FROM session WHERE due IS NOT NULL ORDER BY due, pk LIMIT 1
+
+-- name: session_overdue_app
+-- Those of one app, the longest due first.
+SELECT pk, record FROM session
+WHERE due IS NOT NULL AND due <= %s AND pk > %s AND pk < %s ORDER BY due, pk LIMIT %s
+
+-- name: session_overdue_user
+-- Those of one user, the longest due first. The concatenation keeps it a filter.
+SELECT pk, record FROM session
+WHERE due IS NOT NULL AND due <= %s AND pk > %s AND pk < %s AND user_id || '' = %s ORDER BY due, pk LIMIT %s
+
+-- name: session_ended
+-- Sessions of one app that have ended, the earliest end first, after a place.
+SELECT pk, record FROM session
+WHERE app_pk = %s AND status <> 1 AND (update_time, pk) > (%s, %s) AND update_time < %s
+ORDER BY update_time, pk LIMIT %s
 
 -- name: labels_insert
 -- Give sessions labels.
@@ -283,8 +323,8 @@ WHERE m.ctid = o.ctid AND o.sequence = n.sequence
 
 -- name: purge_insert
 -- Note ranges that are still to be purged.
-INSERT INTO purge (app_pk, session_pk, low, high)
-SELECT %s, n.* FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS n
+INSERT INTO purge (app_pk, session_pk, low, high, owner)
+SELECT %s, n.* FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[]) AS n
 
 -- name: purge_app
 -- An app with a note.
@@ -292,11 +332,45 @@ SELECT a.name FROM (SELECT app_pk FROM purge ORDER BY app_pk, purge_id LIMIT 1) 
 
 -- name: purge_first
 -- The oldest note of an app.
-SELECT purge_id, session_pk, low, high FROM purge WHERE app_pk = %s ORDER BY purge_id LIMIT 1
+SELECT purge_id, session_pk, low, high, owner FROM purge WHERE app_pk = %s ORDER BY purge_id LIMIT 1
 
 -- name: purge_delete
 -- Notes are done with.
 DELETE FROM purge WHERE app_pk = %s AND purge_id = ANY(%s::bigint[])
+
+-- name: stagings_put
+-- Create or replace stagings.
+INSERT INTO staging (app_pk, name, history, owner, expire_time, record)
+SELECT %s, n.* FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bytea[]) AS n
+ON CONFLICT (app_pk, name) DO UPDATE SET history = excluded.history, owner = excluded.owner,
+  expire_time = excluded.expire_time, record = excluded.record
+
+-- name: stagings_delete
+-- Forget stagings.
+DELETE FROM staging WHERE app_pk = %s AND name = ANY(%s::text[])
+
+-- name: staging_get
+-- A staging by its name.
+SELECT name, history, owner, expire_time, record FROM staging WHERE app_pk = %s AND name = %s
+
+-- name: stagings_of
+-- The stagings of a session.
+SELECT name, history, owner, expire_time, record FROM staging WHERE app_pk = %s AND owner = %s
+
+-- name: stagings_due
+-- Stagings that have expired, the longest expired first, with their app's name.
+SELECT a.name, s.name, s.history, s.owner, s.expire_time, s.record FROM (
+  SELECT * FROM staging WHERE expire_time <= %s ORDER BY expire_time LIMIT %s
+) AS s JOIN app AS a ON a.app_pk = s.app_pk
+
+-- name: user_states
+-- The states of an app's users, after one.
+SELECT user_id, record FROM scope_state WHERE app_pk = %s AND of_user = 1 AND user_id > %s
+ORDER BY app_pk, of_user, user_id LIMIT %s
+
+-- name: user_states_first
+-- The states of an app's users, from the first on.
+SELECT user_id, record FROM scope_state WHERE app_pk = %s AND of_user = 1 ORDER BY app_pk, of_user, user_id LIMIT %s
 
 -- name: contents
 -- Pieces of content.
@@ -551,10 +625,11 @@ SELECT s.pk, s.record FROM session_label AS l JOIN session AS s ON s.app_pk = l.
 WHERE l.app_pk = %(app_pk)s AND l.key = %(key)s AND l.value = %(value)s AND l.pk > %(low)s AND l.pk < %(high)s
 
 -- name: list_from_parent
--- Source: the children of one session, in create order.
+-- Source: the children of one session and status, in create order.
 SELECT s.pk, s.record FROM session AS s
 WHERE s.app_pk = %(app_pk)s AND s.parent IS NOT NULL
-  AND (s.parent, s.pk) > (%(parent)s, %(low)s) AND (s.parent, s.pk) < (%(parent)s, %(high)s)
+  AND (s.parent, s.status, s.pk) > (%(parent)s, %(status)s, %(low)s)
+  AND (s.parent, s.status, s.pk) < (%(parent)s, %(status)s, %(high)s)
 
 -- name: list_from_parent_any
 -- Source: the children of one session, to be sorted. OFFSET keeps the order from choosing
@@ -569,6 +644,18 @@ SELECT s.pk, s.record FROM (
 SELECT s.pk, s.record FROM (
   SELECT * FROM session WHERE app_pk = %(app_pk)s AND user_id = %(user)s OFFSET 0
 ) AS s WHERE true
+
+-- name: list_from_user_status_any
+-- Source: those of one user and status, to be sorted.
+SELECT s.pk, s.record FROM (
+  SELECT * FROM session
+  WHERE app_pk = %(app_pk)s AND (user_id, status, pk) > (%(user)s, %(status)s, %(low)s)
+    AND (user_id, status, pk) < (%(user)s, %(status)s, %(high)s) OFFSET 0
+) AS s WHERE true
+
+-- name: list_from_idle
+-- Source: the ACTIVE ones of an app by activity time.
+SELECT s.pk, s.record FROM session AS s WHERE s.app_pk = %(app_pk)s AND s.status = 1
 
 -- name: list_from_key
 -- Source: those of one user by session_id. No text is between a user and the same with \x01.
@@ -682,12 +769,12 @@ ORDER BY s.user_id, s.status, s.pk LIMIT %(limit)s
 ORDER BY s.user_id DESC, s.status DESC, s.pk DESC LIMIT %(limit)s
 
 -- name: list_order_parent_up
--- Order: of a source by parent.
-ORDER BY s.parent, s.pk LIMIT %(limit)s
+-- Order: of a source by parent and status.
+ORDER BY s.parent, s.status, s.pk LIMIT %(limit)s
 
 -- name: list_order_parent_down
--- Order: of a source by parent, the newest first.
-ORDER BY s.parent DESC, s.pk DESC LIMIT %(limit)s
+-- Order: of a source by parent and status, the newest first.
+ORDER BY s.parent DESC, s.status DESC, s.pk DESC LIMIT %(limit)s
 
 -- name: list_order_key_up
 -- Order: of a source by key.

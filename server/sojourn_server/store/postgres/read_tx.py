@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from sojourn_server.domain.auditing import AuditEntry, AuditRange
 from sojourn_server.domain.clock import Nanos
+from sojourn_server.domain.limits import SUM_COUNTERS_MOST
 from sojourn_server.domain.model import NO_CONTENT, App, ContentId, Message, ScopeState, Status
 from sojourn_server.domain.sums import Sums
 from sojourn_server.store.base import (
@@ -16,12 +17,14 @@ from sojourn_server.store.base import (
     LoggedChange,
     MessageRange,
     Operation,
+    Position,
     RequestKey,
     RequestRecord,
     SessionRow,
+    Staging,
 )
 from sojourn_server.store.counting import NO_COUNTS
-from sojourn_server.store.lists import Lists, merged
+from sojourn_server.store.lists import Lists, ended_after, merged
 from sojourn_server.store.postgres.facts import (
     ACTIVE,
     APP,
@@ -42,6 +45,7 @@ from sojourn_server.store.postgres.facts import (
     SCOPES,
     SEQUENCE,
     SESSIONS,
+    STAGED,
     UID,
     AppEntry,
     Ask,
@@ -61,10 +65,12 @@ from sojourn_server.store.rows import (
     Row,
     audit_of,
     change_of,
+    decode_scope_state,
     message_of,
     nonce_of,
     operation_of,
     request_of,
+    staging_of,
     try_uid_blob,
     uid_blob,
 )
@@ -211,6 +217,35 @@ class PgReadTx:
         rows = await self._query(0, SESSIONS, QUERIES.session_next_due, ())
         return rows[0][0] if rows else None
 
+    async def overdue_in(
+        self, app: str, user: str | None, until: Nanos, limit: int
+    ) -> Sequence[SessionRow]:
+        """See `ReadTx`."""
+        entry = await self._entry(app)
+        if entry is None or cannot_be(user or ""):
+            return []
+        given: tuple[Any, ...] = (until, entry.pk << ORDER_BITS, (entry.pk + 1) << ORDER_BITS)
+        if user is None:
+            rows = await self._query(
+                entry.pk, SESSIONS, QUERIES.session_overdue_app, (*given, limit)
+            )
+        else:
+            rows = await self._query(
+                entry.pk, SESSIONS, QUERIES.session_overdue_user, (*given, user, limit)
+            )
+        return [session_row(row) for row in rows]
+
+    async def ended_sessions(
+        self, app: str, before: Nanos, after: Position | None, limit: int
+    ) -> Sequence[SessionRow]:
+        """See `ReadTx`."""
+        entry = await self._entry(app)
+        if entry is None:
+            return []
+        given = (entry.pk, *ended_after(entry.pk, after), before, limit)
+        rows = await self._query(entry.pk, SESSIONS, QUERIES.session_ended, given)
+        return [session_row(row) for row in rows]
+
     async def messages(self, row: SessionRow, which: MessageRange) -> Sequence[Message]:
         """See `ReadTx`."""
         since = which.event_time_not_before
@@ -225,7 +260,7 @@ class PgReadTx:
             else:
                 sql = QUERIES.messages_since_down if which.descending else QUERIES.messages_since_up
                 given = (first, last, since, left)
-            found += await self._of_session(row.pk, sql, given)
+            found += await self._of_session(row.history, sql, given)
         return [message_of(each) for each in found]
 
     async def _of_session(self, pk: int, sql: str, given: Sequence[Any]) -> Sequence[Row]:
@@ -237,7 +272,9 @@ class PgReadTx:
         """See `ReadTx`."""
         count = size = 0
         for bounds in kept_intervals(low, high, row.session.removed_ranges):
-            ((more, bytes_more),) = await self._of_session(row.pk, QUERIES.message_totals, bounds)
+            ((more, bytes_more),) = await self._of_session(
+                row.history, QUERIES.message_totals, bounds
+            )
             count += more
             size += bytes_more
         return count, size
@@ -246,7 +283,7 @@ class PgReadTx:
         """See `ReadTx`."""
         if cannot_be(message_id):
             return None
-        need = (MESSAGE_ID, row.pk >> ORDER_BITS, row.pk, message_id)
+        need = (MESSAGE_ID, row.history >> ORDER_BITS, row.history, message_id)
         found: Message | None = await self._know(need)
         return None if found is None or is_removed(row, found.sequence) else found
 
@@ -254,7 +291,10 @@ class PgReadTx:
         """See `ReadTx`."""
         if is_removed(row, sequence):
             return None
-        found: Message | None = await self._know((SEQUENCE, row.pk >> ORDER_BITS, row.pk, sequence))
+        history = row.history
+        found: Message | None = await self._know(
+            (SEQUENCE, history >> ORDER_BITS, history, sequence)
+        )
         return found
 
     async def content(self, content_id: ContentId) -> bytes:
@@ -277,6 +317,39 @@ class PgReadTx:
             return NO_STATE
         state: ScopeState = await self._know(scope_need(entry.pk, user))
         return state
+
+    async def user_states(
+        self, app: str, after: str | None, limit: int
+    ) -> Sequence[tuple[str, ScopeState]]:
+        """See `ReadTx`."""
+        entry = await self._entry(app)
+        if entry is None:
+            return []
+        if after is None:
+            rows = await self._query(entry.pk, SCOPES, QUERIES.user_states_first, (entry.pk, limit))
+        else:
+            given = (entry.pk, after, limit)
+            rows = await self._query(entry.pk, SCOPES, QUERIES.user_states, given)
+        return [(user, decode_scope_state(record)) for user, record in rows]
+
+    async def staging(self, app: str, name: str) -> Staging | None:
+        """See `ReadTx`."""
+        entry = await self._entry(app)
+        if entry is None or cannot_be(name):
+            return None
+        rows = await self._query(entry.pk, STAGED, QUERIES.staging_get, (entry.pk, name))
+        return staging_of(app, rows[0]) if rows else None
+
+    async def stagings_of(self, row: SessionRow) -> Sequence[Staging]:
+        """See `ReadTx`."""
+        app_pk = row.pk >> ORDER_BITS
+        rows = await self._query(app_pk, STAGED, QUERIES.stagings_of, (app_pk, row.pk))
+        return [staging_of(row.session.app, each) for each in rows]
+
+    async def stagings_due(self, until: Nanos, limit: int) -> Sequence[Staging]:
+        """See `ReadTx`."""
+        rows = await self._query(0, STAGED, QUERIES.stagings_due, (until, limit))
+        return [staging_of(app, tuple(each)) for app, *each in rows]
 
     async def request(self, key: RequestKey) -> RequestRecord | None:
         """See `ReadTx`."""
@@ -375,7 +448,8 @@ class PgReadTx:
             return {}
         found: dict[Status, Sums] = {}
         for status in Status:
-            given = (entry.pk, int(user is not None), int(status), user or "")
+            key = (entry.pk, int(user is not None), int(status), user or "")
+            given = (SUM_COUNTERS_MOST + 1, *key)
             for row in await self._query(entry.pk, SESSIONS, QUERIES.tally_get, given):
                 found[status] = sums_of(row)
         return found
@@ -388,9 +462,10 @@ class PgReadTx:
         if entry is None:
             return []
         sql = QUERIES.tallies_first if after is None else QUERIES.tallies_after
+        most = SUM_COUNTERS_MOST + 1
         place = () if after is None else (after,)
         streams = [
-            await self._query(entry.pk, SESSIONS, sql, (entry.pk, int(status), *place, limit))
+            await self._query(entry.pk, SESSIONS, sql, (most, entry.pk, int(status), *place, limit))
             for status in statuses
         ]
         return merged_sums(
@@ -429,6 +504,18 @@ class PgReadTx:
             return []
         rows = await self._query(entry.pk, SCOPES, QUERIES.scope_names, (entry.pk, limit))
         return [user if of_user else None for of_user, user in rows]
+
+    async def label_values(
+        self, app: str, key: str, after: str, limit: int
+    ) -> tuple[Sequence[str], str | None]:
+        """See `Counting`."""
+        entry = await self._entry(app)
+        if entry is None or cannot_be(key):
+            return [], None
+        given = {"app_pk": entry.pk, "key": key, "after": after, "limit": limit}
+        rows = await self._query(entry.pk, SESSIONS, QUERIES.label_values, given)
+        values = [value for (value,) in rows]
+        return values, values[-1] if len(values) == limit else None
 
 
 def cannot_be(*names: str) -> bool:

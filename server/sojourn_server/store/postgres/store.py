@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from copy import copy
+from pathlib import Path
 from typing import Final, TypeVar, cast
 
 import psycopg
@@ -248,6 +249,15 @@ class PostgresStore:
             return 0
         (gone,) = await self._run([(QUERIES.audits_forget, (pk, last))])
         return len(gone)
+
+    @property
+    def backs_up(self) -> bool:
+        """See `Store`. Its own tools do."""
+        return False
+
+    async def back_up(self, folder: Path, name: str) -> int:
+        """See `Store`."""
+        raise NotImplementedError
 
     def on_commit(self, tell: Callable[[str], None]) -> None:
         """See `Store`."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from sojourn_server.domain.limits import SUM_COUNTERS_MOST
 from sojourn_server.domain.sums import Sums
 from sojourn_server.store.postgres.arrays import columns
 from sojourn_server.store.postgres.connection import Statement
@@ -20,29 +21,34 @@ def tally_statements(app_pk: int, moved: Tallies) -> Iterator[Statement]:
     rows: list[Row] = []
     lessened: list[Row] = []
     counters: list[Row] = []
-    for (_, of_user, status, user), sums in moved.rows():
+    spent: list[Row] = []
+    for (_, of_user, status, user), more in moved.rows():
         key = (of_user, int(status), user)
         # Numbers that may outgrow 64 bits travel as texts.
-        values = (sums.requests, sums.errors, sums.processing_time, sums.messages)
-        rows.append((*key, sums.sessions, *map(str, values)))
-        if sums.sessions < 0:
+        values = (more.requests, more.errors, more.processing_time, more.messages)
+        rows.append((*key, more.sessions, *map(str, values)))
+        if more.sessions < 0:
             lessened.append(key)
-        counters += [(*key, name, str(value)) for name, value in sorted(sums.counters.items())]
+        for name, value in (more.counters or {}).items():
+            if value:
+                counters.append((*key, name, str(value)))
+            if value < 0 or more.sessions < 0:
+                spent.append((*key, name))
     if rows:
         yield QUERIES.tallies_add, (app_pk, *columns(rows))
     if lessened:
         yield QUERIES.tallies_prune, (*columns(lessened), app_pk)
     if counters:
         yield QUERIES.tally_counters_add, (app_pk, *columns(counters))
-        names = [row[:-1] for row in counters]
-        yield QUERIES.tally_counters_prune, (*columns(names), app_pk)
+    if spent:
+        yield QUERIES.tally_counters_prune, (*columns(spent), app_pk)
 
 
 def sums_of(row: Row) -> Sums:
     """The sums of a row of `tally_get`."""
     sessions, requests, errors, processing_time, messages, counters = row
     named: dict[str, Any] = {} if counters is None else msgspec.json.decode(counters)
-    return Sums(
+    sums = Sums(
         sessions=sessions,
         requests=int(requests),
         errors=int(errors),
@@ -50,3 +56,5 @@ def sums_of(row: Row) -> Sums:
         messages=int(messages),
         counters={name: int(value) for name, value in named.items()},
     )
+    sums.trim(SUM_COUNTERS_MOST)
+    return sums

@@ -30,6 +30,7 @@ from sojourn_server.store.base import (
     RequestKey,
     RequestRecord,
     SessionRow,
+    Staging,
 )
 from sojourn_server.store.postgres.erase_tx import ErasingTx
 from sojourn_server.store.postgres.facts import (
@@ -49,6 +50,7 @@ from sojourn_server.store.postgres.facts import (
     SCOPES,
     SEQUENCE,
     SESSIONS,
+    STAGED,
     UID,
     Domain,
     Need,
@@ -182,23 +184,23 @@ class PgTx(ErasingTx):
 
     async def insert_messages(self, row: SessionRow, messages: Sequence[Message]) -> None:
         """See `Tx`."""
-        app_pk = self._own_row().pk
+        app_pk, history = self._own_row().pk, row.history
         for message in messages:
-            by_id = (MESSAGE_ID, app_pk, row.pk, message.message_id)
-            by_sequence = (SEQUENCE, app_pk, row.pk, message.sequence)
+            by_id = (MESSAGE_ID, app_pk, history, message.message_id)
+            by_sequence = (SEQUENCE, app_pk, history, message.sequence)
             look = self.careful or bool(row.session.removed_ranges)
             found: Message | None = await self._know(by_id) if look else self._found(by_id)
             if found is not None and is_removed(row, found.sequence):
                 self._erase(found.body)
-                self._remove(row.pk, found)
+                self._remove(history, found)
                 found = None
             place = await self._know(by_sequence) if self.careful else self._found(by_sequence)
             if found is not None or place is not None:
                 raise KeyTaken("the session holds a message with this id")
-            self.pending.messages[row.pk, message.sequence] = message
+            self.pending.messages[history, message.sequence] = message
             self.added.messages += 1
             self._facts[by_id] = self._facts[by_sequence] = message
-            self._touch(of_messages(row.pk))
+            self._touch(of_messages(history))
             await self._wrote()
 
     def _found(self, need: Need) -> Any:
@@ -217,16 +219,16 @@ class PgTx(ErasingTx):
     async def remove_messages(self, row: SessionRow, messages: Sequence[Message]) -> None:
         """See `Tx`."""
         for message in messages:
-            self._remove(row.pk, message)
+            self._remove(row.history, message)
         await self._wrote()
 
     async def purge_messages(self, row: SessionRow, low: int, high: int, limit: int) -> bool:
         """See `Tx`."""
-        count, done = await self._purge(row.pk, low, high, limit)
+        count, done = await self._purge(row.history, low, high, limit)
         self.erased |= count > 0
         if not done:
             self.left_over = True
-            self.pending.notes.append((row.pk, low, high))
+            self.pending.notes.append((row.history, low, high, row.pk))
             self._touch(NOTES)
             await self._wrote()
         return done
@@ -245,6 +247,30 @@ class PgTx(ErasingTx):
         if doomed:
             await self._wrote()
         return len(doomed), len(rows) <= limit
+
+    # --- staging ---
+
+    async def new_history(self) -> int:
+        """See `Tx`. From the numbers of sessions: it can be none of theirs."""
+        own = self._own_row()
+        own.created += 1
+        return own.pk << ORDER_BITS | own.created
+
+    async def put_staging(self, staging: Staging) -> None:
+        """See `Tx`."""
+        self._check_own(staging.app)
+        self._own_row()
+        self.pending.staged[staging.name] = staging
+        self._touch(STAGED)
+        await self._wrote()
+
+    async def drop_staging(self, app: str, name: str) -> None:
+        """See `Tx`."""
+        self._check_own(app)
+        self._own_row()
+        self.pending.staged[name] = None
+        self._touch(STAGED)
+        await self._wrote()
 
     # --- content ---
 
@@ -420,21 +446,23 @@ class PgTx(ErasingTx):
                 return True
             if limit <= 0:
                 return False
-            ((purge_id, session_pk, low, high),) = notes
-            count, done = await self._purge(session_pk, low, high, limit)
+            ((purge_id, history, low, high, owner),) = notes
+            count, done = await self._purge(history, low, high, limit)
             if not done:
                 return False
             self._own_row()
             self.pending.done.add(purge_id)
             self._touch(NOTES)
-            await self._forget_range(session_pk, low, high)
+            await self._forget_range(owner or history, history, low, high)
             limit -= count + 1
 
-    async def _forget_range(self, session_pk: int, low: int, high: int) -> None:
+    async def _forget_range(self, session_pk: int, history: int, low: int, high: int) -> None:
         """Take a purged range out of its session's `removed_ranges`: nobody sees it change."""
         row: SessionRow | None = await self._know((PK, session_pk >> ORDER_BITS, session_pk))
         if row is None:
             return
+        if row.history != history:
+            return  # its messages are others since
         session = row.session
         ranges = tuple(
             kept

@@ -22,7 +22,7 @@ def fill(connection: sqlite3.Connection) -> None:
             session = stored_session(record)
             moved.move(app_pk, None, session)
             apps.move(app_pk, session)
-        bring(connection.execute, moved)
+        bring(connection.executemany, moved)
         connection.executemany(QUERIES.backfill_app, apps.rows())
         moved.clear()
         apps.clear()

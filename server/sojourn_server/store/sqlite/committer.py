@@ -180,7 +180,7 @@ class Committer:
         for entry in self._touched.values():
             counters = (entry.head, entry.created, entry.active, entry.sessions, entry.pk)
             connection.execute(QUERIES.app_set_counters, counters)
-        bring(connection.execute, self._moved)
+        bring(connection.executemany, self._moved)
         connection.execute("COMMIT")
         heads = {name: entry.head for name, entry in self._touched.items()}
         self.published = Published(self._written, heads, self._logged)

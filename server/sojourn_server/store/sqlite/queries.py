@@ -28,14 +28,21 @@ class Queries(NamedTuple):
     session_delete: str
     session_due: str
     session_next_due: str
+    session_overdue_app: str
+    session_overdue_user: str
+    session_ended: str
     label_insert: str
     label_delete: str
-    tally_get: str
     tally_sessions: str
-    tally_put: str
-    tally_delete: str
+    tally_add: str
+    tally_prune: str
+    tally_counter_add: str
+    tally_counter_prune: str
+    tally_counters: str
+    tally_get: str
     tallies_first: str
     tallies_after: str
+    label_values: str
     backfill_sessions: str
     backfill_app: str
     messages_up: str
@@ -52,6 +59,13 @@ class Queries(NamedTuple):
     purge_insert: str
     purge_first: str
     purge_delete: str
+    staging_put: str
+    staging_delete: str
+    staging_get: str
+    stagings_of: str
+    stagings_due: str
+    user_states: str
+    user_states_first: str
     content_get: str
     content_get_many: str
     content_last: str
@@ -117,6 +131,8 @@ class Queries(NamedTuple):
     list_from_parent: str
     list_from_parent_any: str
     list_from_user_any: str
+    list_from_user_status_any: str
+    list_from_idle: str
     list_from_key: str
     list_from_name: str
     list_from_update: str

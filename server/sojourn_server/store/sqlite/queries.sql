@@ -77,6 +77,21 @@ SELECT pk, record FROM session INDEXED BY session_due WHERE due IS NOT NULL AND 
 -- The nearest due instant.
 SELECT due FROM session INDEXED BY session_due WHERE due IS NOT NULL ORDER BY due LIMIT 1
 
+-- name: session_overdue_app
+-- Those of one app, the longest due first.
+SELECT pk, record FROM session INDEXED BY session_due
+WHERE due IS NOT NULL AND due <= ? AND +pk > ? AND +pk < ? ORDER BY due, pk LIMIT ?
+
+-- name: session_overdue_user
+-- Those of one user, the longest due first.
+SELECT pk, record FROM session INDEXED BY session_due
+WHERE due IS NOT NULL AND due <= ? AND +pk > ? AND +pk < ? AND +user = ? ORDER BY due, pk LIMIT ?
+
+-- name: session_ended
+-- Sessions of one app that have ended, the earliest end first, after a place.
+SELECT pk, record FROM session INDEXED BY session_ended
+WHERE app_pk = ? AND status <> 1 AND (update_time, pk) > (?, ?) AND update_time < ? ORDER BY update_time, pk LIMIT ?
+
 -- name: label_insert
 -- Give a session a label.
 INSERT INTO session_label (key, value, pk) VALUES (?, ?, ?)
@@ -85,30 +100,70 @@ INSERT INTO session_label (key, value, pk) VALUES (?, ?, ?)
 -- Take a label from a session.
 DELETE FROM session_label WHERE key = ? AND value = ? AND pk = ?
 
--- name: tally_get
--- One tally.
-SELECT record FROM tally WHERE app_pk = ? AND of_user = ? AND status = ? AND user = ?
-
 -- name: tally_sessions
 -- How many sessions a tally counts.
 SELECT sessions FROM tally WHERE app_pk = ? AND of_user = ? AND status = ? AND user = ?
 
--- name: tally_put
--- Create or replace a tally.
-INSERT INTO tally (app_pk, of_user, status, user, sessions, record) VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT (app_pk, of_user, status, user) DO UPDATE SET sessions = excluded.sessions, record = excluded.record
+-- name: tally_add
+-- Add to a tally. What the low parts come to beyond 62 bits is carried to the high ones.
+INSERT INTO tally (app_pk, of_user, status, user, sessions, requests_high, requests_low, errors_high, errors_low, processing_time_high, processing_time_low, messages_high, messages_low)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (app_pk, of_user, status, user) DO UPDATE SET sessions = sessions + excluded.sessions,
+  requests_high = requests_high + excluded.requests_high + ((requests_low + excluded.requests_low) >> 62),
+  requests_low = (requests_low + excluded.requests_low) & 4611686018427387903,
+  errors_high = errors_high + excluded.errors_high + ((errors_low + excluded.errors_low) >> 62),
+  errors_low = (errors_low + excluded.errors_low) & 4611686018427387903,
+  processing_time_high = processing_time_high + excluded.processing_time_high + ((processing_time_low + excluded.processing_time_low) >> 62),
+  processing_time_low = (processing_time_low + excluded.processing_time_low) & 4611686018427387903,
+  messages_high = messages_high + excluded.messages_high + ((messages_low + excluded.messages_low) >> 62),
+  messages_low = (messages_low + excluded.messages_low) & 4611686018427387903
 
--- name: tally_delete
--- A tally that counts no sessions any more.
-DELETE FROM tally WHERE app_pk = ? AND of_user = ? AND status = ? AND user = ?
+-- name: tally_prune
+-- A tally goes when it counts no sessions any more.
+DELETE FROM tally WHERE app_pk = ? AND of_user = ? AND status = ? AND user = ? AND sessions = 0
+
+-- name: tally_counter_add
+-- Add to a counter of a tally.
+INSERT INTO tally_counter (app_pk, of_user, status, user, name, high, low) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (app_pk, of_user, status, user, name) DO UPDATE SET
+  high = high + excluded.high + ((low + excluded.low) >> 62), low = (low + excluded.low) & 4611686018427387903
+
+-- name: tally_counter_prune
+-- A counter goes when nothing is left of it.
+DELETE FROM tally_counter
+WHERE app_pk = ? AND of_user = ? AND status = ? AND user = ? AND name = ? AND high = 0 AND low = 0
+
+-- name: tally_counters
+-- The first counters of a tally, by name.
+SELECT name, high, low FROM tally_counter
+WHERE app_pk = ? AND of_user = ? AND status = ? AND user = ? AND (high <> 0 OR low <> 0) ORDER BY name LIMIT ?
+
+-- name: tally_get
+-- One tally, without its counters.
+SELECT user, sessions, requests_high, requests_low, errors_high, errors_low, processing_time_high, processing_time_low, messages_high, messages_low
+FROM tally WHERE app_pk = ? AND of_user = ? AND status = ? AND user = ?
 
 -- name: tallies_first
--- The tallies of one status, by user.
-SELECT user, record FROM tally WHERE app_pk = ? AND of_user = 1 AND status = ? ORDER BY user LIMIT ?
+-- The tallies of one status, by user, without their counters.
+SELECT user, sessions, requests_high, requests_low, errors_high, errors_low, processing_time_high, processing_time_low, messages_high, messages_low
+FROM tally WHERE app_pk = ? AND of_user = 1 AND status = ? ORDER BY user LIMIT ?
 
 -- name: tallies_after
--- The tallies of one status, by user, after one.
-SELECT user, record FROM tally WHERE app_pk = ? AND of_user = 1 AND status = ? AND user > ? ORDER BY user LIMIT ?
+-- The tallies of one status, by user, after one, without their counters.
+SELECT user, sessions, requests_high, requests_low, errors_high, errors_low, processing_time_high, processing_time_low, messages_high, messages_low
+FROM tally WHERE app_pk = ? AND of_user = 1 AND status = ? AND user > ? ORDER BY user LIMIT ?
+
+-- name: label_values
+-- The values of a label, one seek for each, and whether a session of an app has it.
+WITH RECURSIVE v (value) AS (
+  SELECT min(value) FROM session_label WHERE key = :key AND value > :after
+  UNION ALL
+  SELECT (SELECT min(value) FROM session_label WHERE key = :key AND value > v.value) FROM v
+  WHERE v.value IS NOT NULL LIMIT :limit
+)
+SELECT value, EXISTS (
+  SELECT 1 FROM session_label AS l WHERE l.key = :key AND l.value = v.value AND l.pk > :low AND l.pk <= :high
+) FROM v WHERE value IS NOT NULL
 
 -- name: backfill_sessions
 -- All sessions, by app, user and status: for the migration that makes the tallies.
@@ -171,15 +226,46 @@ DELETE FROM message WHERE session_pk = ? AND sequence BETWEEN ? AND ?
 
 -- name: purge_insert
 -- Note a range that is still to be purged.
-INSERT INTO purge (session_pk, low, high) VALUES (?, ?, ?)
+INSERT INTO purge (session_pk, low, high, owner) VALUES (?, ?, ?, ?)
 
 -- name: purge_first
 -- The oldest note.
-SELECT purge_id, session_pk, low, high FROM purge ORDER BY purge_id LIMIT 1
+SELECT purge_id, session_pk, low, high, owner FROM purge ORDER BY purge_id LIMIT 1
 
 -- name: purge_delete
 -- A note is done with.
 DELETE FROM purge WHERE purge_id = ?
+
+-- name: staging_put
+-- Create or replace a staging.
+INSERT INTO staging (app_pk, name, history, owner, expire_time, record) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (app_pk, name) DO UPDATE SET history = excluded.history, owner = excluded.owner,
+  expire_time = excluded.expire_time, record = excluded.record
+
+-- name: staging_delete
+-- Forget a staging.
+DELETE FROM staging WHERE app_pk = ? AND name = ?
+
+-- name: staging_get
+-- A staging by its name.
+SELECT name, history, owner, expire_time, record FROM staging WHERE app_pk = ? AND name = ?
+
+-- name: stagings_of
+-- The stagings of a session.
+SELECT name, history, owner, expire_time, record FROM staging WHERE owner = ? AND owner <> 0
+
+-- name: stagings_due
+-- Stagings that have expired, the longest expired first, with their app's name.
+SELECT a.name, s.name, s.history, s.owner, s.expire_time, s.record
+FROM staging AS s JOIN app AS a ON a.app_pk = s.app_pk WHERE s.expire_time <= ? ORDER BY s.expire_time LIMIT ?
+
+-- name: user_states
+-- The states of an app's users, after one.
+SELECT user, record FROM scope_state WHERE app_pk = ? AND of_user = 1 AND user > ? ORDER BY user LIMIT ?
+
+-- name: user_states_first
+-- The states of an app's users, from the first on.
+SELECT user, record FROM scope_state WHERE app_pk = ? AND of_user = 1 ORDER BY user LIMIT ?
 
 -- name: content_get
 -- The padded bytes of one piece of content.
@@ -461,9 +547,9 @@ SELECT s.pk, s.record FROM session_label AS l CROSS JOIN session AS s ON s.pk = 
 WHERE l.key = :key AND l.value = :value AND l.pk > :low AND l.pk < :high
 
 -- name: list_from_parent
--- Source: the children of one session, in create order.
+-- Source: the children of one session and status, in create order.
 SELECT s.pk, s.record FROM session AS s INDEXED BY session_parent
-WHERE s.parent = :parent AND s.pk > :low AND s.pk < :high
+WHERE s.parent = :parent AND s.status = :status AND s.pk > :low AND s.pk < :high
 
 -- name: list_from_parent_any
 -- Source: the children of one session, to be sorted.
@@ -473,6 +559,15 @@ WHERE s.parent = :parent AND s.pk > :low AND s.pk < :high
 -- name: list_from_user_any
 -- Source: those of one user, to be sorted.
 SELECT s.pk, s.record FROM session AS s INDEXED BY session_user WHERE s.app_pk = :app_pk AND s.user = :user
+
+-- name: list_from_user_status_any
+-- Source: those of one user and status, to be sorted.
+SELECT s.pk, s.record FROM session AS s INDEXED BY session_user
+WHERE s.app_pk = :app_pk AND s.user = :user AND s.status = :status
+
+-- name: list_from_idle
+-- Source: the ACTIVE ones of an app by activity time.
+SELECT s.pk, s.record FROM session AS s INDEXED BY session_idle WHERE s.app_pk = :app_pk AND s.status = 1
 
 -- name: list_from_key
 -- Source: those of one user by session_id.

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sojourn_server.domain.auditing import AuditEntry, AuditRange
 from sojourn_server.domain.clock import Nanos
+from sojourn_server.domain.limits import SUM_COUNTERS_MOST
 from sojourn_server.domain.model import App, ContentId, Message, ScopeState, Status
 from sojourn_server.domain.sums import Sums
 from sojourn_server.store.base import (
@@ -17,16 +18,19 @@ from sojourn_server.store.base import (
     LoggedChange,
     MessageRange,
     Operation,
+    Position,
     RequestKey,
     RequestRecord,
     SessionRow,
+    Staging,
     StoreDown,
     StoreFull,
 )
 from sojourn_server.store.counting import NO_COUNTS
-from sojourn_server.store.lists import merged
+from sojourn_server.store.lists import ended_after, merged
 from sojourn_server.store.ranges import intervals, is_removed, kept_intervals
 from sojourn_server.store.rows import (
+    ORDER_BITS,
     ORDER_MASK,
     Row,
     audit_of,
@@ -38,6 +42,7 @@ from sojourn_server.store.rows import (
     nonce_of,
     operation_of,
     request_of,
+    staging_of,
     try_uid_blob,
     uid_blob,
 )
@@ -45,7 +50,8 @@ from sojourn_server.store.sqlite import content, lists
 from sojourn_server.store.sqlite.census import Place, step
 from sojourn_server.store.sqlite.errors import as_failure
 from sojourn_server.store.sqlite.queries import QUERIES
-from sojourn_server.store.tallies import decode_sums, merged_sums
+from sojourn_server.store.sqlite.tally_rows import sums_of
+from sojourn_server.store.tallies import merged_sums
 
 _NO_STATE: Final = ScopeState()
 _LAST: Final = (1 << 63) - 1
@@ -209,6 +215,31 @@ class SqliteReadTx:
         row = self._run(QUERIES.session_next_due).fetchone()
         return None if row is None else row[0]
 
+    async def overdue_in(
+        self, app: str, user: str | None, until: Nanos, limit: int
+    ) -> Sequence[SessionRow]:
+        """See `ReadTx`."""
+        entry = self._entry(app)
+        if entry is None:
+            return []
+        bounds = entry.pk << ORDER_BITS, (entry.pk + 1) << ORDER_BITS
+        if user is None:
+            rows = self._all(QUERIES.session_overdue_app, (until, *bounds, limit))
+        else:
+            rows = self._all(QUERIES.session_overdue_user, (until, *bounds, user, limit))
+        return [self._session(row) for row in rows]
+
+    async def ended_sessions(
+        self, app: str, before: Nanos, after: Position | None, limit: int
+    ) -> Sequence[SessionRow]:
+        """See `ReadTx`."""
+        entry = self._entry(app)
+        if entry is None:
+            return []
+        low = ended_after(entry.pk, after)
+        rows = self._all(QUERIES.session_ended, (entry.pk, *low, before, limit))
+        return [self._session(row) for row in rows]
+
     async def messages(self, row: SessionRow, which: MessageRange) -> Sequence[Message]:
         """See `ReadTx`."""
         since = which.event_time_not_before
@@ -219,31 +250,31 @@ class SqliteReadTx:
                 break
             if since is None:
                 sql = QUERIES.messages_down if which.descending else QUERIES.messages_up
-                found += self._all(sql, (row.pk, first, last, left))
+                found += self._all(sql, (row.history, first, last, left))
             else:
                 sql = QUERIES.messages_since_down if which.descending else QUERIES.messages_since_up
-                found += self._all(sql, (row.pk, first, last, since, left))
+                found += self._all(sql, (row.history, first, last, since, left))
         return [message_of(each) for each in found]
 
     async def message_totals(self, row: SessionRow, low: int, high: int) -> tuple[int, int]:
         """See `ReadTx`."""
         count = size = 0
         for first, last in kept_intervals(low, high, row.session.removed_ranges):
-            more, bytes_more = self._all(QUERIES.message_totals, (row.pk, first, last))[0]
+            more, bytes_more = self._all(QUERIES.message_totals, (row.history, first, last))[0]
             count += more
             size += bytes_more
         return count, size
 
     async def message_by_id(self, row: SessionRow, message_id: str) -> Message | None:
         """See `ReadTx`."""
-        found = self._run(QUERIES.message_by_id, (row.pk, message_id)).fetchone()
+        found = self._run(QUERIES.message_by_id, (row.history, message_id)).fetchone()
         return None if found is None or is_removed(row, found[1]) else message_of(found)
 
     async def message_by_sequence(self, row: SessionRow, sequence: int) -> Message | None:
         """See `ReadTx`."""
         if is_removed(row, sequence):
             return None
-        found = self._run(QUERIES.message_by_sequence, (row.pk, sequence)).fetchone()
+        found = self._run(QUERIES.message_by_sequence, (row.history, sequence)).fetchone()
         return None if found is None else message_of(found)
 
     async def content(self, content_id: ContentId) -> bytes:
@@ -262,6 +293,37 @@ class SqliteReadTx:
         key = (entry.pk, int(user is not None), user or "")
         row = self._run(QUERIES.scope_state_get, key).fetchone()
         return _NO_STATE if row is None else decode_scope_state(row[0])
+
+    async def user_states(
+        self, app: str, after: str | None, limit: int
+    ) -> Sequence[tuple[str, ScopeState]]:
+        """See `ReadTx`."""
+        entry = self._entry(app)
+        if entry is None:
+            return []
+        if after is None:
+            rows = self._all(QUERIES.user_states_first, (entry.pk, limit))
+        else:
+            rows = self._all(QUERIES.user_states, (entry.pk, after, limit))
+        return [(user, decode_scope_state(record)) for user, record in rows]
+
+    async def staging(self, app: str, name: str) -> Staging | None:
+        """See `ReadTx`."""
+        entry = self._entry(app)
+        if entry is None:
+            return None
+        row = self._run(QUERIES.staging_get, (entry.pk, name)).fetchone()
+        return None if row is None else staging_of(app, row)
+
+    async def stagings_of(self, row: SessionRow) -> Sequence[Staging]:
+        """See `ReadTx`."""
+        rows = self._all(QUERIES.stagings_of, (row.pk,))
+        return [staging_of(row.session.app, each) for each in rows]
+
+    async def stagings_due(self, until: Nanos, limit: int) -> Sequence[Staging]:
+        """See `ReadTx`."""
+        rows = self._all(QUERIES.stagings_due, (until, limit))
+        return [staging_of(app, tuple(each)) for app, *each in rows]
 
     async def request(self, key: RequestKey) -> RequestRecord | None:
         """See `ReadTx`."""
@@ -350,11 +412,11 @@ class SqliteReadTx:
         entry = self._entry(app)
         if entry is None:
             return {}
+        of_user = int(user is not None)
         found: dict[Status, Sums] = {}
         for status in Status:
-            key = (entry.pk, int(user is not None), status, user or "")
-            for (record,) in self._all(QUERIES.tally_get, key):
-                found[status] = decode_sums(record)
+            for row in self._all(QUERIES.tally_get, (entry.pk, of_user, status, user or "")):
+                found[status] = self._sums(entry.pk, of_user, status, row)
         return found
 
     async def user_sums(
@@ -366,16 +428,32 @@ class SqliteReadTx:
             return []
         sql = QUERIES.tallies_first if after is None else QUERIES.tallies_after
         place = () if after is None else (after,)
-        return merged_sums(
+        streams = [
             [
-                [
-                    (user, decode_sums(record))
-                    for user, record in self._all(sql, (entry.pk, status, *place, limit))
-                ]
-                for status in statuses
-            ],
-            limit,
-        )
+                (row[0], self._sums(entry.pk, 1, status, row))
+                for row in self._all(sql, (entry.pk, status, *place, limit))
+            ]
+            for status in statuses
+        ]
+        return merged_sums(streams, limit)
+
+    async def label_values(
+        self, app: str, key: str, after: str, limit: int
+    ) -> tuple[Sequence[str], str | None]:
+        """See `Counting`. The table is of all apps."""
+        entry = self._entry(app)
+        if entry is None:
+            return [], None
+        low = entry.pk << ORDER_BITS
+        given = {"key": key, "after": after, "limit": limit, "low": low, "high": low | ORDER_MASK}
+        rows = self._all(QUERIES.label_values, given)
+        values = [value for value, is_own in rows if is_own]
+        return values, rows[-1][0] if len(rows) == limit else None
+
+    def _sums(self, app_pk: int, of_user: int, status: Status, row: Row) -> Sums:
+        user, *columns = row
+        key = (app_pk, of_user, status, user, SUM_COUNTERS_MOST + 1)
+        return sums_of(tuple(columns), self._all(QUERIES.tally_counters, key))
 
     # --- operations ---
 

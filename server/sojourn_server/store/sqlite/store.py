@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar, cast
 from sojourn_server.domain.clock import Clock, Nanos, WallClock
 from sojourn_server.store.base import Applied, Priority, ReadTx, StoreUnusable, TokenKey, Tx
 from sojourn_server.store.sqlite import schema
+from sojourn_server.store.sqlite.backup import Copier
 from sojourn_server.store.sqlite.census import Census, Place
 from sojourn_server.store.sqlite.connection import (
     SYNCHRONOUS,
@@ -76,6 +77,8 @@ class SqliteStore:
         self._stale = Stale(self._pages, self._clear_slice, self._stale_done)
         self._closing: asyncio.Task[None] | None = None
         self._census = Census()
+        self._copier = Copier(self._path)
+        self._copies: set[asyncio.Task[int]] = set()
 
     @property
     def kind(self) -> str:
@@ -144,6 +147,9 @@ class SqliteStore:
         await asyncio.shield(self._closing)
 
     async def _shut(self) -> None:
+        self._copier.stop()
+        if self._copies:
+            await asyncio.wait(self._copies)
         # Readers first: the last connection to close must be the one that may checkpoint.
         await self._readers.close()
         await self._writer.close()
@@ -211,6 +217,24 @@ class SqliteStore:
         return int(
             await self._own_work(lambda tx: tx.compact(app, before, keep, limit), Priority.JOB)
         )
+
+    @property
+    def backs_up(self) -> bool:
+        """See `Store`."""
+        return True
+
+    async def back_up(self, folder: Path, name: str) -> int:
+        """See `Store`. A caller who leaves does not stop it."""
+        copying = asyncio.to_thread(self._copier.copy, folder, name)
+        task = asyncio.create_task(copying, name="sqlite backup")
+        self._copies.add(task)
+        task.add_done_callback(self._copied)
+        return await asyncio.shield(task)
+
+    def _copied(self, task: asyncio.Task[int]) -> None:
+        self._copies.discard(task)
+        if not task.cancelled():
+            task.exception()  # where nobody waits for it any more, nobody hears of it
 
     def on_commit(self, tell: Callable[[str], None]) -> None:
         """See `Store`. There is no other server."""

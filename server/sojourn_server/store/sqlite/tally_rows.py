@@ -1,28 +1,78 @@
-"""Bringing to the rows of `tally` what commits have moved."""
+"""Bringing to the tallies what commits have moved, and reading them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from sqlite3 import Cursor
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
 
+from sojourn_server.domain.limits import SUM_COUNTERS_MOST
 from sojourn_server.domain.sums import Sums
+from sojourn_server.store.rows import Row
 from sojourn_server.store.sqlite.queries import QUERIES
-from sojourn_server.store.tallies import Tallies, decode_sums, encode_sums
+from sojourn_server.store.tallies import Tallies, TallyKey
 
-Write = Callable[[str, Sequence[Any]], Cursor]
+_LOW_BITS: Final = 62
+"""Two low parts add up to less than 64 bits."""
+_LOW: Final = (1 << _LOW_BITS) - 1
+_NONE: Final[dict[str, int]] = {}
+
+WriteMany = Callable[[str, Iterable[Sequence[Any]]], object]
 
 
-def bring(write: Write, moved: Tallies) -> None:
-    """Add what was moved to the tallies; one without sessions goes.
+def _parts(value: int) -> tuple[int, int]:
+    return value >> _LOW_BITS, value & _LOW
 
-    The sums are exact and may outgrow 64 bits, so they are added here, not by SQL.
-    """
+
+def _value(high: int, low: int) -> int:
+    return high << _LOW_BITS | low
+
+
+def bring(write_many: WriteMany, moved: Tallies) -> None:
+    """Add what was moved to the tallies; rows that come to nothing go."""
+    rows: list[Row] = []
+    lessened: list[TallyKey] = []
+    counters: list[Row] = []
+    spent: list[Row] = []
     for key, more in moved.rows():
-        row = write(QUERIES.tally_get, key).fetchone()
-        sums = Sums() if row is None else decode_sums(row[0])
-        sums.add(more)
-        if sums.sessions:
-            write(QUERIES.tally_put, (*key, sums.sessions, encode_sums(sums)))
-        else:
-            write(QUERIES.tally_delete, key)
+        rows.append(
+            (
+                *key,
+                more.sessions,
+                *_parts(more.requests),
+                *_parts(more.errors),
+                *_parts(more.processing_time),
+                *_parts(more.messages),
+            )
+        )
+        if more.sessions < 0:
+            lessened.append(key)
+        for name, value in (more.counters or _NONE).items():
+            if value:
+                counters.append((*key, name, *_parts(value)))
+            if value < 0 or more.sessions < 0:
+                spent.append((*key, name))
+    for sql, values in (
+        (QUERIES.tally_add, rows),
+        (QUERIES.tally_prune, lessened),
+        (QUERIES.tally_counter_add, counters),
+        (QUERIES.tally_counter_prune, spent),
+    ):
+        if values:
+            write_many(sql, values)
+
+
+def sums_of(row: Row, counters: Iterable[Row]) -> Sums:
+    """The sums of a row of `tally_get`, without its user, and of rows of `tally_counters`."""
+    sessions, *parts = row
+    values = [_value(*parts[place : place + 2]) for place in range(0, len(parts), 2)]
+    requests, errors, processing_time, messages = values
+    sums = Sums(
+        sessions=sessions,
+        requests=requests,
+        errors=errors,
+        processing_time=processing_time,
+        messages=messages,
+        counters={name: _value(high, low) for name, high, low in counters},
+    )
+    sums.trim(SUM_COUNTERS_MOST)
+    return sums

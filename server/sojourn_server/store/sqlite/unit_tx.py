@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sojourn_server.domain.clock import Nanos
@@ -121,6 +121,10 @@ class UnitTx(SqliteReadTx):
         self.wrote = True
         return cursor
 
+    def _write_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        for row in rows:
+            self._write(sql, row)
+
     def _entry(self, name: str) -> AppEntry | None:
         if name == self._name and self.own is not None:
             return self.own
@@ -168,10 +172,10 @@ class UnitTx(SqliteReadTx):
     def _bring(self) -> None:
         """Bring to the tallies what was moved, so that a query finds it there."""
         if self._moved_before and not self.brought:
-            bring(self._write, self._moved_before)
+            bring(self._write_many, self._moved_before)
             self.brought = True
         if self.moved:
-            bring(self._write, self.moved)
+            bring(self._write_many, self.moved)
             self.moved.clear()
 
     async def user_active(self, app: str, user: str) -> int:

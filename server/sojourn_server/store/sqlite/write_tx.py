@@ -40,13 +40,14 @@ from sojourn_server.store.sqlite.errors import is_taken
 from sojourn_server.store.sqlite.hot import key_of
 from sojourn_server.store.sqlite.operation_tx import OperationTx
 from sojourn_server.store.sqlite.queries import QUERIES
+from sojourn_server.store.sqlite.staged_tx import StagedTx
 
 _NONCE_BYTES: Final = 8
 _ERASED_AT_ONCE: Final = 8 * 1024 * 1024
 """Bytes after which a purge pauses: the writer serves others in between."""
 
 
-class SqliteTx(ErasingTx, OperationTx):
+class SqliteTx(ErasingTx, OperationTx, StagedTx):
     """One run of one unit. What each method must do stands in `store.base`."""
 
     # --- apps and sessions ---
@@ -174,7 +175,7 @@ class SqliteTx(ErasingTx, OperationTx):
                 self._make_way(row, message.message_id)
         try:
             for message in messages:
-                self._write(QUERIES.message_insert, message_values(row.pk, message))
+                self._write(QUERIES.message_insert, message_values(row.history, message))
         except sqlite3.IntegrityError as error:
             if is_taken(error):
                 raise KeyTaken("the session holds a message with this id") from None
@@ -183,34 +184,34 @@ class SqliteTx(ErasingTx, OperationTx):
 
     def _make_way(self, row: SessionRow, message_id: str) -> None:
         """Purge a removed message whose row would be in the way of a new one's id."""
-        found = self._run(QUERIES.message_by_id, (row.pk, message_id)).fetchone()
+        found = self._run(QUERIES.message_by_id, (row.history, message_id)).fetchone()
         if found is not None and is_removed(row, found[1]):
             self._erase(found[7])
-            self._write(QUERIES.message_delete, (row.pk, found[1]))
+            self._write(QUERIES.message_delete, (row.history, found[1]))
             self.removed.messages += 1
 
     async def remove_messages(self, row: SessionRow, messages: Sequence[Message]) -> None:
         """See `Tx`."""
         for message in messages:
-            self._write(QUERIES.message_delete, (row.pk, message.sequence))
+            self._write(QUERIES.message_delete, (row.history, message.sequence))
         self.removed.messages += len(messages)
 
     async def purge_messages(self, row: SessionRow, low: int, high: int, limit: int) -> bool:
         """See `Tx`."""
         self.erased = True
-        _, done = self._purge(row.pk, low, high, limit)
+        _, done = self._purge(row.history, low, high, limit)
         if not done:
             self.left_over = True
-            self._write(QUERIES.purge_insert, (row.pk, low, high))
+            self._write(QUERIES.purge_insert, (row.history, low, high, row.pk))
         return done
 
-    def _purge(self, session_pk: int, low: int, high: int, limit: int) -> tuple[int, bool]:
+    def _purge(self, history: int, low: int, high: int, limit: int) -> tuple[int, bool]:
         """Erase up to `limit` messages of a range, or as many as `_ERASED_AT_ONCE` allows.
 
         Returns:
             How many, and whether none is left.
         """
-        rows = self._all(QUERIES.message_bodies, (session_pk, low, high, limit))
+        rows = self._all(QUERIES.message_bodies, (history, low, high, limit))
         count = size = 0
         for _, body in rows:
             size += self._erase(body)
@@ -218,13 +219,13 @@ class SqliteTx(ErasingTx, OperationTx):
             if size >= _ERASED_AT_ONCE:
                 break
         if count:
-            self._write(QUERIES.messages_delete, (session_pk, low, rows[count - 1][0]))
+            self._write(QUERIES.messages_delete, (history, low, rows[count - 1][0]))
             self.removed.messages += count
         if count < min(len(rows), limit):
             return count, False
         if count < limit:
             return count, True
-        return count, not self._all(QUERIES.message_bodies, (session_pk, low, high, 1))
+        return count, not self._all(QUERIES.message_bodies, (history, low, high, 1))
 
     # --- content ---
 
@@ -315,21 +316,23 @@ class SqliteTx(ErasingTx, OperationTx):
         while (note := self._run(QUERIES.purge_first).fetchone()) is not None:
             if limit <= 0:
                 return False
-            purge_id, session_pk, low, high = note
-            count, done = self._purge(session_pk, low, high, limit)
+            purge_id, history, low, high, owner = note
+            count, done = self._purge(history, low, high, limit)
             if not done:
                 return False
             self._write(QUERIES.purge_delete, (purge_id,))
-            self._forget_range(session_pk, low, high)
+            self._forget_range(owner or history, history, low, high)
             limit -= count + 1
         return True
 
-    def _forget_range(self, session_pk: int, low: int, high: int) -> None:
+    def _forget_range(self, session_pk: int, history: int, low: int, high: int) -> None:
         """Take a purged range out of its session's `removed_ranges`: nobody sees it change."""
         found = self._run(QUERIES.session_by_pk, (session_pk,)).fetchone()
         if found is None:
             return
         session = decode_session(found[1])
+        if (session.history or session_pk) != history:
+            return  # its messages are others since
         ranges = tuple(
             kept
             for first, last in session.removed_ranges

@@ -23,7 +23,7 @@ CREATE TABLE tally (
   PRIMARY KEY (app_pk, of_user, status, user_id)
 ) WITH (fillfactor = 50);
 
--- The same for counters, which have names. There is a row only where the sum is not 0.
+-- The same for counters, which have names. A row whose value is 0 is as good as none.
 CREATE TABLE tally_counter (
   app_pk  integer NOT NULL,
   of_user smallint NOT NULL,

@@ -1,0 +1,5 @@
+-- What policies look for: the ACTIVE sessions of an app that are idle longest, for quotas, and
+-- those that have ended, in the order of their end, for retention. 1 is ACTIVE. An ended
+-- session is not written any more, so its update time is when it ended.
+CREATE INDEX session_idle ON session (app_pk, activity_time) WHERE status = 1;
+CREATE INDEX session_ended ON session (app_pk, update_time) WHERE status <> 1;
