@@ -458,7 +458,9 @@ async def test_a_user_is_erased_and_the_audit_says_so(stubs: Stubs):
     erase = app_service_pb2.EraseUserRequest(app="a", user="ann", request_id="e")
     receipt = await stubs.apps.EraseUser(erase)
     assert (receipt.sessions, receipt.scrubbed) == (1, True)
-    asked = admin_service_pb2.ListAuditEntriesRequest(app="a", causes=["CHANGE_CAUSE_CREATED"])
+    asked = admin_service_pb2.ListAuditEntriesRequest(
+        app="a", causes=[change_pb2.CHANGE_CAUSE_CREATED]
+    )
     (entry,) = (await stubs.admin.ListAuditEntries(asked)).entries
     assert (entry.session.session_id, entry.session.user[:7]) == ("", "erased-")
 
