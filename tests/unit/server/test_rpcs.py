@@ -12,6 +12,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from grpc_status import rpc_status
 
 from sojourn.v1 import (
+    admin_service_pb2,
     admin_service_pb2_grpc,
     app_pb2,
     app_service_pb2,
@@ -448,6 +449,20 @@ async def test_a_repeat_with_one_id_is_one_call_and_another_payload_is_refused(s
     other.request_id = "r-1"
     failure = await failed(stubs.sessions.CreateSession(other))
     assert (failure.code, failure.reason) == ("INVALID_ARGUMENT", "REQUEST_ID_REUSED")
+
+
+async def test_a_user_is_erased_and_the_audit_says_so(stubs: Stubs):
+    request = creation("one")
+    request.session.user = "ann"
+    await stubs.sessions.CreateSession(request)
+    erase = app_service_pb2.EraseUserRequest(app="a", user="ann", request_id="e")
+    receipt = await stubs.apps.EraseUser(erase)
+    assert (receipt.sessions, receipt.scrubbed) == (1, True)
+    asked = admin_service_pb2.ListAuditEntriesRequest(
+        app="a", causes=[change_pb2.CHANGE_CAUSE_CREATED]
+    )
+    (entry,) = (await stubs.admin.ListAuditEntries(asked)).entries
+    assert (entry.session.session_id, entry.session.user[:7]) == ("", "erased-")
 
 
 def test_every_built_method_is_called_above():
