@@ -12,6 +12,7 @@ import pytest
 from google.protobuf.message import Message
 
 from sojourn import (
+    ChangeCause,
     DeleteMode,
     EndCause,
     GroupBy,
@@ -207,7 +208,15 @@ EVERY_BUILDER: dict[str, Callable[[], Message]] = {
     ),
     "EraseUser": lambda: _app_calls.erase_user("a", ""),
     "ListAuditEntries": lambda: _app_calls.audit_page(
-        _app_calls.list_audit_entries("a", UID, TimeRange(datetime(2026, 1, 1, tzinfo=UTC))),
+        _app_calls.list_audit_entries(
+            "a",
+            UID,
+            user="u",
+            session_id="s",
+            causes=[ChangeCause.RESET],
+            actor="",
+            time=TimeRange(datetime(2026, 1, 1, tzinfo=UTC)),
+        ),
         _calls.PageAsk("token", 10),
     ),
     "ExportSessions": lambda: _app_calls.export_sessions("a", {"user": "", "labels": {"k": "v"}}),
