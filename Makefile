@@ -11,7 +11,7 @@ FILE ?=
 .DEFAULT_GOAL := all
 CHECKS := check-ruff check-format check-types check-imports check-buf check-stubs check-sync \
 	check-comments check-lengths check-docker check-api-docs check-docs \
-	check-cli-docs check-audit
+	check-cli-docs check-acceptance check-audit
 .PHONY: all help setup gen check $(CHECKS) test pytest demo bench faults image smoke-image lock clean
 
 all: test ## check and test everything
@@ -57,6 +57,7 @@ gen: setup ## generate the stubs, the contract's surface, its reference and the 
 	$(BIN)/python -m tools.gen_sync
 	$(BIN)/python -m tools.gen_docs
 	$(BIN)/python -m tools.gen_cli_docs
+	$(BIN)/python -m tools.gen_acceptance
 
 # --- checks: each can be run alone; `make -j2 check` runs them side by side ----------------------
 
@@ -89,6 +90,9 @@ check-docs: setup
 
 check-cli-docs: setup
 	$(BIN)/python -m tools.gen_cli_docs --check
+
+check-acceptance: setup
+	$(BIN)/python -m tools.gen_acceptance --check
 
 check-sync: setup
 	$(BIN)/python -m tools.gen_sync --check

@@ -54,6 +54,7 @@ PROTOS: tuple[FileDescriptor, ...] = tuple(
 BLOCKS = {
     "tutorial": 30,
     "back-up": 8,
+    "delete-app": 6,
     "embed": 8,
     "jwt": 6,
     "keys": 8,

@@ -165,7 +165,7 @@ async def test_a_request_record_tells_nothing_any_more(apps: World) -> None:
 
 async def test_live_sessions_are_named_with_who_holds_them(apps: World) -> None:
     await apps.create("s-1", idle_timeout=60 * SECOND)
-    apps.clock.step(10)
+    apps.clock.step(10.25)
     await apps.create("s-2", user="bob", idle_timeout=30 * SECOND)
     await apps.turn("s-1", holder="pod-7", lease=5 * SECOND)
     await apps.create("ended")
@@ -181,8 +181,8 @@ async def test_live_sessions_are_named_with_who_holds_them(apps: World) -> None:
         "first_keys": '[["ann","s-1"],["bob","s-2"]]',
         "holders": '["pod-7"]',
         "last_actor": "tester",
-        "latest_activity_time": "2023-11-14T22:13:30Z",
-        "earliest_success_time": "2023-11-14T22:14:35Z",
+        "latest_activity_time": "2023-11-14T22:13:30.25Z",
+        "earliest_success_time": "2023-11-14T22:14:35.25Z",
     }
     assert refusal.retry_after == 65 * SECOND
     assert await apps.head() == head

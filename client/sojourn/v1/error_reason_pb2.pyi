@@ -120,8 +120,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     of them will have expired, where nobody calls any more; texts of several are
     JSON arrays. Example: DeleteApp with REFUSE → {"app": "x", "count": "3",
     "first_keys": "[[\\"ann\\",\\"s-1\\"]]", "holders": "[\\"pod-1\\"]",
-    "last_actor": "key:ci", "latest_activity_time": "2026-01-01T00:00:00Z",
-    "earliest_success_time": "2026-01-01T01:00:00Z"}.
+    "last_actor": "key:ci", "latest_activity_time": "2026-01-01T00:00:00.25Z",
+    "earliest_success_time": "2026-01-01T01:00:00.25Z"}.
     """
     ERROR_REASON_APP_UNKNOWN: _ErrorReason.ValueType  # 47
     """FAILED_PRECONDITION. The server's setting refuses apps it does not know.
@@ -345,8 +345,8 @@ ERROR_REASON_APP_HAS_SESSIONS: ErrorReason.ValueType  # 46
 of them will have expired, where nobody calls any more; texts of several are
 JSON arrays. Example: DeleteApp with REFUSE → {"app": "x", "count": "3",
 "first_keys": "[[\\"ann\\",\\"s-1\\"]]", "holders": "[\\"pod-1\\"]",
-"last_actor": "key:ci", "latest_activity_time": "2026-01-01T00:00:00Z",
-"earliest_success_time": "2026-01-01T01:00:00Z"}.
+"last_actor": "key:ci", "latest_activity_time": "2026-01-01T00:00:00.25Z",
+"earliest_success_time": "2026-01-01T01:00:00.25Z"}.
 """
 ERROR_REASON_APP_UNKNOWN: ErrorReason.ValueType  # 47
 """FAILED_PRECONDITION. The server's setting refuses apps it does not know.

@@ -26,10 +26,9 @@ from sojourn_server.domain.model import (
     Metrics,
     Session,
 )
-from sojourn_server.domain.thresholds import judged
 from sojourn_server.service import creation, reading, state, tree
 from sojourn_server.service.answers import AppendOutcome
-from sojourn_server.service.ceilings import admit_messages, admit_requests
+from sojourn_server.service.ceilings import admit_messages, admit_requests, limits_history
 from sojourn_server.service.updating import add_metrics, patch_state
 from sojourn_server.service.work import Work
 from sojourn_server.store.base import SessionRow
@@ -84,10 +83,11 @@ async def append(
     await state.check_versions(work, before, patches)
     admit_requests(policy, before, metrics.requests)
     places = await _look_up(work, row, messages)
-    added = [new for new, place in zip(messages, places, strict=True) if place is None]
-    row, logged = await admit_messages(
-        work, row, policy, len(added), sum(body_size(each) for each in added)
-    )
+    logged: list[Change] = []
+    if limits_history(policy):
+        added = [new for new, place in zip(messages, places, strict=True) if place is None]
+        size = sum(body_size(each) for each in added)
+        row, logged = await admit_messages(work, row, policy, len(added), size)
     placed, new = await _place(work, row, messages, places)
     await work.tx.insert_messages(row, new)
 
@@ -103,8 +103,7 @@ async def append(
     if patches.session is not None:
         versions = msgspec.structs.replace(versions, session=session.state_version)
     if logged:
-        logged = judged(policy, work.now, before, logged)
-        row = await tree.write_with_dependents(work, row, logged)
+        row = await tree.write_counted(work, row, policy, before, logged)
     else:
         row = await work.keep(row, lifecycle.renewed(before, work.now))
     return AppendOutcome(

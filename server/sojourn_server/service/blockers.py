@@ -107,5 +107,8 @@ def has_sessions(app: str, found: Blockers, now: Nanos) -> Refusal:
 
 
 def _stamp(instant: Nanos) -> str:
-    """An instant as RFC 3339 has it, in whole seconds."""
-    return datetime.fromtimestamp(instant // SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """An instant as RFC 3339 has it, to the nanosecond: a retry at that time must not be early."""
+    seconds, nanos = divmod(instant, SECOND)
+    whole = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    fraction = f".{nanos:09}".rstrip("0") if nanos else ""
+    return f"{whole}{fraction}Z"

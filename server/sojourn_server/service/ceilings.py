@@ -29,6 +29,11 @@ def admit_requests(policy: Policy, session: Session, more: int) -> None:
         raise quota_exceeded("max_requests_per_session", limit)
 
 
+def limits_history(policy: Policy) -> bool:
+    """Whether the policy says how many messages or bytes a session may hold."""
+    return policy.max_messages_per_session is not None or policy.max_bytes_per_session is not None
+
+
 async def admit_messages(
     work: Work, row: SessionRow, policy: Policy, count: int, size: int
 ) -> tuple[SessionRow, list[Change]]:

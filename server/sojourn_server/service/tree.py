@@ -18,6 +18,7 @@ from sojourn_server.domain.model import (
     Status,
     TurnOutcome,
 )
+from sojourn_server.domain.policy import Policy
 from sojourn_server.service import staging
 from sojourn_server.service.work import Work
 from sojourn_server.store.base import Candidates, Position, ReadTx, SessionRow
@@ -153,6 +154,24 @@ async def write_with_dependents(
     written = list(changes)
     await _end_dependents(work, row.session, written)
     return await work.write(row, written)
+
+
+async def write_counted(
+    work: Work, row: SessionRow, policy: Policy, before: Session, changes: list[Change]
+) -> SessionRow:
+    """Write changes that may have counted errors, and what the policy's thresholds add.
+
+    Args:
+        work: The unit.
+        row: The session as it is stored.
+        policy: The app's.
+        before: The session before the changes.
+        changes: In their order.
+    """
+    if not policy.thresholds:  # nearly always
+        return await work.write(row, changes)
+    judged = thresholds.judged(policy, work.now, before, changes)
+    return await write_with_dependents(work, row, judged)
 
 
 async def end_descendants(

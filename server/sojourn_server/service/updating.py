@@ -18,7 +18,6 @@ from sojourn_server.domain.model import (
     Metrics,
     Session,
 )
-from sojourn_server.domain.thresholds import judged
 from sojourn_server.service import state, tree
 from sojourn_server.service.answers import UpdateOutcome
 from sojourn_server.service.ceilings import admit_requests
@@ -60,8 +59,7 @@ async def update(work: Work, row: SessionRow, changes: Changes) -> UpdateOutcome
     if changes.state.session is not None:
         versions = msgspec.structs.replace(versions, session=session.state_version)
     if logged:
-        logged = judged(policy, work.now, before, logged)
-        row = await tree.write_with_dependents(work, row, logged)
+        row = await tree.write_counted(work, row, policy, before, logged)
     else:
         row = await work.keep(row, lifecycle.renewed(before, work.now))
     return UpdateOutcome(
