@@ -64,7 +64,6 @@ WORDS: dict[str, str] = {
     "AsyncStreamMethod": "SyncStreamMethod",
     "AsyncStubs": "SyncStubs",
     "AsyncTicker": "SyncTicker",
-    "AsyncUploadMethod": "SyncUploadMethod",
     "AsyncWorker": "SyncWorker",
     "async_acquire": "sync_acquire",
     "async_ask": "sync_ask",

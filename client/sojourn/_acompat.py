@@ -12,7 +12,7 @@ import contextlib
 import inspect
 import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import grpc
@@ -135,9 +135,11 @@ class AsyncChannel:
 
     def __init__(self, target: str, tls: TLS | None, keepalive: KeepaliveOptions) -> None:
         self._target = target
+        self._plain_tls = tls
         self._tls = None if tls is None else FollowedTLS(tls)
         self._keepalive = keepalive
         self._channels: list[grpc.aio.Channel] = []
+        self._twins: set[SyncChannel] = set()
         self._closing: asyncio.Task[None] | None = None
         self._stubs: AsyncStubs | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -173,6 +175,19 @@ class AsyncChannel:
             self._channels.append(channel)
             self._stubs = AsyncStubs(channel)
         return self._stubs
+
+    @contextlib.contextmanager
+    def twin(self) -> Iterator[SyncChannel]:
+        """Give another connection, for a thread, that ends with the block and with this one."""
+        if self._closed:
+            raise ClientClosedError("the client is closed")
+        twin = SyncChannel(self._target, self._plain_tls, self._keepalive)
+        self._twins.add(twin)
+        try:
+            yield twin
+        finally:
+            self._twins.discard(twin)
+            twin.close()
 
     async def invoke(
         self,
@@ -213,6 +228,8 @@ class AsyncChannel:
     async def close(self) -> None:
         """Close the connection; calls that are under way end with `ClientClosedError`."""
         self._closed = True
+        for twin in self._twins:
+            twin.close()
         for channel in self._channels:
             await channel.close()
         if self._closing is not None:

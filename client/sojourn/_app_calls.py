@@ -114,16 +114,12 @@ def policy_of(value: Policy) -> app_pb2.Policy:
     )
 
 
-def _quota_action(value: QuotaAction | None) -> app_pb2.QuotaAction.V:
-    if value is None:
-        return app_pb2.QUOTA_ACTION_UNSPECIFIED
+def _quota_action(value: QuotaAction) -> app_pb2.QuotaAction.V:
     name = describe.member("policy.session_quota_action", QuotaAction, value)
     return app_pb2.QuotaAction.Value(f"QUOTA_ACTION_{name}")
 
 
-def _overflow_action(value: OverflowAction | None) -> app_pb2.OverflowAction.V:
-    if value is None:
-        return app_pb2.OVERFLOW_ACTION_UNSPECIFIED
+def _overflow_action(value: OverflowAction) -> app_pb2.OverflowAction.V:
     name = describe.member("policy.overflow_action", OverflowAction, value)
     return app_pb2.OverflowAction.Value(f"OVERFLOW_ACTION_{name}")
 

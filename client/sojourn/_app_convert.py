@@ -67,7 +67,8 @@ def policy(source: app_pb2.Policy) -> apps.Policy:
     def length(name: str) -> timedelta | None:
         return convert.from_duration(given[name]) if name in given else None
 
-    quota, overflow = source.session_quota_action, source.overflow_action
+    quota = source.session_quota_action or app_pb2.QUOTA_ACTION_REFUSE
+    overflow = source.overflow_action or app_pb2.OVERFLOW_ACTION_REFUSE
     return apps.Policy(
         default_idle_timeout=length("default_idle_timeout"),
         default_max_lifetime=length("default_max_lifetime"),
@@ -75,11 +76,11 @@ def policy(source: app_pb2.Policy) -> apps.Policy:
         auto_create=given.get("auto_create"),
         max_active_sessions=given.get("max_active_sessions"),
         max_active_sessions_per_user=given.get("max_active_sessions_per_user"),
-        session_quota_action=_QUOTA.get(quota, enums.QuotaAction.UNKNOWN) if quota else None,
+        session_quota_action=_QUOTA.get(quota, enums.QuotaAction.UNKNOWN),
         max_requests_per_session=given.get("max_requests_per_session"),
         max_messages_per_session=given.get("max_messages_per_session"),
         max_bytes_per_session=given.get("max_bytes_per_session"),
-        overflow_action=_OVERFLOW.get(overflow, enums.OverflowAction.UNKNOWN) if overflow else None,
+        overflow_action=_OVERFLOW.get(overflow, enums.OverflowAction.UNKNOWN),
         require_turn=given.get("require_turn"),
         thresholds=tuple(_threshold(one) for one in source.thresholds),
     )
@@ -179,6 +180,7 @@ def aggregate(source: session_service_pb2.SessionAggregate) -> reports.SessionAg
         if source.HasField("mean_processing_time")
         else None,
         message_count=source.message_count,
+        counters_cut=source.counters_cut,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -23,6 +23,7 @@ from sojourn._acompat import (
     Metadata,
     SyncChannel,
     SyncFunction,
+    SyncStubs,
 )
 from sojourn.errors import ClientClosedError, InternalError, UnavailableError
 
@@ -33,13 +34,8 @@ AsyncStreamMethod: TypeAlias = "grpc.aio.UnaryStreamMultiCallable[Request, Respo
 SyncStreamMethod: TypeAlias = "grpc.UnaryStreamMultiCallable[Request, Response]"
 """One RPC of a stub whose answer is a stream."""
 
-AsyncUploadMethod: TypeAlias = "grpc.aio.StreamUnaryMultiCallable[Request, Response]"
-SyncUploadMethod: TypeAlias = "grpc.StreamUnaryMultiCallable[Request, Response]"
-"""One RPC of a stub whose request is a stream."""
-
-MADE_UP = "Internal error from Core"
-LOOK_AGAIN = 0.01
-LOOKS = 100
+Upload: TypeAlias = "Callable[[SyncStubs], grpc.StreamUnaryMultiCallable[Request, Response]]"
+"""Picks one RPC of the stubs whose request is a stream."""
 
 
 def _unreadable(name: str) -> InternalError:
@@ -173,54 +169,35 @@ class SyncStream(Generic[Response]):
 
 async def async_upload(
     channel: AsyncChannel,
-    method: AsyncUploadMethod[Request, Response],
-    parts: AsyncIterator[Request],
+    pick: Upload[Request, Response],
+    parts: Iterator[Request],
     *,
     timeout: float,
     metadata: Metadata,
 ) -> Response:
     """Send a request part by part and return the answer.
 
-    What `parts` raises ends the call, and is raised. Otherwise as `AsyncChannel.invoke`.
+    In a thread and on a connection of its own: when a server answers before it has read all, the
+    asyncio side of grpc may lose the answer, and the parts are read from a file in any case.
     """
-    try:
-        call = method(timeout=timeout, metadata=tuple(metadata))
-    except grpc.aio.UsageError as error:
-        if channel.closed:
-            raise ClientClosedError("the client is closed") from error
-        raise UnavailableError(REPLACED) from error
-    try:
-        async for part in parts:
-            try:
-                await call.write(part)
-            except (grpc.RpcError, asyncio.InvalidStateError):
-                # It has its answer already, which says why.
-                await _own_status(call)
-                break
-        else:
-            await call.done_writing()
-        answer: Response = await call
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling() or not channel.closed:
+    with channel.twin() as twin:
+        work = asyncio.ensure_future(
+            asyncio.to_thread(sync_upload, twin, pick, parts, timeout=timeout, metadata=metadata)
+        )
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            twin.close()
+            await asyncio.wait({work})
+            if not work.cancelled():
+                # Looked at, so that asyncio does not complain that nobody did.
+                work.exception()
             raise
-        raise ClientClosedError("the client was closed during the call") from error
-    finally:
-        call.cancel()
-    return answer
-
-
-async def _own_status(call: grpc.aio.StreamUnaryCall[Any, Any]) -> None:
-    """Wait for the server's own status: grpc.aio makes one up when a write fails before it came."""
-    for _ in range(LOOKS):
-        if await call.code() is not grpc.StatusCode.INTERNAL or await call.details() != MADE_UP:
-            return
-        await asyncio.sleep(LOOK_AGAIN)
 
 
 def sync_upload(
     channel: SyncChannel,
-    method: SyncUploadMethod[Request, Response],
+    pick: Upload[Request, Response],
     parts: Iterator[Request],
     *,
     timeout: float,
@@ -243,7 +220,7 @@ def sync_upload(
             call.cancel()
 
     try:
-        call = method.future(guarded(), timeout=timeout, metadata=tuple(metadata))
+        call = pick(channel.stubs).future(guarded(), timeout=timeout, metadata=tuple(metadata))
         made.set()
         answer: Response = call.result()
     except (ValueError, grpc.RpcError, grpc.FutureCancelledError) as error:
@@ -251,9 +228,9 @@ def sync_upload(
             raise failures[0] from None
         if channel.closed:
             raise ClientClosedError("the client was closed") from error
-        if isinstance(error, ValueError):
-            raise UnavailableError(REPLACED) from error
-        raise
+        if isinstance(error, grpc.RpcError):
+            raise
+        raise UnavailableError(REPLACED) from error
     return answer
 
 

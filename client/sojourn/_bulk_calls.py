@@ -102,7 +102,7 @@ def aggregate_page(
     """Build AggregateSessions for one page."""
     page = session_service_pb2.AggregateSessionsRequest()
     page.CopyFrom(request)
-    page.page_token = check.opaque("page_token", ask.token, maximum=1024)
+    page.page_token = check.opaque("page_token", ask.token, maximum=2048)
     page.page_size = ask.size
     return page
 

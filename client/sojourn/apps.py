@@ -40,7 +40,7 @@ class Policy:
     """The most ACTIVE sessions in the app."""
     max_active_sessions_per_user: int | None = None
     """The most ACTIVE sessions of one user."""
-    session_quota_action: QuotaAction | None = None
+    session_quota_action: QuotaAction = QuotaAction.REFUSE
     """What happens at those two limits: `QuotaExceededError`, or the idlest session ends."""
     max_requests_per_session: int | None = None
     """The most requests in one session."""
@@ -48,7 +48,7 @@ class Policy:
     """The most messages in one session."""
     max_bytes_per_session: int | None = None
     """The most bytes of messages in one session."""
-    overflow_action: OverflowAction | None = None
+    overflow_action: OverflowAction = OverflowAction.REFUSE
     """What happens at the limits of messages and bytes: an error, or the oldest messages go."""
     require_turn: bool | None = None
     """Whether history and state may be written with a turn's token only."""

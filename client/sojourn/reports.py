@@ -28,6 +28,8 @@ class SessionAggregate:
     """Processing time ÷ requests; None without requests."""
     message_count: int
     """How many messages they hold."""
+    counters_cut: bool = False
+    """Whether there are more own counters than the 256 that `metrics` names."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,14 +59,16 @@ class Place:
         text = (self.server.folder / "server.log").read_text(encoding="utf-8")
         return [json.loads(line) for line in text.splitlines()]
 
-    def metrics(self) -> dict[str, float]:
-        """What the server tells Prometheus, summed up over the labels."""
+    def metrics(self, **labels: str) -> dict[str, float]:
+        """What the server tells Prometheus with these labels, summed up over the others."""
         [started] = [line for line in self.log() if line["event"] == "started"]
         with urllib.request.urlopen(f"http://{started['metrics']}/metrics") as answer:
             page = answer.read().decode()
         sums: dict[str, float] = {}
         for family in text_string_to_metric_families(page):
             for sample in family.samples:
+                if not labels.items() <= sample.labels.items():
+                    continue
                 sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
         return sums
 

@@ -155,8 +155,7 @@ async def run(store: str, folder: File) -> Ran:
         async with served(callers, first) as there, served(callers, second) as gone:
             matrix = _Matrix(callers, vault, own, there, gone)
             callers_asking = CALLERS if full else STRANGERS
-            asked = [each for each in methods() if full or each.built]
-            return await matrix.run(callers_asking, asked, values)
+            return await matrix.run(callers_asking, list(methods()), values)
 
 
 class _Matrix:
@@ -255,9 +254,9 @@ class _Matrix:
                     mine = own.get((method, path, value), spare)
                     target = {"own": mine, "other": theirs, "missing": self._ghost(theirs)}[value]
                     raw = make(method, path, mine, target).SerializeToString(deterministic=True)
-                    # Whoever is nobody, or asks for what is not built, gets one answer for all
-                    # requests: that is asked of every one, and needs no second server.
-                    asked_of = (there, gone) if method.built and name not in NOBODY else (there,)
+                    # Whoever is nobody gets one answer for all requests: that is asked of every
+                    # one, and needs no second server.
+                    asked_of = (there,) if name in NOBODY else (there, gone)
                     answers = await asyncio.gather(*(each.send(method, raw) for each in asked_of))
                     case = Case(
                         name, method, path, value, raw, answers[0], answers[-1], mine, target
@@ -324,18 +323,17 @@ _INSIDERS: Final = ("other user", "read-only")
 
 
 def _places(values: Sequence[str]) -> Iterator[tuple[Method, Path, str]]:
-    """Every place of the methods that this release has."""
+    """Every place of every method."""
     for method in methods():
-        if method.built:
-            for path in paths(method):
-                for value in values:
-                    yield method, path, value
+        for path in paths(method):
+            for value in values:
+                yield method, path, value
 
 
 def _mutating() -> Iterator[tuple[Method]]:
     """The methods whose requests are remembered; a deletion is refused while the app is used."""
     for method in methods():
-        if method.built and method.has_request_id and method.name != "DeleteApp":
+        if method.has_request_id and method.name != "DeleteApp":
             yield (method,)
 
 

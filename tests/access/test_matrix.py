@@ -66,7 +66,6 @@ def test_all_of_it_was_asked_by_everybody(ran: Ran):
         (caller, method.name, path, value)
         for caller in callers
         for method in methods()
-        if every or method.built
         for path in paths(method)
         for value in (VALUES if every else VALUES[1:])
     }
@@ -96,7 +95,7 @@ ELSE: Final = {
 
 def test_whoever_may_finds_all_of_it(ran: Ran):
     """The control: what the others are refused is there, and each request would have got it."""
-    assert len(ran.controls) == sum(len(paths(method)) for method in methods() if method.built)
+    assert len(ran.controls) == sum(len(paths(method)) for method in methods())
     for case in ran.controls:
         assert _reason(case) == _expected(case, "REQUEST_ID_REUSED"), case
 
@@ -104,7 +103,7 @@ def test_whoever_may_finds_all_of_it(ran: Ran):
 def test_their_own_is_theirs(ran: Ran):
     """Strangers are good at what is theirs: it is not for a bad request that they see nothing."""
     for case in ran.cases:
-        if case.caller not in STRANGERS or case.value != "own" or not case.method.built:
+        if case.caller not in STRANGERS or case.value != "own":
             continue
         of_all = case.path[-1] == "(no user)" or case.method.name in OF_ALL_USERS
         if of_all and case.caller == "other user":
@@ -162,7 +161,7 @@ def test_a_thing_and_its_ghost_get_the_same_bytes(ran: Ran):
 def test_what_is_all_another_s_is_refused(ran: Ran):
     """Whoever names nothing of their own gets nothing, and writes nothing."""
     for case in ran.cases:
-        if case.caller not in STRANGERS or case.value != "other" or not case.method.built:
+        if case.caller not in STRANGERS or case.value != "other":
             continue
         if case.path not in (WHOLE, BY_UID):
             continue
@@ -183,7 +182,7 @@ def test_what_is_all_another_s_is_refused(ran: Ran):
 def test_who_may_only_read_is_refused_every_write_in_the_same_bytes(ran: Ran):
     answers: dict[str, set[Any]] = defaultdict(set)
     for case in _of(ran, "read-only"):
-        if case.writes and case.method.built:
+        if case.writes:
             assert _reason(case) == "GRANT_MISSING", case
             answers[str(_permission(case))].add(case.there)
             assert case.there == case.missing, case
@@ -196,17 +195,9 @@ def test_who_was_granted_nothing_learns_nothing_else(ran: Ran):
     answers: dict[str, set[Any]] = defaultdict(set)
     for case in _of(ran, "granted nothing"):
         rule = TABLE[f"{case.method.service}/{case.method.name}"]
-        if case.method.built and rule.permission is not None:
+        if rule.permission is not None:
             assert _reason(case) == "GRANT_MISSING", case
             answers[rule.permission] |= {case.there, case.missing}
-    assert all(len(each) == 1 for each in answers.values())
-
-
-def test_what_is_not_built_is_the_same_for_everybody_who_is_somebody(ran: Ran):
-    answers: dict[str, set[Any]] = defaultdict(set)
-    for case in ran.cases:
-        if not case.method.built and case.caller not in NOBODY:
-            answers[case.method.name] |= {case.there, case.missing}
     assert all(len(each) == 1 for each in answers.values())
 
 

@@ -19,7 +19,7 @@ Clients = Sequence[sojourn.AsyncClient]
 """One for each server, of the same app."""
 
 
-async def rule(client: sojourn.AsyncClient, action: app_pb2.QuotaAction) -> None:
+async def rule(client: sojourn.AsyncClient, action: app_pb2.QuotaAction.ValueType) -> None:
     policy = app_pb2.Policy(max_active_sessions=QUOTA, session_quota_action=action)
     request = app_service_pb2.UpdateAppRequest(app=client.app, policy=policy)
     await client.stubs.apps.UpdateApp(request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ class PartsScript:
     taken: list[Taken] = field(default_factory=list)
     whole: list[bool] = field(default_factory=list)
     """For each import: whether the caller came to its end."""
+    patience: float = 0.0
+    """How long to wait for the news that a caller has left, in seconds."""
     refuse_after: int | None = None
     """Imports are refused after so many parts."""
     refusal: Failure | None = None
@@ -66,17 +69,15 @@ class _Handler(grpc.GenericRpcHandler):
         self, parts: Iterator[Taken], context: grpc.ServicerContext
     ) -> admin_service_pb2.ImportSessionsResponse:
         script = self._script
-        try:
-            for part in parts:
-                script.taken.append(part)
-                if script.refusal is not None and len(script.taken) == script.refuse_after:
-                    context.set_trailing_metadata(tuple(script.refusal.trailers))
-                    context.abort(script.refusal.code, script.refusal.message)
-        except grpc.RpcError:
-            # The caller left in the middle.
-            script.whole.append(False)
-            raise
-        script.whole.append(True)
+        for part in parts:
+            script.taken.append(part)
+            if script.refusal is not None and len(script.taken) == script.refuse_after:
+                context.set_trailing_metadata(tuple(script.refusal.trailers))
+                context.abort(script.refusal.code, script.refusal.message)
+        # When the caller leaves, the parts may end before the news of it comes.
+        gone = threading.Event()
+        here = context.add_callback(gone.set) and not gone.wait(script.patience)
+        script.whole.append(here)
         return admin_service_pb2.ImportSessionsResponse(
             sessions=sum(one.HasField("session") for one in script.taken),
             messages=sum(len(one.messages.messages) for one in script.taken),

@@ -74,19 +74,18 @@ async def furnish(at: Place) -> None:
             policy={"retention": {"seconds": 86_400}, "max_messages_per_session": 50_000},
         )
     )
-    for number in range(4):
+    token = ""
+    for outcome in (1, 2, 2, 0):
         turn = await at.turns.BeginTurn(
             TURNS.BeginTurnRequest(session=ref("parent"), holder="pod", lease={"seconds": 60})
         )
-        if number == 3:
-            break
-        await at.turns.EndTurn(
-            TURNS.EndTurnRequest(
-                app=APP, turn_token=turn.turn_token, outcome=2 if number else 1, error="schlecht"
+        token = turn.turn_token
+        if outcome:
+            await at.turns.EndTurn(
+                TURNS.EndTurnRequest(app=APP, turn_token=token, outcome=outcome, error="schlecht")
             )
-        )
     await at.sessions.CreateSession(
-        told("by-turn", parent_uid=parent.uid, ephemeral={"turn_token": turn.turn_token})
+        told("by-turn", parent_uid=parent.uid, ephemeral={"turn_token": token})
     )
     await at.sessions.CreateSession(
         told("by-lease", parent_uid=parent.uid, ephemeral={"lease": {"seconds": 3_600}})

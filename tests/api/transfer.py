@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -71,7 +72,7 @@ class Place(NamedTuple):
 async def place(store: str, folder: Path, **settings: Any) -> AsyncIterator[Place]:
     """A server of its own on a store of its own."""
     async with AsyncExitStack() as stack:
-        given = {"store": f"sqlite:///{folder}/{len(list(folder.iterdir()))}.db"}
+        given = {"store": f"sqlite:///{folder}/{uuid.uuid4()}.db"}
         given |= stack.enter_context(settings_of(store))
         server = await start(Settings(listen="127.0.0.1:0", **{**given, **settings}))
         stack.push_async_callback(server.stop, 0)

@@ -33,6 +33,7 @@ COUNTS: Final = {
     "hammered": Count(2_000, 100_000),
     "overlaps": Count(100, 5_000),
     "histories": Count(10, 100),
+    "copy_kills": Count(1, 25),
     "server_kills": Count(1, 30),
     "database_stops": Count(2, 20),
     "backend_kills": Count(10, 100),

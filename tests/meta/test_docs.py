@@ -53,9 +53,11 @@ PROTOS: tuple[FileDescriptor, ...] = tuple(
 )
 BLOCKS = {
     "tutorial": 30,
-    "back-up": 8,
+    "back-up": 10,
     "delete-app": 6,
     "embed": 8,
+    "erase": 7,
+    "export": 5,
     "jwt": 6,
     "keys": 8,
     "limits": 3,
@@ -233,9 +235,5 @@ def test_the_glossary_names_everything_in_the_contract() -> None:
     assert set(said.split()) | set(also.split()) <= words
 
 
-def test_the_glossary_marks_no_call_as_later_that_is_built() -> None:
-    later = {word for word, meaning in entries() if "*later*" in meaning}
-    assert {"audit entry", "fork"} <= later
-    built = {"session", "turn", "reset", "cascade", "ephemeral", "state", "watch", "feed"}
-    rules = {"policy", "quota", "retention", "threshold"}
-    assert not (built | rules) & later
+def test_the_glossary_marks_nothing_as_later() -> None:
+    assert not [word for word, meaning in entries() if "*later*" in meaning]

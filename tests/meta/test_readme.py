@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from sojourn_server.rpc.methods import NOT_BUILT
 from tests.meta import pages
 from tools import demo, gen_cli_docs
 
@@ -70,12 +69,6 @@ def test_the_extras_exist_and_the_readme_is_packaged() -> None:
     named = {name for text in re.findall(r"\[([a-z,]+)\]", README) for name in text.split(",")}
     assert {"cli", "server"} <= named & project["optional-dependencies"].keys()
     assert project["readme"] == "README.md"
-
-
-def test_the_readme_names_exactly_what_is_not_built() -> None:
-    [_, sentence] = README.split("`NOT_IMPLEMENTED`:", 1)
-    named = re.findall(r"\b[A-Z][a-z]+[A-Z]\w+", sentence.partition(".")[0])
-    assert sorted(named) == sorted(method.partition("/")[2] for method in NOT_BUILT)
 
 
 def test_the_reference_of_the_command_line_is_checked(tmp_path: Path, monkeypatch) -> None:

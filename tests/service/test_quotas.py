@@ -15,7 +15,7 @@ from sojourn_server.domain.policy import QuotaAction
 from sojourn_server.service import quotas
 from tests.service.kit import APP, World, message, refused
 
-END = {"session_quota_action": QuotaAction.END_OLDEST_IDLE}
+END: dict[str, Any] = {"session_quota_action": QuotaAction.END_OLDEST_IDLE}
 
 
 async def active(world: World) -> list[str]:
@@ -272,3 +272,27 @@ async def test_a_repeat_gets_its_session_though_the_app_is_full(world: World) ->
     first = await world.make("s-0", request_id="r")
     again = await world.make("s-0", request_id="r")
     assert again.outcome == first.outcome
+
+
+async def test_a_limit_lowered_to_zero_ends_nobody_for_a_session_that_is_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(world, 3)
+    monkeypatch.setattr(quotas, "END_MOST", 2)
+    await world.rule(max_active_sessions=0, **END)
+    with refused(Reason.QUOTA_EXCEEDED):
+        await world.create("late")
+    assert await active(world) == ["s-0", "s-1", "s-2"]
+
+
+async def test_a_child_that_ended_with_its_parent_is_not_ended_again(world: World) -> None:
+    parent = await world.create("p")
+    world.clock.step(1)
+    await world.create("c", parent_uid=parent.uid, owner=NewOwner(lease=HOUR))
+    world.clock.step(1)
+    await fill(world, 2)
+    await world.rule(max_active_sessions=1, **END)
+    await world.create("new")
+    assert await active(world) == ["new"]
+    causes = [change.cause for change in await world.log()]
+    assert causes.count(ChangeCause.ENDED) == 4

@@ -14,7 +14,7 @@ from sojourn_server.domain.policy import OverflowAction
 from sojourn_server.service import ceilings
 from tests.service.kit import APP, World, message, patches, refused
 
-DROP = {"overflow_action": OverflowAction.DROP_OLDEST}
+DROP: dict[str, Any] = {"overflow_action": OverflowAction.DROP_OLDEST}
 
 
 async def test_defaults_are_taken_when_a_session_is_created(world: World) -> None:

@@ -110,7 +110,7 @@ async def test_the_end_of_an_erasure_is_told_to_those_who_ask_for_the_app(world:
     for watcher in (app, own, others):
         await watcher.reach(head)
     for watcher, times in ((app, 1), (own, 1), (others, 0)):
-        ends = [c for c in watcher.record.changes if c.cause == ChangeCause.USER_ERASED]
+        ends = [c for c in watcher.record.changes if int(c.cause) == ChangeCause.USER_ERASED]
         assert len(ends) == times
         assert all(not c.app.HasField("user") for c in ends)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from functools import partial as bind
+from itertools import chain
 from pathlib import Path
-from typing import IO, Unpack, cast
+from typing import IO, Unpack
 
 from sojourn import _app_calls as calls
 from sojourn import _app_convert as convert
@@ -113,16 +114,9 @@ class AsyncAdmin:
         with reading(file) as source:
             if not partial:
                 _export.refuse_a_torso(source)
-            found = _export.read(source, partial=partial)
-
-            async def parts() -> AsyncIterator[admin_service_pb2.ImportSessionsRequest]:
-                yield target
-                while (part := await async_ask(bind(next, found, None))) is not None:
-                    yield cast("admin_service_pb2.ImportSessionsRequest", part)
-
             answer = await self._caller.upload(
-                self._caller.stubs.admin.ImportSessions,
-                parts(),
+                lambda stubs: stubs.admin.ImportSessions,
+                chain([target], _export.read(source, partial=partial)),
                 name="ImportSessions",
                 deadline=self._caller.long_deadline(deadline),
             )

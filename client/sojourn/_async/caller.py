@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, Iterator
 from datetime import timedelta
 from typing import TypeVar
 
@@ -20,7 +20,7 @@ from sojourn._acompat import (
     async_sleep,
     read_status,
 )
-from sojourn._astreams import AsyncStream, AsyncStreamMethod, AsyncUploadMethod, async_upload
+from sojourn._astreams import AsyncStream, AsyncStreamMethod, Upload, async_upload
 from sojourn._async.bearer import AsyncCredential
 from sojourn._config import Config, Metadata, authorization
 from sojourn._retry import pause_before_retry
@@ -166,8 +166,8 @@ class AsyncCaller:
 
     async def upload(
         self,
-        method: AsyncUploadMethod[Request, Response],
-        parts: AsyncIterator[Request],
+        pick: Upload[Request, Response],
+        parts: Iterator[Request],
         *,
         name: str,
         deadline: timedelta,
@@ -181,7 +181,7 @@ class AsyncCaller:
         try:
             return await async_upload(
                 self.channel,
-                method,
+                pick,
                 parts,
                 timeout=max(0.0, end - time.monotonic()),
                 metadata=self.metadata(secret),

@@ -21,7 +21,7 @@ from sojourn._acompat import (
     read_status,
     sync_sleep,
 )
-from sojourn._astreams import SyncStream, SyncStreamMethod, SyncUploadMethod, sync_upload
+from sojourn._astreams import SyncStream, SyncStreamMethod, Upload, sync_upload
 from sojourn._config import Config, Metadata, authorization
 from sojourn._retry import pause_before_retry
 from sojourn._status import Status, forbids_retry, to_error
@@ -165,7 +165,7 @@ class Caller:
 
     def upload(
         self,
-        method: SyncUploadMethod[Request, Response],
+        pick: Upload[Request, Response],
         parts: Iterator[Request],
         *,
         name: str,
@@ -180,7 +180,7 @@ class Caller:
         try:
             return sync_upload(
                 self.channel,
-                method,
+                pick,
                 parts,
                 timeout=max(0.0, end - time.monotonic()),
                 metadata=self.metadata(secret),

@@ -112,7 +112,7 @@ def policy(source: sojourn.Policy) -> Record:
     """Return an app's rules; null is the server's default."""
     record: Record = {f"{name}_seconds": _seconds(getattr(source, name)) for name in LENGTHS}
     record |= {name: getattr(source, name) for name in (*NUMBERS, *FLAGS)}
-    record |= {name: _word(getattr(source, name)) for name in WORDS}
+    record |= {name: getattr(source, name).value for name in WORDS}
     record["thresholds"] = [
         {
             "action": one.action.value,
@@ -137,6 +137,7 @@ def aggregate(source: sojourn.SessionAggregate) -> Record:
             "processing_time_seconds": seconds_of(source.metrics.processing_time),
             "counters": dict(sorted(source.metrics.counters.items())),
         },
+        "counters_cut": source.counters_cut,
         "error_rate": source.error_rate,
         "mean_processing_time_seconds": _seconds(source.mean_processing_time),
     }
@@ -163,10 +164,6 @@ def _seconds(length: timedelta | float | None) -> float | None:
     if length is None or not isinstance(length, timedelta):
         return length
     return seconds_of(length)
-
-
-def _word(value: sojourn.QuotaAction | sojourn.OverflowAction | None) -> str | None:
-    return None if value is None else value.value
 
 
 # --- for people ----------------------------------------------------------------------------------
@@ -212,7 +209,7 @@ def show_policy(settings: Settings, source: sojourn.Policy) -> None:
 
 def _said(record: Record) -> Record:
     """Return the rules that say something."""
-    return {name: value for name, value in record.items() if value is not None and value != []}
+    return {name: value for name, value in record.items() if value not in (None, [], "REFUSE")}
 
 
 def _shown(name: str, value: object) -> object:

@@ -232,8 +232,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     RetryInfo. Example: a call just after a start → {}.
     """
     ERROR_REASON_NOT_IMPLEMENTED: _ErrorReason.ValueType  # 100
-    """UNIMPLEMENTED. The contract has it, this release does not.
-    Example: ForkSession → {"method": "ForkSession"}.
+    """UNIMPLEMENTED. The contract has it, and this server's store cannot do it.
+    Example: BackupStore on PostgreSQL → {"method": "BackupStore"}.
     """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 101
     """INTERNAL. A fault of the server. The correlation id in the trailers finds
@@ -457,8 +457,8 @@ cannot be reached. Nothing of the call happened: repeat it after the pause in
 RetryInfo. Example: a call just after a start → {}.
 """
 ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 100
-"""UNIMPLEMENTED. The contract has it, this release does not.
-Example: ForkSession → {"method": "ForkSession"}.
+"""UNIMPLEMENTED. The contract has it, and this server's store cannot do it.
+Example: BackupStore on PostgreSQL → {"method": "BackupStore"}.
 """
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 101
 """INTERNAL. A fault of the server. The correlation id in the trailers finds

@@ -41,7 +41,7 @@ class ServerFacts(NamedTuple):
 
 
 class AdminServicer:
-    """The RPCs of AdminService that this release has.
+    """The RPCs of AdminService.
 
     Args:
         use_cases: All of them.

@@ -23,7 +23,7 @@ _MODES: Final = (DeleteMode.REFUSE, *DeleteMode)
 
 
 class AppServicer:
-    """The RPCs of AppService that this release has.
+    """The RPCs of AppService.
 
     Args:
         use_cases: All of them.

@@ -108,17 +108,6 @@ TABLE: Final[Mapping[Reason, Rendering]] = {
 }
 
 
-def not_implemented(method: str) -> Refusal:
-    """The refusal of what the contract has and this release does not.
-
-    Args:
-        method: The RPC: `ForkSession`.
-    """
-    return Refusal(
-        Reason.NOT_IMPLEMENTED, f"{method} is not part of this release", {"method": method}
-    )
-
-
 def refusal_of(error: BaseException) -> Refusal:
     """What a caller is told of an error.
 

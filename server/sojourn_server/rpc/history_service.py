@@ -13,7 +13,7 @@ from sojourn_server.service.replacing import Replacement
 
 
 class HistoryServicer:
-    """The RPCs of HistoryService that this release has.
+    """The RPCs of HistoryService.
 
     Args:
         history: The use cases.

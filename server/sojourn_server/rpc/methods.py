@@ -26,9 +26,6 @@ _FILES: Final[tuple[Any, ...]] = (
     admin_service_pb2,
 )
 
-NOT_BUILT: Final[frozenset[str]] = frozenset()
-"""What the contract has and this release answers with `UNIMPLEMENTED / NOT_IMPLEMENTED`."""
-
 
 class Method(NamedTuple):
     """One RPC of the contract."""
@@ -43,11 +40,6 @@ class Method(NamedTuple):
     requests_stream: bool
     responses_stream: bool
     has_request_id: bool
-
-    @property
-    def built(self) -> bool:
-        """Whether this release has it."""
-        return f"{self.service}/{self.name}" not in NOT_BUILT
 
     @property
     def attribute(self) -> str:

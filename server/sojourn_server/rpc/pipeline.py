@@ -30,7 +30,6 @@ from sojourn_server.rpc.errors import (
     CORRELATION,
     TABLE,
     abort,
-    not_implemented,
     refusal_of,
 )
 from sojourn_server.rpc.methods import Method
@@ -164,18 +163,14 @@ class Pipeline:
             self._evicted.add(task)
             task.cancel()
 
-    def handler(
-        self, method: Method, use: Use | StreamUse | None
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    def handler(self, method: Method, use: Use | StreamUse) -> grpc.RpcMethodHandler[Any, Any]:
         """What grpc calls for a method.
 
         Args:
             method: The method.
-            use: Answers it; None: this release has none.
+            use: Answers it.
         """
         rule = PERMISSIONS[f"{method.service}/{method.name}"]
-        if use is None:
-            return self._missing(method)
         if method.responses_stream or method.requests_stream:
             stream: Any = use
             return grpc.stream_stream_rpc_method_handler(self._stream(method, rule, stream))
@@ -438,31 +433,6 @@ class Pipeline:
         self._evicted.discard(task)
         if not self._running:
             self._idle.set()
-
-    def _missing(self, method: Method) -> grpc.RpcMethodHandler[Any, Any]:
-        """Answers a method of the contract that this release does not have."""
-        observer = None if self._observe is None else self._observe(method)
-
-        async def refuse(_: AsyncIterator[bytes], context: Context) -> None:
-            try:
-                self._refuse_late(new_work=False)
-                # What this release lacks is said to callers who are somebody.
-                caller = await self._callers.ask(context)
-                now = time.monotonic()
-                self.admission.leave(self.admission.arrive(caller.principal.name, 0, now))
-                refusal = not_implemented(method.name)
-            except Exception as error:  # noqa: BLE001 - nothing else may reach grpc
-                refusal = self._refusal(method.name, error)
-            await self._hold_back(refusal, None, b"", context)
-            if observer is not None:
-                observer.begun()
-                observer.ended(refusal.reason.value, 0.0)
-            await abort(context, refusal, _correlation_id())
-
-        # It needs no request, and so reads none.
-        if method.responses_stream:
-            return grpc.stream_stream_rpc_method_handler(refuse)
-        return grpc.stream_unary_rpc_method_handler(refuse)
 
 
 def _give_back(admission: Admission, ticket: Ticket, _: asyncio.Task[Any]) -> None:

@@ -53,8 +53,8 @@ OPTIONS: Final[tuple[tuple[str, int], ...]] = (
 
 
 def request_types() -> list[type[Message]]:
-    """The request types of all methods that this release has."""
-    return [method.request for method in methods() if method.built]
+    """The request types of all methods."""
+    return [method.request for method in methods()]
 
 
 def warm_rules() -> Rules:
@@ -72,7 +72,7 @@ def handlers(
         servicers: By service: `SessionService`.
 
     Raises:
-        AttributeError: A servicer lacks a method that this release should have.
+        AttributeError: A servicer lacks a method.
     """
     return {
         method.path: pipeline.handler(method, _use(method, servicers[method.service]))
@@ -80,8 +80,8 @@ def handlers(
     }
 
 
-def _use(method: Method, servicer: object) -> Use | StreamUse | None:
-    use: Use | StreamUse | None = getattr(servicer, method.attribute) if method.built else None
+def _use(method: Method, servicer: object) -> Use | StreamUse:
+    use: Use | StreamUse = getattr(servicer, method.attribute)
     return use
 
 

@@ -24,7 +24,7 @@ from sojourn_server.service.watching import Watching
 
 
 class SessionServicer:
-    """The RPCs of SessionService that this release has.
+    """The RPCs of SessionService.
 
     Args:
         sessions: The use cases.

@@ -139,6 +139,7 @@ from sojourn_server.store.records import Staging as Staging
 from sojourn_server.store.records import TokenKey as TokenKey
 from sojourn_server.store.staged import Backing, StagedReads, StagedWrites
 from sojourn_server.store.stats import StoreStats
+from sojourn_server.store.upkeep import Upkeep
 from sojourn_server.store.wanted import Candidates as Candidates
 from sojourn_server.store.wanted import MessageRange as MessageRange
 from sojourn_server.store.wanted import Position as Position
@@ -358,7 +359,7 @@ class Tx(ReadTx, ErasingWrites, OperationWrites, StagedWrites, Protocol):
         ...
 
 
-class Store(Backing, Protocol):
+class Store(Backing, Upkeep, Protocol):
     """A backend. Made by `app`, used by `service`, `feed` and `jobs`."""
 
     @property
@@ -444,55 +445,6 @@ class Store(Backing, Protocol):
         """Carry out a read (S7)."""
         ...
 
-    async def apps(self, after: str, limit: int) -> Sequence[str]:
-        """Names of apps, in the order of their bytes.
-
-        Args:
-            after: Only names that come after this one; empty: from the first.
-            limit: The most of them.
-        """
-        ...
-
-    async def purge(self, limit: int) -> bool:
-        """Erase up to `limit` messages of those left over by `Tx.purge_messages`.
-
-        When none is left, go on with what `Tx.clear_stale` asked for, a little at a time.
-
-        Returns:
-            True when nothing is left anywhere and the files are scrubbed.
-        """
-        ...
-
-    async def forget_requests(self, before: Nanos, limit: int) -> int:
-        """Remove request records made before an instant, with the content they hold.
-
-        Returns:
-            How many were removed.
-        """
-        ...
-
-    async def forget_audit(self, app: str, before: Nanos, limit: int) -> int:
-        """Remove entries of an app's audit that were made before an instant (S90).
-
-        Returns:
-            How many went; fewer than `limit`: nothing is left to remove.
-        """
-        ...
-
-    async def compact(self, app: str, before: Nanos, keep: int, limit: int) -> int:
-        """Shorten an app's log from its beginning (S43).
-
-        Args:
-            app: The app.
-            before: Remove revisions that were made before this instant,
-            keep: and those that have as many newer ones.
-            limit: About how many changes to remove at most.
-
-        Returns:
-            How many changes were removed; fewer than `limit`: nothing is left to remove.
-        """
-        ...
-
     def on_commit(self, tell: Callable[[str], None]) -> None:
         """Have a function called with the name of an app whose log has grown (S44).
 
@@ -505,10 +457,6 @@ class Store(Backing, Protocol):
 
     async def check_writable(self) -> None:
         """Raise `StoreFull` or `StoreDown` when writes fail."""
-
-    async def leads(self, job: str) -> bool:
-        """Whether this server is the one to run a job now (S55)."""
-        ...
 
     async def stats(self) -> StoreStats:
         """What it has done, and how large it is (S60)."""

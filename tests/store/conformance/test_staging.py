@@ -39,6 +39,7 @@ async def stage(store: Store, name: str, count: int, owner: int = 0) -> Staging:
     return (await apply(store, unit)).value
 
 
+@pytest.mark.rule("S35")
 async def test_staged_messages_become_a_session_s_in_one_unit(store: Store) -> None:
     """S35: no number comes twice, and messages under one are nobody's until it is named."""
     row = await create(store, a_session(message_count=0))
@@ -75,6 +76,7 @@ async def test_staged_messages_become_a_session_s_in_one_unit(store: Store) -> N
     assert len({row.pk, staging.history, made, number}) == 4
 
 
+@pytest.mark.rule("S36")
 async def test_a_staging_is_found_by_name_by_owner_and_when_it_has_expired(store: Store) -> None:
     """S36."""
     row = await create(store, a_session())

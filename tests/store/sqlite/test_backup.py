@@ -18,6 +18,18 @@ from sojourn_server.store.sqlite import SqliteStore, backup
 from sojourn_server.store.staged import BackupTaken, NoBackupPlace
 from tests.store.kit import APP, a_message, a_session, apply, create, create_many
 
+
+def names(folder: Path) -> list[str]:
+    """What is in a folder."""
+    return sorted(each.name for each in folder.iterdir())
+
+
+def put(folder: Path, name: str, text: str) -> None:
+    """Let a folder hold a file."""
+    folder.mkdir()
+    (folder / name).write_text(text)
+
+
 SECRET = b"a text that is erased"
 
 
@@ -39,23 +51,24 @@ async def test_a_copy_is_a_store_of_one_instant_though_writes_go_on(
 ) -> None:
     """Each unit adds a session and a message: a copy that were torn would hold only one."""
     await create_many(store, [a_session(f"s-{number}") for number in range(2_000)])
-    done = asyncio.Event()
+    done, begun = asyncio.Event(), asyncio.Event()
     written = 0
 
     async def write() -> None:
         nonlocal written
         while not done.is_set():
 
-            async def unit(tx: Tx) -> None:
-                row = await tx.insert_session(a_session(f"w-{written}"), None)
+            async def unit(tx: Tx, name: str = f"w-{written}") -> None:
+                row = await tx.insert_session(a_session(name), None)
                 await tx.insert_messages(row, [a_message(1, body=await tx.put_content(b"x" * 999))])
 
             await apply(store, unit)
             written += 1
+            if written == 5:
+                begun.set()
 
     writer = asyncio.create_task(write())
-    while written < 5:
-        await asyncio.sleep(0.005)
+    await begun.wait()
     before = written
     size = await store.back_up(folder, "one.db")
     after = written
@@ -64,13 +77,13 @@ async def test_a_copy_is_a_store_of_one_instant_though_writes_go_on(
     path = folder / "one.db"
     assert path.stat().st_size == size
     assert path.stat().st_mode & 0o777 == 0o600
-    assert [each.name for each in folder.iterdir()] == ["one.db"]
+    assert names(folder) == ["one.db"]
     with closing(sqlite3.connect(path)) as copy:
         assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         (sessions,) = copy.execute("SELECT count(*) - 2000 FROM session").fetchone()
         (messages,) = copy.execute("SELECT count(*) FROM message").fetchone()
     assert sessions == messages
-    assert before <= sessions <= after
+    assert before <= sessions <= after + 1
     restored = SqliteStore(path, synchronous="OFF")
     await restored.open()
 
@@ -128,12 +141,11 @@ async def test_a_copy_holds_nothing_that_was_erased(store: SqliteStore, folder: 
 
 
 async def test_no_file_is_ever_overwritten(store: SqliteStore, folder: Path) -> None:
-    folder.mkdir()
-    (folder / "one.db").write_text("mine")
+    put(folder, "one.db", "mine")
     with pytest.raises(BackupTaken):
         await store.back_up(folder, "one.db")
     assert (folder / "one.db").read_text() == "mine"
-    assert len(list(folder.iterdir())) == 1
+    assert len(names(folder)) == 1
 
 
 async def test_a_file_that_comes_meanwhile_is_not_overwritten(
@@ -149,7 +161,7 @@ async def test_a_file_that_comes_meanwhile_is_not_overwritten(
     with pytest.raises(BackupTaken):
         await store.back_up(folder, "one.db")
     assert (folder / "one.db").read_text() == "mine"
-    assert len(list(folder.iterdir())) == 1
+    assert len(names(folder)) == 1
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
@@ -162,7 +174,7 @@ async def test_a_full_disk_leaves_nothing(
     monkeypatch.setattr(backup, "_sync", full)
     with pytest.raises(StoreFull):
         await store.back_up(folder, "one.db")
-    assert list(folder.iterdir()) == []
+    assert names(folder) == []
 
 
 async def test_a_database_that_gets_no_room_leaves_nothing(
@@ -177,7 +189,7 @@ async def test_a_database_that_gets_no_room_leaves_nothing(
     monkeypatch.setattr(backup.Copier, "_vacuum", full)
     with pytest.raises(StoreFull):
         await store.back_up(folder, "one.db")
-    assert list(folder.iterdir()) == []
+    assert names(folder) == []
 
 
 async def test_a_folder_that_cannot_be_is_said(store: SqliteStore, tmp_path: Path) -> None:
@@ -188,11 +200,18 @@ async def test_a_folder_that_cannot_be_is_said(store: SqliteStore, tmp_path: Pat
         await store.back_up(tmp_path / "no" / "such", "one.db")
 
 
+async def test_a_folder_may_be_relative(
+    store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    await store.back_up(Path("near"), "one.db")
+    assert (tmp_path / "near" / "one.db").exists()
+
+
 async def test_what_a_killed_server_left_is_removed(store: SqliteStore, folder: Path) -> None:
-    folder.mkdir()
-    (folder / f".old.db{backup.PARTIAL}").write_text("half")
+    put(folder, f".old.db{backup.PARTIAL}", "half")
     await store.back_up(folder, "new.db")
-    assert [each.name for each in folder.iterdir()] == ["new.db"]
+    assert names(folder) == ["new.db"]
 
 
 async def test_a_store_that_closes_breaks_off_its_copy(
@@ -207,7 +226,8 @@ async def test_a_store_that_closes_breaks_off_its_copy(
             copier._reading = database
             at_work.set()
             database.execute(
-                "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+                "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
+                "SELECT max(i) FROM n"
             ).fetchone()
 
     monkeypatch.setattr(backup.Copier, "_vacuum", endless)
@@ -217,6 +237,6 @@ async def test_a_store_that_closes_breaks_off_its_copy(
     await store.close()
     with pytest.raises(StoreDown):
         await copying
-    assert list(folder.iterdir()) == []
+    assert names(folder) == []
     with pytest.raises(StoreDown):
         await store.back_up(folder, "two.db")

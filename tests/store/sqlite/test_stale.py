@@ -161,9 +161,12 @@ async def test_it_is_the_forgotten_pages_that_keep_them_away(
 ) -> None:
     """A bug that is switched on: the writer goes on with the pages that it remembers."""
     clear = Pages.clear
-    monkeypatch.setattr(
-        Pages, "clear", lambda self, raw, first: clear(self, _Forgetful(raw), first)
-    )  # type: ignore[arg-type]
+
+    def clear_only(self: Pages, raw: Any, first: int) -> int:
+        forgetful: Any = _Forgetful(raw)
+        return clear(self, forgetful, first)
+
+    monkeypatch.setattr(Pages, "clear", clear_only)
     await fill(store)
     await remove(store, DOOMED)
     await purge(store)

@@ -46,11 +46,11 @@ POLICIES = st.builds(
     auto_create=st.none() | st.booleans(),
     max_active_sessions=COUNTS,
     max_active_sessions_per_user=COUNTS,
-    session_quota_action=st.sampled_from([None, QuotaAction.REFUSE, QuotaAction.END_OLDEST_IDLE]),
+    session_quota_action=st.sampled_from([QuotaAction.REFUSE, QuotaAction.END_OLDEST_IDLE]),
     max_requests_per_session=COUNTS,
     max_messages_per_session=COUNTS,
     max_bytes_per_session=COUNTS,
-    overflow_action=st.sampled_from([None, OverflowAction.REFUSE, OverflowAction.DROP_OLDEST]),
+    overflow_action=st.sampled_from([OverflowAction.REFUSE, OverflowAction.DROP_OLDEST]),
     require_turn=st.none() | st.booleans(),
     thresholds=st.lists(THRESHOLDS, max_size=8).map(tuple),
 )
@@ -74,6 +74,12 @@ def test_zero_is_not_absent_and_seconds_are_as_good_as_a_timedelta() -> None:
     assert _app_convert.policy(sent) == Policy(
         retention=timedelta(0), default_idle_timeout=timedelta(seconds=1.5)
     )
+
+
+def test_what_happens_at_a_limit_is_an_error_unless_told() -> None:
+    assert _app_convert.policy(app_pb2.Policy()) == Policy()
+    assert Policy().session_quota_action is QuotaAction.REFUSE
+    assert Policy().overflow_action is OverflowAction.REFUSE
 
 
 def test_what_a_newer_server_says_is_unknown() -> None:

@@ -362,7 +362,11 @@ def test_a_label_key_alone_groups_by_that_label() -> None:
 
 def test_a_policy_says_only_what_was_said() -> None:
     sent = _app_calls.update_app("a", policy=Policy(max_active_sessions=0)).policy
-    assert [field.name for field, _ in sent.ListFields()] == ["max_active_sessions"]
+    assert {field.name for field, _ in sent.ListFields()} == {
+        "max_active_sessions",
+        "session_quota_action",
+        "overflow_action",
+    }
     assert not _app_calls.update_app("a").HasField("policy")
 
 

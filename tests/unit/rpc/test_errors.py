@@ -29,7 +29,7 @@ from sojourn_server.domain.errors import (
     invalid_field,
     too_large,
 )
-from sojourn_server.rpc.errors import STATUS_BYTES, TABLE, not_implemented, refusal_of, status_of
+from sojourn_server.rpc.errors import STATUS_BYTES, TABLE, refusal_of, status_of
 from sojourn_server.store.base import StoreDown, StoreFull
 
 PROTO = Path(__file__).resolve().parents[3] / "protos/sojourn/v1/error_reason.proto"
@@ -199,7 +199,3 @@ def test_what_is_raised_below_has_a_reason_and_keeps_its_text(error: Exception, 
 def test_a_refusal_stays_itself():
     refusal = too_large("messages[0]", 1_024)
     assert refusal_of(refusal) is refusal
-
-
-def test_a_missing_method_is_named():
-    assert not_implemented("ForkSession").metadata == {"method": "ForkSession"}

@@ -13,7 +13,6 @@ from sojourn.v1 import session_service_pb2 as pb
 from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.metrics.calls import CODES, Calls, MethodCalls
 from sojourn_server.rpc.errors import TABLE
-from sojourn_server.rpc.methods import methods
 from sojourn_server.service.answers import Call
 from tests.unit.rpc.wire import CREATE, GET, UseCase, Wire, created, failed, serving
 
@@ -82,23 +81,6 @@ async def test_what_is_refused_before_any_use_case_is_counted() -> None:
     assert of(calls, CREATE).by_code() == {"OK": 0, "InvalidArgument": 2, "Unavailable": 1}
     assert (refusals["MALFORMED_REQUEST"], refusals["INVALID_FIELD"]) == (1, 1)
     assert refusals["DRAINING"] == 1
-
-
-@pytest.mark.parametrize("name", ["ForkSession", "WatchSessions", "ExportSessions"])
-async def test_a_method_that_is_not_built_is_counted_also_as_a_stream(name: str) -> None:
-    (method,) = [each for each in methods() if each.name == name]
-    async with counted(created) as (wire, calls):
-        if method.responses_stream:
-            with pytest.raises(Exception, match="UNIMPLEMENTED"):
-                await wire.channel.unary_stream(method.path)(b"").read()
-        else:
-            await failed(wire.raw(method.path, b""))
-    assert of(calls, method.path).started == 1
-    assert of(calls, method.path).by_code() == {"OK": 0, "Unimplemented": 1}
-    assert of(calls, method.path).labels[0] == (
-        "server_stream" if method.responses_stream else "unary"
-    )
-    assert calls.refusals()["NOT_IMPLEMENTED"] == 1
 
 
 async def test_a_call_whose_caller_goes_away_was_canceled_and_is_no_refusal() -> None:

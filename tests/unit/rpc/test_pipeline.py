@@ -17,7 +17,6 @@ from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.rpc import pipeline
 from sojourn_server.rpc.callers import ACTOR
 from sojourn_server.rpc.errors import CORRELATION
-from sojourn_server.rpc.methods import methods
 from sojourn_server.service.answers import Call
 from sojourn_server.store.base import StoreDown, StoreFull
 from tests.unit.rpc.wire import CREATE, GET, created, failed, serving
@@ -423,26 +422,6 @@ async def test_idle_is_at_once_when_nothing_runs():
     async with serving(created) as wire:
         async with asyncio.timeout(1):
             await wire.pipeline.idle()
-
-
-# --- what this release does not have ---------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "path", [method.path for method in methods() if method.path not in (CREATE, GET)]
-)
-async def test_a_method_without_a_use_case_is_not_implemented(path: str):
-    (method,) = [method for method in methods() if method.path == path]
-    async with serving(created) as wire:
-        channel = wire.channel
-        if method.requests_stream:
-            failure = await failed(_awaited(channel.stream_unary(path)(iter([b""]))))
-        elif method.responses_stream:
-            failure = await failed(_first(channel.unary_stream(path)(b"")))
-        else:
-            failure = await failed(wire.raw(path, b""))
-    assert (failure.code, failure.reason) == ("UNIMPLEMENTED", "NOT_IMPLEMENTED")
-    assert failure.metadata == {"method": method.name}
 
 
 async def _awaited(call: Any) -> Any:

@@ -91,10 +91,10 @@ async def serving(use: UseCase, **settings: Any) -> AsyncIterator[Wire]:
     pipeline = Pipeline(
         **{"rules": RULES, "sealer": Sealer([AKey()]), "request_bytes": 4_000, **settings}
     )
-    built = {"CreateSession", "GetSession"}
     handlers = {
-        method.path: pipeline.handler(method, use if method.name in built else None)
+        method.path: pipeline.handler(method, use)
         for method in methods()
+        if method.name in ("CreateSession", "GetSession")
     }
     server = grpc.aio.server(handlers=[Router(handlers)], options=OPTIONS)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -15,7 +15,7 @@ from sojourn_server.domain.model import Change, ContentId
 from sojourn_server.store.base import LoggedChange, RequestRecord
 from sojourn_server.store.postgres.facts import AUDIT, LOG
 from sojourn_server.store.postgres.queries import QUERIES
-from sojourn_server.store.postgres.read_tx import of_requests
+from sojourn_server.store.postgres.snapshot import of_requests
 from sojourn_server.store.postgres.unit_tx import UnitTx
 from sojourn_server.store.rows import Row, audit_values, detail_blob
 

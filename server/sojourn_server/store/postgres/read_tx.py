@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from sojourn_server.domain.auditing import AuditEntry, AuditRange
 from sojourn_server.domain.clock import Nanos
-from sojourn_server.domain.limits import SUM_COUNTERS_MOST
-from sojourn_server.domain.model import NO_CONTENT, App, ContentId, Message, ScopeState, Status
-from sojourn_server.domain.sums import Sums
+from sojourn_server.domain.model import NO_CONTENT, ContentId, Message, ScopeState
 from sojourn_server.store.base import (
-    AppCounts,
     Candidates,
-    ListedApp,
     LoggedChange,
     MessageRange,
     Operation,
@@ -23,12 +19,9 @@ from sojourn_server.store.base import (
     SessionRow,
     Staging,
 )
-from sojourn_server.store.counting import NO_COUNTS
 from sojourn_server.store.lists import Lists, ended_after, merged
+from sojourn_server.store.postgres.counting_tx import CountingTx
 from sojourn_server.store.postgres.facts import (
-    ACTIVE,
-    APP,
-    APPS,
     AUDIT,
     CONTENT,
     KEY,
@@ -40,25 +33,16 @@ from sojourn_server.store.postgres.facts import (
     OPERATIONS,
     REQUEST,
     REQUESTS,
-    ROWS,
-    SCOPE,
     SCOPES,
     SEQUENCE,
     SESSIONS,
     STAGED,
     UID,
-    AppEntry,
-    Ask,
-    Domain,
-    Facts,
     Need,
-    ask,
-    entry_of,
     session_row,
 )
-from sojourn_server.store.postgres.memory import Memory
 from sojourn_server.store.postgres.queries import QUERIES
-from sojourn_server.store.postgres.tally_rows import sums_of
+from sojourn_server.store.postgres.snapshot import cannot_be, of_messages, of_parent, scope_need
 from sojourn_server.store.ranges import intervals, is_removed, kept_intervals
 from sojourn_server.store.rows import (
     ORDER_BITS,
@@ -74,91 +58,14 @@ from sojourn_server.store.rows import (
     try_uid_blob,
     uid_blob,
 )
-from sojourn_server.store.tallies import merged_sums
 
 _LAST: Final = (1 << 63) - 1
 """After every revision."""
 _LISTS: Final = Lists(QUERIES._asdict())
 
-Parameters = Sequence[Any] | Mapping[str, Any]
 
-
-class PgReadTx:
-    """A snapshot of the database, as far as it is known.
-
-    Args:
-        facts: What is known of it.
-        now: When it began.
-        memory: Sessions that are remembered beyond it.
-    """
-
-    def __init__(self, facts: Facts, now: Nanos, memory: Memory) -> None:
-        self._facts = facts
-        self._now = now
-        self._memory = memory
-
-    # --- how it knows ---
-
-    def _look(self, need: Need) -> Any:
-        """What is known; `MISSING` for what is not."""
-        return self._facts.get(need, MISSING)
-
-    async def _know(self, need: Need) -> Any:
-        value = self._look(need)
-        if value is MISSING:
-            await ask(Ask((need,)))
-            value = self._look(need)
-        return value
-
-    async def _know_all(self, needs: Sequence[Need]) -> list[Any]:
-        missing = tuple(need for need in needs if self._look(need) is MISSING)
-        if missing:
-            await ask(Ask(missing))
-        return [self._look(need) for need in needs]
-
-    async def _query(
-        self, app_pk: int, domain: Domain, sql: str, parameters: Parameters
-    ) -> Sequence[Row]:
-        """The rows of a query."""
-        given = parameters.items() if isinstance(parameters, Mapping) else parameters
-        rows: Sequence[Row] = await self._know((ROWS, app_pk, domain, sql, tuple(given)))
-        return rows
-
-    async def _entry(self, name: str, beside: Need | None = None) -> AppEntry | None:
-        """An app's row.
-
-        Args:
-            name: The app's name.
-            beside: What will be asked for next, to be found out on the same way.
-        """
-        need = (APP, 0, name)
-        entry: AppEntry | None
-        value = self._look(need)
-        if value is MISSING:
-            if beside is None or self._look(beside) is not MISSING:
-                await ask(Ask((need,)))
-            else:
-                await ask(Ask((need, beside)))
-            value = self._look(need)
-        entry = value
-        return entry
-
-    # --- what it answers ---
-
-    @property
-    def now(self) -> Nanos:
-        """See `ReadTx`."""
-        return self._now
-
-    async def head(self, app: str) -> int:
-        """See `ReadTx`."""
-        entry = await self._entry(app)
-        return 0 if entry is None else entry.head
-
-    async def app(self, app: str) -> App | None:
-        """See `ReadTx`."""
-        entry = await self._entry(app)
-        return None if entry is None else entry.app
+class PgReadTx(CountingTx):
+    """All that a transaction can be asked."""
 
     def _beside(self, app: str, kind: int, *names: str) -> Need | None:
         """The need of a session that memory does not hold, once the app's number is known."""
@@ -422,56 +329,6 @@ class PgReadTx:
         rows = await self._query(entry.pk, LOG, QUERIES.change_oldest, (entry.pk,))
         return int(rows[0][0]) if rows else 0
 
-    async def app_counts(self, app: str) -> AppCounts:
-        """See `Counting`."""
-        entry = await self._entry(app)
-        return NO_COUNTS if entry is None else entry.counts()
-
-    async def user_active(self, app: str, user: str) -> int:
-        """See `Counting`."""
-        entry = await self._entry(app)
-        if entry is None or cannot_be(user):
-            return 0
-        count: int = await self._know((ACTIVE, entry.pk, user))
-        return count
-
-    async def listed_apps(self, after: str, limit: int) -> Sequence[ListedApp]:
-        """See `Counting`."""
-        rows = await self._query(0, APPS, QUERIES.apps_listed, (after, limit))
-        entries = [entry for row in rows if (entry := entry_of(row)) is not None]
-        return [listed for entry in entries if (listed := entry.listed()) is not None]
-
-    async def status_sums(self, app: str, user: str | None = None) -> Mapping[Status, Sums]:
-        """See `Counting`."""
-        entry = await self._entry(app)
-        if entry is None or cannot_be(user or ""):
-            return {}
-        found: dict[Status, Sums] = {}
-        for status in Status:
-            key = (entry.pk, int(user is not None), int(status), user or "")
-            given = (SUM_COUNTERS_MOST + 1, *key)
-            for row in await self._query(entry.pk, SESSIONS, QUERIES.tally_get, given):
-                found[status] = sums_of(row)
-        return found
-
-    async def user_sums(
-        self, app: str, statuses: Sequence[Status], after: str | None, limit: int
-    ) -> Sequence[tuple[str, Sums]]:
-        """See `Counting`."""
-        entry = await self._entry(app)
-        if entry is None:
-            return []
-        sql = QUERIES.tallies_first if after is None else QUERIES.tallies_after
-        most = SUM_COUNTERS_MOST + 1
-        place = () if after is None else (after,)
-        streams = [
-            await self._query(entry.pk, SESSIONS, sql, (most, entry.pk, int(status), *place, limit))
-            for status in statuses
-        ]
-        return merged_sums(
-            [[(user, sums_of(tuple(row))) for user, *row in rows] for rows in streams], limit
-        )
-
     # --- operations ---
 
     async def operation(self, app: str, operation_id: str) -> Operation | None:
@@ -504,40 +361,3 @@ class PgReadTx:
             return []
         rows = await self._query(entry.pk, SCOPES, QUERIES.scope_names, (entry.pk, limit))
         return [user if of_user else None for of_user, user in rows]
-
-    async def label_values(
-        self, app: str, key: str, after: str, limit: int
-    ) -> tuple[Sequence[str], str | None]:
-        """See `Counting`."""
-        entry = await self._entry(app)
-        if entry is None or cannot_be(key):
-            return [], None
-        given = {"app_pk": entry.pk, "key": key, "after": after, "limit": limit}
-        rows = await self._query(entry.pk, SESSIONS, QUERIES.label_values, given)
-        values = [value for (value,) in rows]
-        return values, values[-1] if len(values) == limit else None
-
-
-def cannot_be(*names: str) -> bool:
-    """Whether no row can have one of these: a text here holds no NUL, so none is asked for."""
-    return any("\0" in name for name in names)
-
-
-def of_parent(uid: str) -> Domain:
-    """The domain of queries over the children of one session."""
-    return ("parent", uid)
-
-
-def of_messages(session_pk: int) -> Domain:
-    """The domain of queries over the messages of one session."""
-    return ("messages", session_pk)
-
-
-def of_requests(session_pk: int) -> Domain:
-    """The domain of queries over the requests that hold content of one session."""
-    return ("requests", session_pk)
-
-
-def scope_need(app_pk: int, user: str | None) -> Need:
-    """The need of the state of a user, or of the app (None)."""
-    return (SCOPE, app_pk, int(user is not None), user or "")

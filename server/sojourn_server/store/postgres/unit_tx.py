@@ -24,7 +24,8 @@ from sojourn_server.store.postgres.facts import (
 )
 from sojourn_server.store.postgres.memory import Memory
 from sojourn_server.store.postgres.pending import Pending
-from sojourn_server.store.postgres.read_tx import Parameters, PgReadTx, of_requests
+from sojourn_server.store.postgres.read_tx import PgReadTx
+from sojourn_server.store.postgres.snapshot import Parameters, of_requests
 from sojourn_server.store.rows import Row, encode
 from sojourn_server.store.stats import Rows
 from sojourn_server.store.tallies import Tallies, grown

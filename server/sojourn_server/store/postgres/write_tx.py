@@ -58,7 +58,7 @@ from sojourn_server.store.postgres.facts import (
 )
 from sojourn_server.store.postgres.pending import SessionWrite
 from sojourn_server.store.postgres.queries import QUERIES
-from sojourn_server.store.postgres.read_tx import (
+from sojourn_server.store.postgres.snapshot import (
     of_messages,
     of_parent,
     of_requests,

@@ -61,7 +61,7 @@ class Copier:
             if self._closed:
                 raise StoreDown("the store is closed")
             try:
-                return self._copy(folder, name)
+                return self._copy(folder.absolute(), name)
             except sqlite3.Error as error:
                 raise as_failure(error) or StoreDown("the copy failed") from error
             except OSError as error:

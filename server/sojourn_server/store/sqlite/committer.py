@@ -24,7 +24,7 @@ from sojourn_server.store.sqlite.content import Slab
 from sojourn_server.store.sqlite.errors import as_failure
 from sojourn_server.store.sqlite.hot import Key, Published
 from sojourn_server.store.sqlite.queries import QUERIES
-from sojourn_server.store.sqlite.read_tx import AppEntry, Apps
+from sojourn_server.store.sqlite.snapshot import AppEntry, Apps
 from sojourn_server.store.sqlite.tally_rows import bring
 from sojourn_server.store.sqlite.units import drive
 from sojourn_server.store.sqlite.write_tx import SqliteTx

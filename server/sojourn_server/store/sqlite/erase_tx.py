@@ -16,7 +16,7 @@ from sojourn_server.store.base import LoggedChange, RequestRecord
 from sojourn_server.store.horizon import last_to_go
 from sojourn_server.store.rows import audit_values, detail_blob
 from sojourn_server.store.sqlite.queries import QUERIES
-from sojourn_server.store.sqlite.read_tx import AppEntry
+from sojourn_server.store.sqlite.snapshot import AppEntry
 from sojourn_server.store.sqlite.unit_tx import UnitTx
 
 

@@ -19,7 +19,8 @@ from typing import Any, Final, NamedTuple, NoReturn, TypeVar
 
 from sojourn_server.domain.clock import Nanos
 from sojourn_server.store.base import SessionRow
-from sojourn_server.store.sqlite.read_tx import AppEntry, SqliteReadTx
+from sojourn_server.store.sqlite.read_tx import SqliteReadTx
+from sojourn_server.store.sqlite.snapshot import AppEntry
 from sojourn_server.store.sqlite.units import drive
 
 T = TypeVar("T")

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from sojourn_server.domain.auditing import AuditEntry, AuditRange
 from sojourn_server.domain.clock import Nanos
-from sojourn_server.domain.limits import SUM_COUNTERS_MOST
-from sojourn_server.domain.model import App, ContentId, Message, ScopeState, Status
-from sojourn_server.domain.sums import Sums
+from sojourn_server.domain.model import ContentId, Message, ScopeState
 from sojourn_server.store.base import (
-    AppCounts,
     Candidates,
-    ListedApp,
     LoggedChange,
     MessageRange,
     Operation,
@@ -23,21 +18,15 @@ from sojourn_server.store.base import (
     RequestRecord,
     SessionRow,
     Staging,
-    StoreDown,
-    StoreFull,
 )
-from sojourn_server.store.counting import NO_COUNTS
 from sojourn_server.store.lists import ended_after, merged
 from sojourn_server.store.ranges import intervals, is_removed, kept_intervals
 from sojourn_server.store.rows import (
     ORDER_BITS,
-    ORDER_MASK,
     Row,
     audit_of,
     change_of,
-    decode_app,
     decode_scope_state,
-    decode_session,
     message_of,
     nonce_of,
     operation_of,
@@ -48,136 +37,16 @@ from sojourn_server.store.rows import (
 )
 from sojourn_server.store.sqlite import content, lists
 from sojourn_server.store.sqlite.census import Place, step
-from sojourn_server.store.sqlite.errors import as_failure
+from sojourn_server.store.sqlite.counting_tx import CountingTx
 from sojourn_server.store.sqlite.queries import QUERIES
-from sojourn_server.store.sqlite.tally_rows import sums_of
-from sojourn_server.store.tallies import merged_sums
 
 _NO_STATE: Final = ScopeState()
 _LAST: Final = (1 << 63) - 1
 """After every revision."""
 
 
-class AppEntry:
-    """An app's row.
-
-    Args:
-        pk: The store's number for it; 0 until it has one.
-        head: The newest revision of its log.
-        created: The greatest create order given.
-        app: The app; None when only its log exists.
-        active: How many ACTIVE sessions it has.
-        sessions: How many sessions it has.
-    """
-
-    __slots__ = ("active", "app", "created", "head", "pk", "sessions")
-
-    def __init__(
-        self, pk: int, head: int, created: int, app: App | None, active: int, sessions: int
-    ) -> None:
-        self.pk = pk
-        self.head = head
-        self.created = created
-        self.app = app
-        self.active = active
-        self.sessions = sessions
-
-    def copy(self) -> AppEntry:
-        """The same, to be changed."""
-        return AppEntry(self.pk, self.head, self.created, self.app, self.active, self.sessions)
-
-    def counts(self) -> AppCounts:
-        """How many sessions it has."""
-        return AppCounts(self.active, self.sessions)
-
-    def listed(self) -> ListedApp | None:
-        """How a list shows it; None when only its log exists."""
-        return None if self.app is None else ListedApp(self.app, self.head, self.counts())
-
-
-def _entry_of(row: Row) -> AppEntry:
-    """The entry of a row: app_pk, head, created, active, sessions, record."""
-    pk, head, created, active, sessions, record = row
-    app = None if record is None else decode_app(record)
-    return AppEntry(pk, head, created, app, active, sessions)
-
-
-Apps = dict[str, AppEntry | None]
-"""The app rows that a transaction knows; None for an app that has none."""
-
-
-class SqliteReadTx:
-    """One snapshot of the database. Runs on a connection's thread and never waits.
-
-    Args:
-        connection: In a transaction.
-        now: When that began.
-        apps: App rows known within this transaction.
-    """
-
-    def __init__(self, connection: sqlite3.Connection, now: Nanos, apps: Apps) -> None:
-        self._execute = connection.execute
-        self._now = now
-        self._apps = apps
-        self.failure: StoreFull | StoreDown | None = None
-        """Set when the database failed: the transaction is lost, whatever a unit catches."""
-
-    def _run(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> sqlite3.Cursor:
-        """Execute one statement.
-
-        Raises:
-            StoreFull, StoreDown: The database failed, now or before.
-        """
-        if self.failure is not None:
-            raise self.failure
-        try:
-            return self._execute(sql, parameters)
-        except sqlite3.Error as error:
-            self.failure = as_failure(error)
-            if self.failure is None:
-                raise
-            raise self.failure from error
-
-    def _all(self, sql: str, parameters: Sequence[Any] | dict[str, Any]) -> list[Row]:
-        """Execute a query and fetch every row."""
-        try:
-            rows: list[Row] = self._run(sql, parameters).fetchall()
-        except sqlite3.Error as error:
-            self.failure = as_failure(error)
-            if self.failure is None:
-                raise
-            raise self.failure from error
-        return rows
-
-    def _session(self, row: Row) -> SessionRow:
-        pk, record = row
-        return SessionRow(pk, pk & ORDER_MASK, decode_session(record))
-
-    def _entry(self, name: str) -> AppEntry | None:
-        try:
-            return self._apps[name]
-        except KeyError:
-            row = self._run(QUERIES.app_by_name, (name,)).fetchone()
-            entry = None
-            if row is not None:
-                entry = _entry_of(row)
-            self._apps[name] = entry
-            return entry
-
-    @property
-    def now(self) -> Nanos:
-        """See `ReadTx`."""
-        return self._now
-
-    async def head(self, app: str) -> int:
-        """See `ReadTx`."""
-        entry = self._entry(app)
-        return 0 if entry is None else entry.head
-
-    async def app(self, app: str) -> App | None:
-        """See `ReadTx`."""
-        entry = self._entry(app)
-        return None if entry is None else entry.app
+class SqliteReadTx(CountingTx):
+    """All that a transaction can be asked. Runs on a connection's thread and never waits."""
 
     async def session_by_key(self, app: str, user: str, session_id: str) -> SessionRow | None:
         """See `ReadTx`."""
@@ -388,72 +257,6 @@ class SqliteReadTx:
             return 0
         (revision,) = self._run(QUERIES.change_oldest, (entry.pk,)).fetchone()
         return int(revision or 0)
-
-    async def app_counts(self, app: str) -> AppCounts:
-        """See `Counting`."""
-        entry = self._entry(app)
-        return NO_COUNTS if entry is None else entry.counts()
-
-    async def user_active(self, app: str, user: str) -> int:
-        """See `Counting`."""
-        entry = self._entry(app)
-        if entry is None:
-            return 0
-        row = self._run(QUERIES.tally_sessions, (entry.pk, 1, Status.ACTIVE, user)).fetchone()
-        return 0 if row is None else int(row[0])
-
-    async def listed_apps(self, after: str, limit: int) -> Sequence[ListedApp]:
-        """See `Counting`."""
-        entries = [_entry_of(row) for row in self._all(QUERIES.apps_listed, (after, limit))]
-        return [listed for entry in entries if (listed := entry.listed()) is not None]
-
-    async def status_sums(self, app: str, user: str | None = None) -> Mapping[Status, Sums]:
-        """See `Counting`."""
-        entry = self._entry(app)
-        if entry is None:
-            return {}
-        of_user = int(user is not None)
-        found: dict[Status, Sums] = {}
-        for status in Status:
-            for row in self._all(QUERIES.tally_get, (entry.pk, of_user, status, user or "")):
-                found[status] = self._sums(entry.pk, of_user, status, row)
-        return found
-
-    async def user_sums(
-        self, app: str, statuses: Sequence[Status], after: str | None, limit: int
-    ) -> Sequence[tuple[str, Sums]]:
-        """See `Counting`."""
-        entry = self._entry(app)
-        if entry is None:
-            return []
-        sql = QUERIES.tallies_first if after is None else QUERIES.tallies_after
-        place = () if after is None else (after,)
-        streams = [
-            [
-                (row[0], self._sums(entry.pk, 1, status, row))
-                for row in self._all(sql, (entry.pk, status, *place, limit))
-            ]
-            for status in statuses
-        ]
-        return merged_sums(streams, limit)
-
-    async def label_values(
-        self, app: str, key: str, after: str, limit: int
-    ) -> tuple[Sequence[str], str | None]:
-        """See `Counting`. The table is of all apps."""
-        entry = self._entry(app)
-        if entry is None:
-            return [], None
-        low = entry.pk << ORDER_BITS
-        given = {"key": key, "after": after, "limit": limit, "low": low, "high": low | ORDER_MASK}
-        rows = self._all(QUERIES.label_values, given)
-        values = [value for value, is_own in rows if is_own]
-        return values, rows[-1][0] if len(rows) == limit else None
-
-    def _sums(self, app_pk: int, of_user: int, status: Status, row: Row) -> Sums:
-        user, *columns = row
-        key = (app_pk, of_user, status, user, SUM_COUNTERS_MOST + 1)
-        return sums_of(tuple(columns), self._all(QUERIES.tally_counters, key))
 
     # --- operations ---
 

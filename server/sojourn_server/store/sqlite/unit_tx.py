@@ -21,7 +21,8 @@ from sojourn_server.store.rows import (
 from sojourn_server.store.sqlite.content import Slab
 from sojourn_server.store.sqlite.hot import Key
 from sojourn_server.store.sqlite.queries import QUERIES
-from sojourn_server.store.sqlite.read_tx import AppEntry, Apps, SqliteReadTx
+from sojourn_server.store.sqlite.read_tx import SqliteReadTx
+from sojourn_server.store.sqlite.snapshot import AppEntry, Apps
 from sojourn_server.store.sqlite.tally_rows import bring
 from sojourn_server.store.stats import Rows
 from sojourn_server.store.tallies import Tallies, grown

@@ -1,0 +1,125 @@
+# Generated from tests/api/_async/test_admin.py by `make gen`. Edit the source, never this file.
+"""The operator's calls against a real server: audit, erase, export and import, backup, info."""
+
+import io
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from sojourn import (
+    ChangeCause,
+    Client,
+    ExportedApp,
+    ExportedUser,
+    Message,
+    NewMessage,
+    OnExisting,
+    Policy,
+    Session,
+    TimeRange,
+    errors,
+)
+
+
+def furnish(client: Client) -> None:
+    client.apps.update(labels={"agent": "x"}, policy=Policy(max_active_sessions=9))
+    session = client.attach(
+        "s", user="ann", labels={"k": "v"}, state={"n": 1.0}, user_state={"lang": "de"}
+    )
+    session.append_many([NewMessage("user", "a"), NewMessage("tool", None, b"\x00\xff")])
+    with session.turn():
+        pass
+    client.sessions.create("t")
+    client.sessions.end("t", reason="done")
+
+
+def exported(client: Client, app: str) -> bytes:
+    file = io.BytesIO()
+    client.admin.export_jsonl(file, app=app)
+    return file.getvalue()
+
+
+def test_an_app_is_read_part_by_part(client: Client, app: str) -> None:
+    furnish(client)
+    parts = [one for one in client.admin.export()]
+    first, user, *rest = parts
+    assert isinstance(first, ExportedApp)
+    assert (first.app, first.labels, first.policy.max_active_sessions) == (app, {"agent": "x"}, 9)
+    assert isinstance(user, ExportedUser)
+    assert user.user == "ann"
+    assert user.state.values == {"lang": "de"}
+    sessions = [one for one in rest if isinstance(one, Session)]
+    assert [one.session_id for one in sessions] == ["s", "t"]
+    assert sessions[0].state_json == {"n": "1.0"}
+    assert sessions[1].end_reason == "done"
+    assert [one.payload for one in rest if isinstance(one, Message)] == [b"", b"\x00\xff"]
+    only = [one for one in client.admin.export(user="ann", status="active")]
+    assert [one.session_id for one in only if isinstance(one, Session)] == ["s"]
+
+
+def test_what_was_exported_comes_back_as_it_was(client: Client, app: str) -> None:
+    furnish(client)
+    file = exported(client, app)
+    done = client.admin.import_jsonl(io.BytesIO(file), app="copy")
+    assert (done.sessions, done.messages, done.skipped, done.renamed) == (2, 2, 0, 0)
+    copied = client.sessions.get("s", user="ann", app="copy", last_messages=9)
+    assert (copied.labels, copied.state_json) == ({"k": "v"}, {"n": "1.0"})
+    assert copied.metrics.request_count == 1
+    assert [one.payload for one in copied.messages] == [b"", b"\x00\xff"]
+    with pytest.raises(errors.SessionExistsError):
+        client.admin.import_jsonl(io.BytesIO(file), app="copy")
+    again = client.admin.import_jsonl(io.BytesIO(file), app="copy", on_existing=OnExisting.SKIP)
+    assert (again.sessions, again.skipped) == (0, 2)
+    renamed = client.admin.import_jsonl(io.BytesIO(file), on_existing=OnExisting.RENAME)
+    assert (renamed.sessions, renamed.renamed) == (2, 2)
+
+
+def test_an_app_that_is_not_there_exports_nothing(client: Client) -> None:
+    assert not [one for one in client.admin.export(app="never")]
+
+
+def test_a_user_is_erased_and_the_receipt_says_what(client: Client) -> None:
+    furnish(client)
+    receipt = client.users.erase("ann", request_id="r-1")
+    assert (receipt.sessions, receipt.messages) == (1, 2)
+    assert receipt.state_keys >= 2
+    with pytest.raises(errors.SessionNotFoundError):
+        client.sessions.get("s", user="ann")
+    assert (client.users.get_state("ann")).version == 0
+    assert (client.sessions.get("t")).session_id == "t"
+    repeated = client.users.erase("ann", request_id="r-1")
+    assert (repeated.sessions, repeated.messages) == (1, 2)
+    assert (client.users.erase("nobody")).sessions == 0
+
+
+def test_the_audit_says_who_did_what_and_when(client: Client) -> None:
+    mine = client.with_options(actor="ann")
+    session = mine.sessions.create("s")
+    mine.sessions.reset("s")
+    client.with_options(actor="bob").sessions.delete("s")
+    entries = client.admin.audit().to_list()
+    of_session = [one for one in entries if one.uid == session.uid]
+    causes = [one.cause for one in of_session]
+    assert causes[0] is ChangeCause.DELETED
+    assert ChangeCause.RESET in causes
+    assert of_session[0].actor == "bob"
+    assert [one.revision for one in entries] == sorted(
+        (one.revision for one in entries), reverse=True
+    )
+    assert client.admin.audit(uid=session).to_list() == of_session
+    assert client.admin.audit(page_size=1).to_list() == entries
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    assert not client.admin.audit(time=TimeRange(not_before=tomorrow)).to_list()
+
+
+def test_the_server_says_what_it_is(client: Client) -> None:
+    info = client.admin.info()
+    assert info.store in {"sqlite", "postgresql"}
+    assert info.schema_version > 0
+    assert info.start_time <= datetime.now(UTC) + timedelta(minutes=1)
+    assert not info.draining
+
+
+def test_a_server_without_a_folder_for_them_makes_no_backups(client: Client) -> None:
+    with pytest.raises((errors.BackupsOffError, errors.RpcNotImplementedError)):
+        client.admin.backup("monday.db")
