@@ -59,6 +59,26 @@ async def test_a_session_whose_creation_is_cancelled_is_not_left_active(
     assert [session.session_id async for session in client.sessions.list()] == []
 
 
+async def test_a_child_whose_creation_is_cancelled_is_not_left_to_its_lease(
+    client: AsyncClient,
+) -> None:
+    parent = await client.attach("parent")
+
+    async def work() -> None:
+        async with parent.child(lease=3_600):
+            await asyncio.sleep(60)
+
+    for number in range(40):
+        task = asyncio.create_task(work())
+        # From before the request is sent to after it is answered.
+        await asyncio.sleep(number * 0.00025)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert await parent.children(status=Status.ACTIVE).count() == 0
+    assert await parent.children().count() > 0
+
+
 async def test_a_cancelled_turn_ends_as_an_error_and_its_child_with_it(
     client: AsyncClient,
 ) -> None:
