@@ -116,6 +116,9 @@ def test_cleanup_keeps_the_newest_deployments_of_an_agent(shell: Shell) -> None:
     chosen = ("apps", "cleanup", "--label", f"agent={shell.app}", "--keep", "1")
     would = shell.json(*chosen, "--dry-run")
     assert (would["apps"], would["refused"]) == ([names[1]], [names[0]])
+    planned = shell.table(*chosen, "--dry-run")
+    assert f"would be deleted: {names[1]}." in planned
+    assert f"left alone: {names[0]}." in planned
     left = shell.run(*chosen, "--yes", status=1)
     assert names[0] in left.stderr
     assert json.loads(left.stdout)["apps"] == [names[1]]

@@ -348,9 +348,13 @@ def cleanup(
 
 
 def _cleaned(done: sojourn.DeleteAppsResult, how: sojourn.DeleteMode, *, dry_run: bool) -> str:
-    if not done.apps:
-        return "No app is deleted."
     drains = how is sojourn.DeleteMode.DRAIN
     now, then = ("drain", "would drain") if drains else ("are deleted", "would be deleted")
-    more = " There are more: run it again." if done.more else ""
-    return f"These {then if dry_run else now}: {', '.join(done.apps)}.{more}"
+    said = "No app is deleted."
+    if done.apps:
+        said = f"These {then if dry_run else now}: {', '.join(done.apps)}."
+    if done.refused and dry_run:
+        said += (
+            f" These would be left alone, for they have live sessions: {', '.join(done.refused)}."
+        )
+    return said + (" There are more: run it again." if done.more else "")
