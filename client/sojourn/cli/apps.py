@@ -354,7 +354,5 @@ def _cleaned(done: sojourn.DeleteAppsResult, how: sojourn.DeleteMode, *, dry_run
     if done.apps:
         said = f"These {then if dry_run else now}: {', '.join(done.apps)}."
     if done.refused and dry_run:
-        said += (
-            f" These would be left alone, for they have live sessions: {', '.join(done.refused)}."
-        )
+        said += f" These have live sessions and would be left alone: {', '.join(done.refused)}."
     return said + (" There are more: run it again." if done.more else "")
