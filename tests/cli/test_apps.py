@@ -68,6 +68,12 @@ def test_a_policy_goes_from_app_to_app_as_json(shell: Shell, tmp_path) -> None:
     )
     assert "exclude" in shell.refusal("apps", "policy", "--json", "{}", "--require-turn", status=2)
     assert "threshold" in shell.refusal("apps", "policy", "--threshold", "rate=5", status=2)
+    holds = shell.json("apps", "policy", other, "--effective")
+    assert (holds["default_idle_timeout_seconds"], holds["retention_seconds"]) == (3_600, 604_800)
+    assert (holds["auto_create"], holds["max_active_sessions"]) == (True, None)
+    assert "only shows" in shell.refusal(
+        "apps", "policy", "--effective", "--require-turn", status=2
+    )
 
 
 def test_an_app_in_use_is_deleted_by_force_only_and_says_who_uses_it(shell: Shell) -> None:
