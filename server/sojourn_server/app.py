@@ -102,7 +102,9 @@ async def start(settings: Settings) -> RunningServer:
                 retention=settings.default_retention,
             ),
         )
-        use_cases.operations.note_failed = _note_failed
+        use_cases.operations.note_failed = lambda error: _log.error(
+            "operation failed", **logs.fault(error)
+        )
         forms = WatchForms()
         watching = Watching(
             store, sealer, Hub(store, forms), forms, unknown_apps=settings.unknown_apps
@@ -218,11 +220,6 @@ async def start(settings: Settings) -> RunningServer:
             tasks,
         )
     raise AssertionError("unreachable")
-
-
-def _note_failed(error: BaseException) -> None:
-    """Say that an operation could not be brought on: nobody may be waiting for it."""
-    _log.error("operation failed", **logs.fault(error))
 
 
 def _budgets(settings: Settings) -> Budgets:
