@@ -9,10 +9,10 @@ import pytest
 
 from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.domain.imports import ImportedSession, OnExisting
-from sojourn_server.domain.model import EndNote, Owner, Session
+from sojourn_server.domain.model import EndCause, EndNote, Owner, Session, Status
 from sojourn_server.domain.policy import QuotaAction
 from sojourn_server.service.importing import Importing
-from tests.service.kit import APP, World, refused
+from tests.service.kit import APP, World
 
 OTHER = "elsewhere"
 
@@ -35,19 +35,20 @@ async def take(into: Importing, session: Session, **changes: Any) -> None:
     )
 
 
-async def test_an_ephemeral_session_does_not_come_to_life_below_one_that_has_ended(
-    world: World,
-) -> None:
+async def test_an_ephemeral_session_comes_ended_below_one_that_has(world: World) -> None:
+    """The parent was overdue when it came, say, and the job was faster than its child."""
     parent = await world.create("p")
     child = await world.create("c", app=OTHER)
-    await world.end("p")
-    into = importing(world, APP)
-    with refused(Reason.PARENT_ENDED, parent_uid=parent.uid):
-        await take(into, child, parent_uid=parent.uid, owner=Owner(turn_number=1))
-    assert [each.session_id for each in await world.every_session()] == ["p"]
+    await world.rule(max_active_sessions=0)
+    await world.end("p", Status.FAILED)
+    await take(importing(world, APP), child, parent_uid=parent.uid, owner=Owner(turn_number=1))
+    came = await world.get("c")
+    assert (came.status, came.end_cause) == (Status.FAILED, EndCause.PARENT_ENDED)
+    assert came.parent_uid == parent.uid
     # One that is not ephemeral outlives its parent, here as there.
-    await take(importing(world, APP), child, parent_uid=parent.uid)
-    assert (await world.get("c")).parent_uid == parent.uid
+    await world.rule()
+    await take(importing(world, APP), child, session_id="d", parent_uid=parent.uid)
+    assert (await world.get("d")).is_active
 
 
 async def test_a_parent_with_a_new_uid_makes_no_room_for_its_own_child(world: World) -> None:
