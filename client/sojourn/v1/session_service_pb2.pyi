@@ -1147,7 +1147,9 @@ class DeleteSessionRequest(_message.Message):
     FORCE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     force: _builtins.bool
-    """End and delete its descendants too."""
+    """End and delete its descendants too. Refused as HAS_CHILDREN, where one of them
+    belongs to a user whose sessions the caller may not delete.
+    """
     request_id: _builtins.str
     """Makes repeats safe: up to 128 characters, kept for 24 h. Empty: not kept."""
     @_builtins.property
