@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
 
+import grpc
 import pytest
 
+from sojourn import testing
+from sojourn_server.access import keys
+from sojourn_server.access.keys import KeyFile
 from tests.access import matrix
 from tests.access.matrix import Ran
+from tests.access.places import GRANTED, Place
+from tests.api.stores import settings_of
 from tests.faults import counts
 from tests.store.backends import BACKENDS
 
@@ -19,3 +27,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session", params=BACKENDS)
 def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     return asyncio.run(matrix.run(request.param, tmp_path_factory.mktemp("matrix")))
+
+
+@pytest.fixture(params=BACKENDS)
+async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
+    made = {name: keys.make(name, *how, keys.utc_now()) for name, how in GRANTED.items()}
+    path = tmp_path / "keys.json"
+    keys.write_file(path, KeyFile(keys=tuple(entry for _, entry in made.values())))
+    with settings_of(request.param) as settings:
+        async with (
+            testing.serve(keys_file=path, **settings) as server,
+            grpc.aio.insecure_channel(server.target) as channel,
+        ):
+            yield Place(channel, {name: key for name, (key, _) in made.items()})
