@@ -31,7 +31,7 @@ def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(params=BACKENDS)
 async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
-    made = {name: keys.make(name, *how, keys.utc_now()) for name, how in GRANTED.items()}
+    made = {name: keys.make(name.split(",")[0], *how, keys.utc_now()) for name, how in GRANTED.items()}
     path = tmp_path / "keys.json"
     keys.write_file(path, KeyFile(keys=tuple(entry for _, entry in made.values())))
     with settings_of(request.param) as settings:

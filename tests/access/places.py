@@ -12,9 +12,10 @@ GRANTED = {
     "first": ((Grant(Role.ADMIN, "*"),), None),
     "second": ((Grant(Role.ADMIN, "*"),), None),
     "ann": ((Grant(Role.WRITE, "acme", "ann"), Grant(Role.RESET, "acme", "ann")), None),
+    "first, less": ((Grant(Role.WRITE, "acme", "ann"),), None),
     "late": ((Grant(Role.ADMIN, "*"),), timedelta(seconds=-1)),
 }
-"""What is granted to whom, and for how long."""
+"""What is granted to whom, and for how long. Behind a comma: another key of the same name."""
 
 
 class Place(NamedTuple):

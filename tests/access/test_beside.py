@@ -109,6 +109,17 @@ async def test_what_ends_with_one_s_own_is_not_told_if_it_is_another_s(place: Pl
         assert [key.session_id for key in ended.first_keys] == ["up"]
 
 
+async def test_a_repeat_with_fewer_grants_names_no_more_than_they_cover(place: Place):
+    up = await _create(place.line("ann"), "ann", "up")
+    await _create(place.line("first"), "bob", SECRET, up, ephemeral=_lease())
+    request = session_service_pb2.EndSessionsRequest(app="acme", user="ann", request_id="r-1")
+    told = session_service_pb2.EndSessionsResponse
+    ended = await place.line("first").ask(request, told())
+    assert sorted(key.session_id for key in ended.first_keys) == [SECRET, "up"]
+    again = await place.line("first, less").ask(request, told())
+    assert [key.session_id for key in again.first_keys] == ["up"]
+
+
 async def test_sums_are_those_of_a_tree_without_what_is_another_s(place: Place):
     up = await _tree(place)
     first, ann = place.line("first"), place.line("ann")

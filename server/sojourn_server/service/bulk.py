@@ -141,7 +141,12 @@ class Bulk:
             return Begun(msgspec.msgpack.encode(progress), (content,) if content else ())
 
         erases = isinstance(taking, Deleting)
-        return await self._operations.run(call, app, kind, BulkOutcome, begin, erases=erases)
+        answer = await self._operations.run(call, app, kind, BulkOutcome, begin, erases=erases)
+        # A repeat may come after grants were taken back.
+        keys = tuple(key for key in answer.outcome.keys if call.users.covers(key[0]))
+        return msgspec.structs.replace(
+            answer, outcome=msgspec.structs.replace(answer.outcome, keys=keys)
+        )
 
     async def _dry_run(
         self, call: Call, app: str, which: Which, taking: Taking
