@@ -140,7 +140,9 @@ async def test_sums_are_those_of_a_tree_without_what_is_another_s(place: Place):
     )
     after = await ann.ask(request, told())
     assert after.groups == before.groups
-    assert (await first.ask(one, session_service_pb2.GetSessionResponse())).rolled_up.session_count == 3
+    assert (
+        await first.ask(one, session_service_pb2.GetSessionResponse())
+    ).rolled_up.session_count == 3
 
 
 async def test_a_root_is_one_whether_another_s_parent_is_there_or_not(place: Place):
