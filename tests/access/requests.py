@@ -200,7 +200,7 @@ def stream(method: Method, request: Any, own: Target) -> list[bytes]:
     if method.requests_stream and request.WhichOneof("part") != "target":
         parts.insert(0, base(method, own))
         if request.WhichOneof("part") == "messages":
-            session = method.request()  # type: ignore[operator]
+            session: Any = method.request()
             session.session.session.message_count = session.session.session.last_sequence = 1
             _fill_part(session, own)
             parts.insert(1, session)
