@@ -99,6 +99,7 @@ from sojourn.recipes import retrying, tracked
 from sojourn.reports import (
     AuditEntry,
     DroppedSession,
+    ErasedCounts,
     Exported,
     ExportedApp,
     ExportedUser,
@@ -175,6 +176,7 @@ __all__ = [
     "EndResult",
     "EndTurnResult",
     "EraseResult",
+    "ErasedCounts",
     "ExpireCause",
     "ExportResult",
     "Exported",

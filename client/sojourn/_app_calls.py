@@ -15,6 +15,7 @@ from sojourn._convert import from_duration, to_duration
 from sojourn.apps import Policy, Threshold
 from sojourn.enums import (
     AppStatus,
+    ChangeCause,
     DeleteMode,
     OnExisting,
     OverflowAction,
@@ -22,7 +23,7 @@ from sojourn.enums import (
     ThresholdAction,
 )
 from sojourn.models import Session
-from sojourn.v1 import admin_service_pb2, app_pb2, app_service_pb2
+from sojourn.v1 import admin_service_pb2, app_pb2, app_service_pb2, change_pb2
 
 DEFAULT_DRAIN = timedelta(hours=1)
 LONGEST_DRAIN = timedelta(days=7)
@@ -219,12 +220,27 @@ def erase_user(
 
 
 def list_audit_entries(
-    app: str, uid: str | Session, time: inputs.TimeRange | None
+    app: str,
+    uid: str | Session = "",
+    *,
+    user: str | None = None,
+    session_id: str = "",
+    causes: Iterable[ChangeCause] = (),
+    actor: str | None = None,
+    time: inputs.TimeRange | None = None,
 ) -> admin_service_pb2.ListAuditEntriesRequest:
     """Build ListAuditEntries without what differs from page to page."""
+    names = [
+        describe.member("causes", ChangeCause, one)
+        for one in ([causes] if isinstance(causes, str) else check.items("causes", causes))
+    ]
     return admin_service_pb2.ListAuditEntriesRequest(
         app=check.app_name(app),
         uid=describe.uid_of("uid", uid),
+        user=None if user is None else check.name("user", user),
+        session_id=check.name("session_id", session_id),
+        causes=[change_pb2.ChangeCause.Value(f"CHANGE_CAUSE_{name}") for name in names],
+        actor=None if actor is None else check.opaque("actor", actor, maximum=320),
         time=describe.time_range("time", time),
     )
 

@@ -26,6 +26,10 @@ _THRESHOLD = convert.members(
     enums.ThresholdAction, dict(app_pb2.ThresholdAction.items()), "THRESHOLD_ACTION_"
 )
 _CAUSE = convert.members(enums.ChangeCause, dict(change_pb2.ChangeCause.items()), "CHANGE_CAUSE_")
+_STATUS = convert.members(enums.Status, dict(session_pb2.SessionStatus.items()), "SESSION_STATUS_")
+_END_CAUSE = convert.members(enums.EndCause, dict(session_pb2.EndCause.items()), "END_CAUSE_")
+_OUTCOME = convert.members(enums.TurnOutcome, dict(change_pb2.TurnOutcome.items()), "TURN_OUTCOME_")
+_DELETED = convert.members(enums.DeletedWhy, dict(change_pb2.DeletedWhy.items()), "DELETED_WHY_")
 
 
 def key(source: session_pb2.SessionKey) -> models.SessionKey:
@@ -144,6 +148,7 @@ def user_erased(answer: app_service_pb2.EraseUserResponse) -> results.EraseResul
         messages=answer.messages,
         state_keys=answer.state_keys,
         changes=answer.changes,
+        audit_entries=answer.audit_entries,
         revision=answer.revision,
         scrubbed=answer.scrubbed,
     )
@@ -212,6 +217,34 @@ def audit_entry(source: admin_service_pb2.AuditEntry) -> reports.AuditEntry:
         cause=_CAUSE.get(source.cause, enums.ChangeCause.UNKNOWN),
         session=key(source.session) if source.HasField("session") else None,
         uid=source.uid,
+        index=source.index,
+        end_status=_STATUS.get(source.end_status, enums.Status.UNKNOWN)
+        if source.end_status
+        else None,
+        end_cause=_END_CAUSE.get(source.end_cause, enums.EndCause.UNKNOWN)
+        if source.end_cause
+        else None,
+        turn_outcome=_OUTCOME.get(source.turn_outcome, enums.TurnOutcome.UNKNOWN)
+        if source.turn_outcome
+        else None,
+        deleted_why=_DELETED.get(source.deleted_why, enums.DeletedWhy.UNKNOWN)
+        if source.deleted_why
+        else None,
+        force=source.force,
+        first_sequence=source.first_sequence,
+        last_sequence=source.last_sequence,
+        user=source.user,
+        erased=_erased(source.erased) if source.HasField("erased") else None,
+    )
+
+
+def _erased(source: admin_service_pb2.ErasedCounts) -> reports.ErasedCounts:
+    return reports.ErasedCounts(
+        sessions=source.sessions,
+        messages=source.messages,
+        state_keys=source.state_keys,
+        changes=source.changes,
+        audit_entries=source.audit_entries,
     )
 
 

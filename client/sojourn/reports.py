@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from sojourn.apps import Policy
-from sojourn.enums import ChangeCause
+from sojourn.enums import ChangeCause, DeletedWhy, EndCause, Status, TurnOutcome
 from sojourn.models import Message, Metrics, Session, SessionKey, State
 
 
@@ -33,6 +33,19 @@ class SessionAggregate:
 
 
 @dataclass(frozen=True, slots=True)
+class ErasedCounts:
+    """What went with a user who was erased."""
+
+    sessions: int
+    messages: int
+    state_keys: int
+    changes: int
+    """Entries of the log that were made anonymous."""
+    audit_entries: int
+    """Entries of the audit that were made anonymous."""
+
+
+@dataclass(frozen=True, slots=True)
 class AuditEntry:
     """One thing that was done, without content."""
 
@@ -43,13 +56,39 @@ class AuditEntry:
     time: datetime
     """When, by the server's clock."""
     actor: str
-    """By whom: the authenticated principal, or the name that the caller gave."""
+    """By whom: the authenticated principal, or the name that the caller gave; empty: the server.
+
+    The alias of a user who was erased.
+    """
     cause: ChangeCause
     """What."""
     session: SessionKey | None
-    """To which session; None for the app itself."""
+    """To which session; None for the app itself.
+
+    Where its user was erased, the user is an alias, and there is no session_id.
+    """
     uid: str
     """The session's uid; empty for the app itself."""
+    index: int = 0
+    """Tells entries of one revision apart."""
+    end_status: Status | None = None
+    """What the session ended as."""
+    end_cause: EndCause | None = None
+    """What ended it."""
+    turn_outcome: TurnOutcome | None = None
+    """How a turn was taken away: STOLEN or REVOKED."""
+    deleted_why: DeletedWhy | None = None
+    """Why the session was removed."""
+    force: bool = False
+    """Whether it was removed for being below a session that was named, by force."""
+    first_sequence: int = 0
+    """The first sequence that was removed or reset; 0: none."""
+    last_sequence: int = 0
+    """The last sequence that was removed or reset; 0: none."""
+    user: str = ""
+    """The alias of the user who was erased, for USER_ERASED."""
+    erased: ErasedCounts | None = None
+    """What went with the user, for USER_ERASED."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -257,6 +257,8 @@ class EraseResult:
     """How many state keys."""
     changes: int
     """How many entries of the log were made anonymous."""
+    audit_entries: int
+    """How many entries of the audit were made anonymous."""
     revision: int
     scrubbed: bool
     """Whether it is gone from the store's files already; else a job finishes it soon."""

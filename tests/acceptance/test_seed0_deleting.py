@@ -79,6 +79,8 @@ async def test_s0_07_drained_instead_of_retried(client: AsyncClient, shell: Shel
         return found == [f"{client.app}-new"]
 
     await eventually(gone, "the drained deployment is deleted")
+    kept = await client.apps.get(f"{client.app}-new")
+    assert (kept.status, kept.active_sessions) == (AppStatus.ACTIVE, 1)
 
 
 async def test_s0_08_the_newest_are_kept(client: AsyncClient) -> None:

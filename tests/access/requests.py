@@ -56,7 +56,7 @@ HARMLESS: Final[dict[str, str]] = {
     "Lineage": "through_sequence",
     "LabelSelector": "operator",
     "ListAppsRequest": "page_size statuses",
-    "ListAuditEntriesRequest": "page_size",
+    "ListAuditEntriesRequest": "actor causes page_size",
     "ListMessagesRequest": "after_sequence before_sequence event_time_not_before last order"
     " page_size",
     "ListSessionsRequest": "descending order page_size total_size view",

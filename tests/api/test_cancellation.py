@@ -1,14 +1,16 @@
 """What only the async client knows: cancellation, and event loops."""
 
 import asyncio
+import io
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 import sojourn
 from sojourn import AsyncClient, Status, errors, testing
 from tests.api.scripted import scripted_server
+from tests.api.scripted_parts import parts_server
 
 
 @pytest.fixture
@@ -55,6 +57,26 @@ async def test_a_session_whose_creation_is_cancelled_is_not_left_active(
         with pytest.raises(asyncio.CancelledError):
             await task
     assert [session.session_id async for session in client.sessions.list()] == []
+
+
+async def test_a_child_whose_creation_is_cancelled_is_not_left_to_its_lease(
+    client: AsyncClient,
+) -> None:
+    parent = await client.attach("parent")
+
+    async def work() -> None:
+        async with parent.child(lease=3_600):
+            await asyncio.sleep(60)
+
+    for number in range(40):
+        task = asyncio.create_task(work())
+        # From before the request is sent to after it is answered.
+        await asyncio.sleep(number * 0.00025)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert await parent.children(status=Status.ACTIVE).count() == 0
+    assert await parent.children().count() > 0
 
 
 async def test_a_cancelled_turn_ends_as_an_error_and_its_child_with_it(
@@ -157,3 +179,47 @@ def test_a_client_belongs_to_one_event_loop() -> None:
         asyncio.run(use())
     with pytest.raises(errors.ConfigurationError, match="loop"):
         _ = client.stubs
+
+
+class Endless(io.BytesIO):
+    """A file that begins like an export and never comes to an end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read_once = threading.Event()
+        self.leave = threading.Event()
+
+    def seekable(self) -> bool:
+        return False
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b'{"session":{"session":{"key":{"session_id":"s"}}}}\n'
+        self.read_once.set()
+        self.leave.wait(30)
+
+
+async def test_a_cancelled_import_ends_at_once_and_is_not_whole() -> None:
+    file = Endless()
+    with parts_server() as script:
+        script.patience = 0.5
+        async with sojourn.connect(script.target, app="a") as client:
+            task = asyncio.create_task(client.admin.import_jsonl(file))
+            assert await asyncio.to_thread(file.read_once.wait, 10)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert not file.leave.is_set()
+            file.leave.set()
+    assert True not in script.whole
+
+
+async def test_a_client_that_is_closed_ends_its_imports() -> None:
+    file = Endless()
+    with parts_server() as script:
+        client = sojourn.connect(script.target, app="a")
+        task = asyncio.create_task(client.admin.import_jsonl(file))
+        assert await asyncio.to_thread(file.read_once.wait, 10)
+        await client.close()
+        with pytest.raises(errors.ClientClosedError):
+            await task
+        file.leave.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from pathlib import Path
 
 import grpc
@@ -43,7 +44,7 @@ async def fill(channel: grpc.aio.Channel) -> None:
     async def one(user: str, number: int) -> None:
         doomed = user == DOOMED
         word = "SECRET" if doomed else "plain"
-        name = f"{word}-session-{user}-{number}"
+        name = f"{word}-session-{user}-{number}-{'x' * (number * 37 % 70)}"
         await sessions.CreateSession(
             session_service_pb2.CreateSessionRequest(
                 app=APP,
@@ -70,8 +71,10 @@ async def fill(channel: grpc.aio.Channel) -> None:
             )
         )
 
-    for number in range(SESSIONS):
-        await asyncio.gather(*(one(user, number) for user in (DOOMED, *OTHERS)))
+    jobs = [(user, number) for user in (DOOMED, *OTHERS) for number in range(SESSIONS)]
+    random.Random(20_261_121).shuffle(jobs)
+    for begin in range(0, len(jobs), 20):
+        await asyncio.gather(*(one(*job) for job in jobs[begin : begin + 20]))
 
 
 def request(request_id: str = "erase") -> app_service_pb2.EraseUserRequest:

@@ -48,8 +48,8 @@ def test_every_sentence_has_a_test() -> None:
 
 
 def test_every_backend_is_held_to_all_but_the_faults_of_its_own_kind() -> None:
-    """What only a backend's own tests can bring about: full and failing disks."""
-    own = {"S50"}
+    """What only a backend's own tests can see: full and failing disks, and bytes in files."""
+    own = {"S50", "S92"}
     assert set(sentences()) - set(rules_below(TESTS / "store" / "conformance")) == own
 
 

@@ -242,6 +242,7 @@ async def test_what_comes_later_is_not_meant(world: World, monkeypatch: pytest.M
         if task.done():
             break
         created.append((await world.create()).session_id)
+        await asyncio.sleep(0.005)
     else:
         task.cancel()
         raise AssertionError("it has no end: it goes on with what is new")

@@ -274,13 +274,15 @@ async def test_a_fork_whose_source_is_reset_or_deleted_meanwhile_leaves_nothing(
 
 
 @pytest.mark.usefixtures("small_units")
+@pytest.mark.parametrize("when", [2, 6])
 async def test_a_fork_begins_anew_when_messages_are_removed_meanwhile(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch, when: int
 ) -> None:
+    """Also behind the last batch."""
     await furnished(world, 17)
 
     async def pop(count: int) -> None:
-        if count == 2:
+        if count == when:
             await world.pop("s-1", 2)
             await world.say("s-1", "new-1", "new-2")
 

@@ -82,8 +82,11 @@ Rows = Callable[[str], Iterable[tuple[Any, ...]]]
 def _held(rows: Rows) -> set[int]:
     """The pieces of content that rows hold, each of them once."""
     held: list[int] = []
-    for (record,) in rows("SELECT record FROM session"):
+    known = {number for (number,) in rows("SELECT session_pk FROM purge")}
+    known |= {number for (number,) in rows("SELECT history FROM staging")}
+    for pk, record in rows("SELECT pk, record FROM session"):
         session = msgspec.msgpack.decode(record, type=Session)
+        known.add(session.history or pk)
         held += [
             session.metadata,
             session.state,
@@ -92,6 +95,8 @@ def _held(rows: Rows) -> set[int]:
             session.reset_reason,
         ]
     held += [body for (body,) in rows("SELECT body FROM message")]
+    owners = {number for (number,) in rows("SELECT DISTINCT session_pk FROM message")}
+    assert owners <= known, "messages that are nobody's are left over"
     for (record,) in rows("SELECT record FROM scope_state"):
         held.append(msgspec.msgpack.decode(record, type=ScopeState).values)
     for (blob,) in rows("SELECT held FROM request WHERE held IS NOT NULL"):

@@ -6,6 +6,7 @@ from typing import Any, assert_type
 
 import sojourn
 from sojourn import (
+    App,
     AppendResult,
     AsyncAttempt,
     AsyncClient,
@@ -15,15 +16,25 @@ from sojourn import (
     AsyncTurnHandle,
     AsyncWatch,
     Attempt,
+    AuditEntry,
     Change,
     Client,
+    DeleteAppResult,
     DeletedWhy,
+    DeleteManyResult,
+    DeleteMode,
+    EraseResult,
+    Exported,
     JsonMap,
     Message,
     NewMessage,
     Page,
     Pager,
+    Policy,
+    ReplaceResult,
+    ServerInfo,
     Session,
+    SessionAggregate,
     SessionCache,
     SessionChange,
     SessionHandle,
@@ -91,6 +102,37 @@ async def what_the_async_client_watches(client: AsyncClient) -> None:
             assert_type(update.session, Session | None)
 
 
+async def what_operators_do(client: AsyncClient) -> None:
+    assert_type(await client.apps.get(), App)
+    assert_type(client.apps.list(labels={"agent": "x"}), AsyncPager[App])
+    assert_type((await client.apps.update(policy=Policy(retention=60))).app, App)
+    assert_type(await client.apps.delete("a", mode=DeleteMode.DRAIN, wait=True), DeleteAppResult)
+    assert_type((await client.apps.delete_many({"agent": "x"})).apps, tuple[str, ...])
+    assert_type(await client.users.erase("u"), EraseResult)
+    assert_type((await client.sessions.end_many(user="u")).count, int)
+    assert_type(await client.sessions.delete_many(all=True), DeleteManyResult)
+    assert_type(await client.sessions.cleanup_inactive(1800), int)
+    assert_type(await client.sessions.count(labels={"k": "v"}), int)
+    assert_type(client.sessions.aggregate(group_by="user"), AsyncPager[SessionAggregate])
+    assert_type(await client.sessions.fork("s", "copy"), Session)
+    assert_type(await client.sessions.get_or_replace("s", max_idle=60), tuple[Session, bool])
+    assert_type(await client.messages.replace("s", [NewMessage("user")]), ReplaceResult)
+    assert_type(client.admin.audit(), AsyncPager[AuditEntry])
+    assert_type((await client.admin.export_jsonl("f")).sessions, int)
+    assert_type((await client.admin.import_jsonl("f")).renamed, int)
+    assert_type(await client.admin.info(), ServerInfo)
+    async for part in client.admin.export(user="u"):
+        assert_type(part, Exported)
+
+    async def work(session: AsyncSessionHandle) -> int:
+        assert_type(session.children(), AsyncPager[Session])
+        assert_type(session.watch_children(content=True), AsyncWatch)
+        assert_type(await session.fork(), AsyncSessionHandle)
+        return 1
+
+    assert_type(await client.run(work), int)
+
+
 def the_sync_client() -> None:
     with sojourn.connect_sync("localhost:7070", app="a") as client:
         assert_type(client, Client)
@@ -105,6 +147,11 @@ def the_sync_client() -> None:
             with session.turn() as turn:
                 assert_type(turn, TurnHandle)
             assert_type(sojourn.retrying(session), Iterator[Attempt])
+        assert_type(client.apps.list(), Pager[App])
+        assert_type(client.sessions.count(), int)
+        assert_type(client.run(lambda session: session.user), str)
+        for part in client.admin.export():
+            assert_type(part, Exported)
     with testing.serve_sync() as server:
         assert_type(server.client(app="a"), Client)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
 from functools import partial as bind
 from itertools import chain
@@ -17,7 +17,7 @@ from sojourn._async.caller import AsyncCaller
 from sojourn._async.pager import AsyncPager
 from sojourn._calls import PageAsk
 from sojourn._files import reading, writing
-from sojourn.enums import OnExisting
+from sojourn.enums import ChangeCause, OnExisting
 from sojourn.models import Page, Session
 from sojourn.reports import AuditEntry, Exported, ServerInfo
 from sojourn.v1 import admin_service_pb2
@@ -33,16 +33,31 @@ class AsyncAdmin:
         self,
         *,
         uid: str | Session = "",
+        user: str | None = None,
+        session_id: str = "",
+        causes: Iterable[ChangeCause] = (),
+        actor: str | None = None,
         time: inputs.TimeRange | None = None,
         page_size: int = 0,
         page_token: str = "",
         app: str | None = None,
     ) -> AsyncPager[AuditEntry]:
-        """List what was done in an app, newest first: of one session, in a span of time, or all.
+        """List what was done in an app, newest first.
 
-        When read, the pager raises `PageTokenInvalidError`.
+        Of one session, by its uid or by `user` and `session_id`; of one `user` (an alias names one
+        who was erased, and "" the app's own); with one of these causes; by one `actor` ("" is the
+        server itself); in a span of time; or all. When read, the pager raises
+        `PageTokenInvalidError`.
         """
-        request = calls.list_audit_entries(self._caller.app(app), uid, time)
+        request = calls.list_audit_entries(
+            self._caller.app(app),
+            uid,
+            user=user,
+            session_id=session_id,
+            causes=causes,
+            actor=actor,
+            time=time,
+        )
 
         async def fetch(ask: PageAsk) -> Page[AuditEntry]:
             stub = self._caller.stubs.admin.ListAuditEntries

@@ -22,10 +22,21 @@ from sojourn.cli.settings import Command, settings_of
 from sojourn.cli.times import format_time
 
 STDIO = "-"
+CAUSES = [one.lower().replace("_", "-") for one in sojourn.ChangeCause if one != "UNKNOWN"]
 
 
 @click.command(cls=Command)
 @click.option("--uid", default="", help="Of this session only.")
+@click.option("--user", default=None, help='Of one user only; "" means the app\'s own sessions.')
+@click.option("--session", "session_id", default="", help="Of this session of the --user only.")
+@click.option(
+    "--cause",
+    "causes",
+    type=click.Choice(CAUSES, case_sensitive=False),
+    multiple=True,
+    help="Only this; again for more.",
+)
+@click.option("--by", default=None, metavar="ACTOR", help='Only by them; "" is the server itself.')
 @click.option("--since", type=given.INSTANT, help="Then or later: a time, or how long ago.")
 @click.option("--until", type=given.INSTANT, help="Before then: a time, or how long ago.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many.")
@@ -33,6 +44,10 @@ STDIO = "-"
 def audit(
     context: click.Context,
     uid: str,
+    user: str | None,
+    session_id: str,
+    causes: tuple[str, ...],
+    by: str | None,
     since: datetime | timedelta | None,
     until: datetime | timedelta | None,
     limit: int | None,
@@ -47,7 +62,15 @@ def audit(
         *(now - one if isinstance(one, timedelta) else one for one in (since, until))
     )
     with settings.connect() as client:
-        pager = client.admin.audit(uid=uid, time=span, page_size=min(limit or 200, 200))
+        pager = client.admin.audit(
+            uid=uid,
+            user=user,
+            session_id=session_id,
+            causes=[sojourn.ChangeCause(one.upper().replace("-", "_")) for one in causes],
+            actor=by,
+            time=span,
+            page_size=min(limit or 200, 200),
+        )
         records = (app_views.audit_entry(one) for one in islice(pager, limit))
         if settings.as_table:
             app_views.show_entries(records)

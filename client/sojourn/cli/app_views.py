@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import datetime, timedelta
 
 import sojourn
@@ -37,7 +38,7 @@ def _mean(record: Record) -> str | None:
 def _session(record: Record) -> str | None:
     key = record["session"]
     if key is None:
-        return None
+        return record["user"] or None
     return f"{key['user']}/{key['session_id']}" if key["user"] else str(key["session_id"])
 
 
@@ -153,6 +154,16 @@ def audit_entry(source: sojourn.AuditEntry) -> Record:
         "cause": source.cause.value,
         "session": None if source.session is None else key(source.session),
         "uid": source.uid,
+        "index": source.index,
+        "end_status": source.end_status,
+        "end_cause": source.end_cause,
+        "turn_outcome": source.turn_outcome,
+        "deleted_why": source.deleted_why,
+        "force": source.force,
+        "first_sequence": source.first_sequence,
+        "last_sequence": source.last_sequence,
+        "user": source.user,
+        "erased": None if source.erased is None else asdict(source.erased),
     }
 
 

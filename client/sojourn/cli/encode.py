@@ -182,6 +182,8 @@ def _change(source: sojourn.Change) -> Record:
             "user": source.user,
             "state_keys": list(source.state_keys),
             "state_version": source.state_version,
+            "active_sessions": source.active_sessions,
+            "drain_deadline": _time(source.drain_deadline),
         }
     return record
 

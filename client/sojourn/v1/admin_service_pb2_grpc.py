@@ -83,8 +83,8 @@ class AdminServiceServicer(object):
     def ExportSessions(self, request, context):
         """Streams an app: first the app itself and the states of its users, then whole
         sessions in the order of their creation, each as it was at one revision, its
-        messages after it. A caller whose grants do not cover the app gets no part of
-        the app itself. Sessions that are created once it has begun are left out. What
+        messages after it. An export of one user has no part of the app
+        itself. Sessions that are created once it has begun are left out. What
         is of a moment is not exported: live turns, and the time that is left. A part
         is at most 1 MiB, or one session or message. Reads only.
 

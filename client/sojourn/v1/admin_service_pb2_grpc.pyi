@@ -46,8 +46,8 @@ class AdminServiceStub:
     ExportSessions: _grpc.UnaryStreamMultiCallable[_admin_service_pb2.ExportSessionsRequest, _admin_service_pb2.ExportSessionsResponse]
     """Streams an app: first the app itself and the states of its users, then whole
     sessions in the order of their creation, each as it was at one revision, its
-    messages after it. A caller whose grants do not cover the app gets no part of
-    the app itself. Sessions that are created once it has begun are left out. What
+    messages after it. An export of one user has no part of the app
+    itself. Sessions that are created once it has begun are left out. What
     is of a moment is not exported: live turns, and the time that is left. A part
     is at most 1 MiB, or one session or message. Reads only.
 
@@ -100,8 +100,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     ExportSessions: _aio.UnaryStreamMultiCallable[_admin_service_pb2.ExportSessionsRequest, _admin_service_pb2.ExportSessionsResponse]  # type: ignore[assignment]
     """Streams an app: first the app itself and the states of its users, then whole
     sessions in the order of their creation, each as it was at one revision, its
-    messages after it. A caller whose grants do not cover the app gets no part of
-    the app itself. Sessions that are created once it has begun are left out. What
+    messages after it. An export of one user has no part of the app
+    itself. Sessions that are created once it has begun are left out. What
     is of a moment is not exported: live turns, and the time that is left. A part
     is at most 1 MiB, or one session or message. Reads only.
 
@@ -163,8 +163,8 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_admin_service_pb2.ExportSessionsResponse], _abc.AsyncIterator[_admin_service_pb2.ExportSessionsResponse]]:
         """Streams an app: first the app itself and the states of its users, then whole
         sessions in the order of their creation, each as it was at one revision, its
-        messages after it. A caller whose grants do not cover the app gets no part of
-        the app itself. Sessions that are created once it has begun are left out. What
+        messages after it. An export of one user has no part of the app
+        itself. Sessions that are created once it has begun are left out. What
         is of a moment is not exported: live turns, and the time that is left. A part
         is at most 1 MiB, or one session or message. Reads only.
 

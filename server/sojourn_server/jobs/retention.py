@@ -12,8 +12,6 @@ from sojourn_server.service.units import Units
 
 INTERVAL: Final = 10.0
 """How often ended sessions are looked at, in seconds."""
-PAUSE: Final = 0.02
-"""The rest between two batches, in seconds: callers come first."""
 PAGE: Final = 500
 """How many apps are looked up at once."""
 AGAIN: Final = 360
@@ -21,14 +19,14 @@ AGAIN: Final = 360
 
 
 async def run(
-    units: Units, note: Callable[[int], None] | None = None, interval: float = INTERVAL
+    units: Units, note: Callable[[int], None] | None = None, interval: float | None = None
 ) -> None:
     """Remove ended sessions when their time has come, until cancelled.
 
     Args:
         units: Where.
         note: Is told how many sessions each batch has removed.
-        interval: How often to look, in seconds.
+        interval: How often to look, in seconds; None: `INTERVAL`.
     """
     retention, looks = Retention(units), 0
     while True:
@@ -37,7 +35,7 @@ async def run(
         looks += 1
         if looks % AGAIN == 0:
             retention.forget()
-        await asyncio.sleep(interval)
+        await asyncio.sleep(INTERVAL if interval is None else interval)
 
 
 async def sweep(retention: Retention, note: Callable[[int], None] | None = None) -> None:
@@ -50,6 +48,4 @@ async def sweep(retention: Retention, note: Callable[[int], None] | None = None)
                 removed, more = await retention.batch(app)
                 if removed and note is not None:
                     note(removed)
-                if removed or more:
-                    await asyncio.sleep(PAUSE)
         after = names[-1]

@@ -6,8 +6,7 @@ import asyncio
 from pathlib import Path
 
 from sojourn_server.domain.errors import Reason, Refusal
-from sojourn_server.store.base import Store
-from sojourn_server.store.staged import BackupTaken, NoBackupPlace
+from sojourn_server.store.base import BackupTaken, NoBackupPlace, Store
 
 
 class Backups:

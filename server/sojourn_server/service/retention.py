@@ -8,6 +8,7 @@ units so small that callers hardly wait for them.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final, NamedTuple
 
 from sojourn_server.domain.clock import Nanos
@@ -17,10 +18,12 @@ from sojourn_server.service.units import Units
 from sojourn_server.service.work import Defaults
 from sojourn_server.store.base import Position, Priority, ReadTx, SessionRow, Tx
 
-BATCH: Final = 16
+BATCH: Final = 8
 """How many sessions one unit removes at most."""
-MESSAGES: Final = 250
+MESSAGES: Final = 100
 """After so many messages a unit removes no further session."""
+PAUSE: Final = 0.02
+"""The rest after each unit, in seconds: callers come first."""
 LOOK: Final = 100
 """How many ended sessions are looked at together."""
 
@@ -63,6 +66,7 @@ class Retention:
         while rest:
             taken, gone = await self._remove(app, rest)
             removed, rest = removed + gone, rest[taken:]
+            await asyncio.sleep(PAUSE)
         if plan.place is not None:
             self._places[app] = plan.place
         return removed, plan.more

@@ -88,11 +88,9 @@ async def descendants(
             more = True
             while more and len(found) < limit:
                 rows = await _children(tx, session, status, after)
-                for row in rows:
-                    if all_of_them or row.session.owner is not None:
-                        below.append(row.session)
-                        if ended_too or row.session.is_active:
-                            found.append(row)
+                meant = [row for row in rows if all_of_them or row.session.owner is not None]
+                found += [row for row in meant if ended_too or row.session.is_active]
+                below += await _parents(tx, meant)
                 more = len(rows) == UNIT_ROWS
                 after = _place(rows)
         generation = below
@@ -118,6 +116,14 @@ async def _children(
             app=parent.app, parent_uid=parent.uid, status=status, after=after, limit=UNIT_ROWS
         )
     )
+
+
+async def _parents(tx: ReadTx, rows: Sequence[SessionRow]) -> list[Session]:
+    """Those of some sessions of one app that have children: most have none."""
+    if not rows:
+        return []
+    uids = await tx.with_children(rows[0].session.app, [row.session.uid for row in rows])
+    return [row.session for row in rows if row.session.uid in uids]
 
 
 def _place(rows: Sequence[SessionRow]) -> Position | None:
@@ -245,10 +251,9 @@ async def dependents(
     children = await _every_child(tx, parent, Status.ACTIVE)
     owned = [row for row in children if (by := row.session.owner) and by.turn_number == turn]
     found = [(row, EndCause.OWNER_ENDED) for row in owned[:limit]]
-    for row in owned:
+    for session in await _parents(tx, owned):
         if len(found) < limit:
-            more = await dependents(tx, row.session, 0, limit - len(found))
-            found += more
+            found += await dependents(tx, session, 0, limit - len(found))
     return found
 
 

@@ -138,6 +138,8 @@ from sojourn_server.store.records import SessionRow as SessionRow
 from sojourn_server.store.records import Staging as Staging
 from sojourn_server.store.records import TokenKey as TokenKey
 from sojourn_server.store.staged import Backing, StagedReads, StagedWrites
+from sojourn_server.store.staged import BackupTaken as BackupTaken
+from sojourn_server.store.staged import NoBackupPlace as NoBackupPlace
 from sojourn_server.store.stats import StoreStats
 from sojourn_server.store.upkeep import Upkeep
 from sojourn_server.store.wanted import Candidates as Candidates

@@ -8,6 +8,7 @@ import pytest
 from sojourn import (
     AsyncClient,
     ChangeCause,
+    DeletedWhy,
     ExportedApp,
     ExportedUser,
     Message,
@@ -88,6 +89,10 @@ async def test_a_user_is_erased_and_the_receipt_says_what(client: AsyncClient) -
         await client.sessions.get("s", user="ann")
     assert (await client.users.get_state("ann")).version == 0
     assert (await client.sessions.get("t")).session_id == "t"
+    [entry] = await client.admin.audit(causes=[ChangeCause.USER_ERASED]).to_list()
+    assert entry.erased is not None
+    assert (entry.erased.sessions, entry.erased.messages) == (1, 2)
+    assert entry.user not in {"", "ann"}
     repeated = await client.users.erase("ann", request_id="r-1")
     assert (repeated.sessions, repeated.messages) == (1, 2)
     assert (await client.users.erase("nobody")).sessions == 0
@@ -108,6 +113,11 @@ async def test_the_audit_says_who_did_what_and_when(client: AsyncClient) -> None
         (one.revision for one in entries), reverse=True
     )
     assert await client.admin.audit(uid=session).to_list() == of_session
+    assert await client.admin.audit(user="", session_id="s").to_list() == of_session
+    assert await client.admin.audit(actor="bob").to_list() == of_session[:1]
+    assert of_session[0].deleted_why is DeletedWhy.REQUEST
+    resets = await client.admin.audit(causes=[ChangeCause.RESET]).to_list()
+    assert [one.cause for one in resets] == [ChangeCause.RESET]
     assert await client.admin.audit(page_size=1).to_list() == entries
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     assert not await client.admin.audit(time=TimeRange(not_before=tomorrow)).to_list()

@@ -231,6 +231,7 @@ async def test_a_session_that_is_used_up_makes_way_under_its_id(client: AsyncCli
 
 async def test_a_session_in_use_is_not_replaced(client: AsyncClient) -> None:
     session = await client.attach("s")
+    await session.update(metrics=MetricsDelta(requests=5))
     async with session.turn():
         await async_sleep(0.1)
         same = await client.attach("s", max_idle=0.05, max_requests=1)

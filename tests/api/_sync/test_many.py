@@ -230,6 +230,7 @@ def test_a_session_that_is_used_up_makes_way_under_its_id(client: Client) -> Non
 
 def test_a_session_in_use_is_not_replaced(client: Client) -> None:
     session = client.attach("s")
+    session.update(metrics=MetricsDelta(requests=5))
     with session.turn():
         sync_sleep(0.1)
         same = client.attach("s", max_idle=0.05, max_requests=1)

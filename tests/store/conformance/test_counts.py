@@ -148,6 +148,22 @@ async def test_a_unit_sees_what_it_and_those_before_it_have_counted(store: Store
 
 
 @pytest.mark.rule("S72")
+async def test_what_one_unit_has_looked_at_is_not_counted_again(store: Store) -> None:
+    """Units that only write, among units that ask for the sums of all before them."""
+
+    async def unit(tx: Tx, number: int) -> int:
+        await insert(tx, a_session(f"s-{number}"))
+        if number % 3 == 0:
+            return number + 1
+        return (await tx.status_sums(APP))[Status.ACTIVE].sessions
+
+    answers = await asyncio.gather(*(apply(store, partial(unit, number=n)) for n in range(20)))
+    assert [answer.value for answer in answers] == list(range(1, 21))
+    assert (await sums(store))[Status.ACTIVE].sessions == 20
+    assert (await users(store))["ann"].sessions == 20
+
+
+@pytest.mark.rule("S72")
 async def test_counting_first_makes_no_difference(store: Store) -> None:
     """What is read of the database before a write and after it must come to the same."""
     await create(store, a_session("old"))

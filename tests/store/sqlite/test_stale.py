@@ -89,8 +89,6 @@ async def remove(store: SqliteStore, numbers: Iterable[int]) -> None:
 
     await apply(store, sessions)
     await apply(store, names_too)
-    database = store._writer._connection
-    assert database is not None
     await store.forget_requests(2**62, 100_000)
     await apply(store, lambda tx: tx.clear_stale())
 
@@ -120,6 +118,7 @@ def is_sound(path: Path) -> bool:
 async def test_names_of_removed_rows_are_in_no_file(store: SqliteStore, tmp_path: Path) -> None:
     await fill(store)
     await remove(store, DOOMED)
+    await empty_the_wal(store)
     assert found_in(tmp_path, DOOMED), "without the clearing they would be found"
     await purge(store)
     assert found_in(tmp_path, DOOMED) == set()
@@ -133,6 +132,10 @@ async def write_everywhere(store: SqliteStore) -> None:
     """Write again to pages all over the file, and empty the WAL into it."""
     others = [name_of(number) for number in range(1, USERS, 2)]
     await asyncio.gather(*(write(store, name, 99) for name in others))
+    await empty_the_wal(store)
+
+
+async def empty_the_wal(store: SqliteStore) -> None:
     connection = store._writer._connection
     assert connection is not None
     await connection.run(lambda raw: raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
@@ -201,8 +204,9 @@ async def test_others_write_while_the_pages_are_cleared(
 
 @pytest.mark.rule("S92")
 async def test_a_store_that_died_before_it_was_clean_becomes_so(
-    store: SqliteStore, tmp_path: Path
+    store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(stale, "BUDGET_NS", 0)
     await fill(store)
     await remove(store, DOOMED)
     assert not await store.purge(0)

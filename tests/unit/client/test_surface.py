@@ -55,6 +55,7 @@ SURFACE = [
     "EndResult",
     "EndTurnResult",
     "EraseResult",
+    "ErasedCounts",
     "ExpireCause",
     "ExportResult",
     "Exported",

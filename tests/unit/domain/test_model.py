@@ -34,10 +34,12 @@ STORED: dict[type[msgspec.Struct], str] = {
     model.MessageBody: "content payload metadata",
     model.Message: ("message_id sequence role content_type event_time create_time size body"),
     model.ScopeState: "version values",
+    model.Erased: "sessions messages state_keys changes audit_entries",
     model.App: "app status create_time feed_id labels",
     model.ChangeDetail: (
         "deleted_why turn_outcome label_keys metadata_keys state_keys first_sequence"
         " last_sequence user state_version active_sessions drain_deadline"
+        " alias parent_uid erased force"
     ),
     PagePosition: "request now value tie generation remaining",
     TurnClaim: "app uid number",
@@ -45,6 +47,7 @@ STORED: dict[type[msgspec.Struct], str] = {
     answers.StateVersions: "session user app",
     answers.CreateOutcome: "session created",
     answers.CreateManyOutcome: "sessions",
+    answers.AppOutcome: "app changed active sessions",
     answers.UpdateOutcome: "session changed versions",
     answers.TouchOutcome: "session",
     answers.EndOutcome: "session changed descendants",
@@ -78,6 +81,7 @@ ENUMS: dict[type[enum.IntEnum], str] = {
     model.ChangeCause: (
         "CREATED UPDATED STATE_CHANGED MESSAGES_APPENDED MESSAGES_REMOVED TURN_BEGAN TURN_ENDED"
         " RESET ENDED EXPIRED DELETED THRESHOLD APP_CREATED APP_UPDATED APP_DRAINING APP_DELETED"
+        " USER_ERASED"
     ),
     model.DeletedWhy: "REQUEST RETENTION REPLACED APP ERASED",
     model.AppStatus: "ACTIVE DRAINING DELETED",

@@ -58,6 +58,7 @@ def test_every_mutating_method_has_a_request_id():
         "GetSession",
         "GetState",
         "ListApps",
+        "ListAuditEntries",
         "ListMessages",
         "ListSessions",
         "WatchSessions",

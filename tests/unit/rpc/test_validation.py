@@ -239,5 +239,10 @@ def test_the_short_cut_is_taken_for_plain_ids():
 def test_the_short_cut_knows_every_field_of_the_request():
     # A new field needs a look at the short cut.
     names: Callable[[type[Message]], list[str]] = lambda kind: list(kind.DESCRIPTOR.fields_by_name)  # noqa: E731
-    assert names(sessions.GetSessionRequest) == ["session", "view", "last_messages"]
+    assert names(sessions.GetSessionRequest) == [
+        "session",
+        "view",
+        "last_messages",
+        "roll_up",
+    ]
     assert names(session_pb2.SessionRef) == ["app", "user", "session_id", "uid"]

@@ -11,15 +11,18 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from prometheus_client import CollectorRegistry, generate_latest, parser
 from prometheus_client.openmetrics import parser as openmetrics
 
 import sojourn
 from sojourn import errors
+from sojourn.v1 import app_pb2, app_service_pb2
 from sojourn_server.app import RunningServer, start
 from sojourn_server.domain.clock import WallClock
 from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.domain.tally import Spread
+from sojourn_server.jobs import retention
 from sojourn_server.metrics import server as looks
 from sojourn_server.metrics.page import PageCollector
 from sojourn_server.metrics.table import METRICS, conflicts, reference
@@ -50,6 +53,7 @@ TENANTS = {
 @pytest.fixture
 async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RunningServer]:
     monkeypatch.setattr(looks, "PERIOD", 0.02)
+    monkeypatch.setattr(retention, "INTERVAL", 0.05)
     running = await start(settings_in(tmp_path))
     yield running
     await running.stop(0.1)
@@ -153,6 +157,10 @@ async def test_every_metric_moves(server: RunningServer, client: sojourn.AsyncCl
     watching = asyncio.create_task(watch())
     await live_through(client)
     await until(server, lambda found: value(found, "sojourn_expiry_settled_total"))
+    policy = app_pb2.Policy(retention=Duration(nanos=1))
+    update = app_service_pb2.UpdateAppRequest(app=client.app, policy=policy)
+    await client.stubs.apps.UpdateApp(update)
+    await until(server, lambda found: value(found, "sojourn_retention_removed_total"))
     async with sojourn.connect(server.target, app=TENANTS["app"], deadline=0.5) as hasty:
         with failing_commits(), pytest.raises(errors.SojournError):
             await hasty.sessions.create("lost")
@@ -215,6 +223,7 @@ def test_each_figure_is_shown_under_its_own_name(tmp_path: Path) -> None:
     )
     metrics.note_settled(64)
     metrics.note_settled(1)
+    metrics.note_removed(69)
     registry = CollectorRegistry()
     registry.register(PageCollector(metrics))
     found = samples(generate_latest(registry).decode())
@@ -233,6 +242,7 @@ def test_each_figure_is_shown_under_its_own_name(tmp_path: Path) -> None:
             "sojourn_turns_waiting": 62,
             "sojourn_expiry_lag_seconds": 63.5,
             "sojourn_expiry_settled_total": 65,
+            "sojourn_retention_removed_total": 69,
             "sojourn_calls_running": 66,
             "sojourn_calls_waiting": 67,
             "sojourn_refusals_held": 68,

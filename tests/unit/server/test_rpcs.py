@@ -1,10 +1,6 @@
-"""Every RPC that this release has, once, over the wire: requests and answers are wired up right."""
+"""RPCs about one session, once over the wire: requests and answers are wired up right."""
 
 from __future__ import annotations
-
-from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any, NamedTuple
 
 import grpc
 import pytest
@@ -12,74 +8,29 @@ from google.rpc.error_details_pb2 import RetryInfo
 from grpc_status import rpc_status
 
 from sojourn.v1 import (
-    admin_service_pb2_grpc,
+    admin_service_pb2,
     app_pb2,
     app_service_pb2,
-    app_service_pb2_grpc,
     change_pb2,
-    history_service_pb2,
-    history_service_pb2_grpc,
-    message_pb2,
     session_pb2,
     session_service_pb2,
-    session_service_pb2_grpc,
-    turn_service_pb2,
-    turn_service_pb2_grpc,
 )
-from sojourn_server.app import start
-from sojourn_server.rpc.methods import methods
-from sojourn_server.settings import Settings
 from tests.unit.rpc.wire import failed, failure_of
+from tests.unit.server.stubs import (
+    APPS,
+    HISTORY,
+    SESSIONS,
+    TURNS,
+    Stubs,
+    append,
+    creation,
+    message,
+    ref,
+    stubs,
+)
 
-# The stubs' types want messages where dicts and names are easier to read.
-SESSIONS: Any = session_service_pb2
-TURNS: Any = turn_service_pb2
-HISTORY: Any = history_service_pb2
-APPS: Any = app_service_pb2
 NANOS = 123_456_789
-
-
-class Stubs(NamedTuple):
-    sessions: Any
-    turns: Any
-    history: Any
-    apps: Any
-    admin: Any
-
-
-@pytest.fixture
-async def stubs(tmp_path: Path) -> AsyncIterator[Stubs]:
-    server = await start(Settings(listen="127.0.0.1:0", store=f"sqlite:///{tmp_path}/s.db"))
-    async with grpc.aio.insecure_channel(server.target) as channel:
-        yield Stubs(
-            session_service_pb2_grpc.SessionServiceStub(channel),
-            turn_service_pb2_grpc.TurnServiceStub(channel),
-            history_service_pb2_grpc.HistoryServiceStub(channel),
-            app_service_pb2_grpc.AppServiceStub(channel),
-            admin_service_pb2_grpc.AdminServiceStub(channel),
-        )
-    await server.stop(grace=0)
-
-
-def ref(session_id: str = "s") -> session_pb2.SessionRef:
-    return session_pb2.SessionRef(app="a", user="u", session_id=session_id)
-
-
-def creation(session_id: str = "s", **fields: Any) -> Any:
-    return SESSIONS.CreateSessionRequest(
-        app="a", session={"user": "u", "session_id": session_id, **fields}
-    )
-
-
-def message(text: str, **fields: Any) -> message_pb2.NewMessage:
-    return message_pb2.NewMessage(role="user", content=text, **fields)
-
-
-async def append(stubs: Stubs, *texts: str) -> Any:
-    request = HISTORY.AppendMessagesRequest(
-        session=ref(), messages=[message(text) for text in texts]
-    )
-    return await stubs.history.AppendMessages(request)
+__all__ = ["stubs"]
 
 
 async def test_create_get_and_list(stubs: Stubs):
@@ -195,8 +146,9 @@ async def test_touch_end_reset_and_delete(stubs: Stubs):
     reset = await stubs.sessions.ResetSession(pb.ResetSessionRequest(session=ref(), reason="new"))
     assert (reset.messages_cleared, reset.session.generation) == (2, 2)
     assert reset.session.last_reset_time.seconds
-    backup = pb.ResetSessionRequest(session=ref(), backup_session_id="copy")
-    assert (await failed(stubs.sessions.ResetSession(backup))).reason == "NOT_IMPLEMENTED"
+    again = pb.ResetSessionRequest(session=ref(), backup_session_id="copy")
+    kept = await stubs.sessions.ResetSession(again)
+    assert (kept.backup.key.session_id, kept.backup.forked_from.uid) == ("copy", reset.session.uid)
     end = pb.EndSessionRequest(session=ref(), reason="done", result='{"ok": 1}')
     ended = await stubs.sessions.EndSession(end)
     assert ended.session.status == session_pb2.SESSION_STATUS_COMPLETED
@@ -450,7 +402,15 @@ async def test_a_repeat_with_one_id_is_one_call_and_another_payload_is_refused(s
     assert (failure.code, failure.reason) == ("INVALID_ARGUMENT", "REQUEST_ID_REUSED")
 
 
-def test_every_built_method_is_called_above():
-    source = Path(__file__).read_text(encoding="utf-8")
-    missing = [m.name for m in methods() if f".{m.name}(" not in source]
-    assert missing == ["GetServerInfo"]  # test_app.py calls it
+async def test_a_user_is_erased_and_the_audit_says_so(stubs: Stubs):
+    request = creation("one")
+    request.session.user = "ann"
+    await stubs.sessions.CreateSession(request)
+    erase = app_service_pb2.EraseUserRequest(app="a", user="ann", request_id="e")
+    receipt = await stubs.apps.EraseUser(erase)
+    assert (receipt.sessions, receipt.scrubbed) == (1, True)
+    asked = admin_service_pb2.ListAuditEntriesRequest(
+        app="a", causes=[change_pb2.CHANGE_CAUSE_CREATED]
+    )
+    (entry,) = (await stubs.admin.ListAuditEntries(asked)).entries
+    assert (entry.session.session_id, entry.session.user[:7]) == ("", "erased-")

@@ -531,7 +531,8 @@ WHERE s.ctid = o.ctid
 -- Which of some sessions, named by their uids in hexadecimal, have a child.
 SELECT k.uid FROM unnest(string_to_array(%s, ',')) AS k (uid), LATERAL (
   SELECT parent FROM session
-  WHERE app_pk = %s AND parent IS NOT NULL AND (parent, pk) > (decode(k.uid, 'hex'), 0) ORDER BY parent, pk LIMIT 1
+  WHERE app_pk = %s AND parent IS NOT NULL AND (parent, status, pk) > (decode(k.uid, 'hex'), 0, 0)
+  ORDER BY parent, status, pk LIMIT 1
 ) AS s
 WHERE s.parent = decode(k.uid, 'hex')
 
