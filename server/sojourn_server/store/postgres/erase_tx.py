@@ -32,7 +32,8 @@ class ErasingTx(UnitTx):
     def _audit(self, change: Change, head: int, index: int) -> None:
         """Keep for an auditor what is being logged."""
         if is_audited(change):
-            values = (head, index, self._now, self._actor, *audit_values(change, subject_uid(change)))
+            rest = audit_values(change, subject_uid(change))
+            values = (head, index, self._now, self._actor, *rest)
             self.pending.audit.append(values)
 
     async def rewrite_changes(self, app: str, changes: Sequence[LoggedChange]) -> None:
