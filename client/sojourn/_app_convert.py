@@ -45,7 +45,11 @@ def app_status(number: app_pb2.AppStatus.V) -> enums.AppStatus:
     return _APP_STATUS.get(number, enums.AppStatus.UNKNOWN)
 
 
-def app(source: app_pb2.App, blockers: apps.AppBlockers | None = None) -> apps.App:
+def app(
+    source: app_pb2.App,
+    blockers: apps.AppBlockers | None = None,
+    effective: apps.Policy | None = None,
+) -> apps.App:
     """Return an app."""
     return apps.App(
         app=source.app,
@@ -61,6 +65,7 @@ def app(source: app_pb2.App, blockers: apps.AppBlockers | None = None) -> apps.A
         if source.HasField("drain_deadline")
         else None,
         blockers=blockers,
+        effective_policy=effective,
     )
 
 
@@ -121,7 +126,11 @@ def blockers(source: app_pb2.AppBlockers) -> apps.AppBlockers:
 
 def app_got(answer: app_service_pb2.GetAppResponse) -> apps.App:
     """Return the app that was read."""
-    return app(answer.app, blockers(answer.blockers) if answer.HasField("blockers") else None)
+    return app(
+        answer.app,
+        blockers(answer.blockers) if answer.HasField("blockers") else None,
+        policy(answer.effective_policy) if answer.HasField("effective_policy") else None,
+    )
 
 
 def app_updated(answer: app_service_pb2.UpdateAppResponse) -> results.UpdateAppResult:

@@ -100,6 +100,9 @@ class App:
     """When a drain forces what is left; None when it is not draining."""
     blockers: AppBlockers | None = field(default=None, repr=False)
     """What stands in the way of its deletion, while it drains and `apps.get` read it."""
+    effective_policy: Policy | None = field(default=None, repr=False)
+    """What holds: the policy, and the server's defaults where it says nothing. None where
+    `apps.get` did not read it."""
 
     @property
     def is_draining(self) -> bool:

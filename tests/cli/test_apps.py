@@ -68,6 +68,12 @@ def test_a_policy_goes_from_app_to_app_as_json(shell: Shell, tmp_path) -> None:
     )
     assert "exclude" in shell.refusal("apps", "policy", "--json", "{}", "--require-turn", status=2)
     assert "threshold" in shell.refusal("apps", "policy", "--threshold", "rate=5", status=2)
+    holds = shell.json("apps", "policy", other, "--effective")
+    assert (holds["default_idle_timeout_seconds"], holds["retention_seconds"]) == (3_600, 604_800)
+    assert (holds["auto_create"], holds["max_active_sessions"]) == (True, None)
+    assert "only shows" in shell.refusal(
+        "apps", "policy", "--effective", "--require-turn", status=2
+    )
 
 
 def test_an_app_in_use_is_deleted_by_force_only_and_says_who_uses_it(shell: Shell) -> None:
@@ -116,6 +122,9 @@ def test_cleanup_keeps_the_newest_deployments_of_an_agent(shell: Shell) -> None:
     chosen = ("apps", "cleanup", "--label", f"agent={shell.app}", "--keep", "1")
     would = shell.json(*chosen, "--dry-run")
     assert (would["apps"], would["refused"]) == ([names[1]], [names[0]])
+    planned = shell.table(*chosen, "--dry-run")
+    assert f"would be deleted: {names[1]}." in planned
+    assert f"left alone: {names[0]}." in planned
     left = shell.run(*chosen, "--yes", status=1)
     assert names[0] in left.stderr
     assert json.loads(left.stdout)["apps"] == [names[1]]

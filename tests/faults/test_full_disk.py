@@ -10,6 +10,7 @@ import random
 import shutil
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import grpc.aio
@@ -87,6 +88,7 @@ async def fill_and_free(
     filler = server.store.parent / "filler"
     async with channel_to(server.target) as channel:
         tasks = [asyncio.create_task(writer.run_through(channel, stop)) for writer in writers]
+        await until(partial(have_messages, writers[:2]), "writers have something to be read")
         await asyncio.sleep(chance.uniform(0.05, 0.2))
         fill(filler)
         await see_refusals(channel, writers)
@@ -94,6 +96,10 @@ async def fill_and_free(
         await see_healing(channel, writers)
         stop.set()
         await asyncio.gather(*tasks)
+
+
+async def have_messages(writers: list[Writer]) -> bool:
+    return all(any(each.messages for each in writer.sessions) for writer in writers)
 
 
 async def see_refusals(channel: grpc.aio.Channel, writers: list[Writer]) -> None:

@@ -127,5 +127,6 @@ async def test_the_empty_request_of_every_method_is_answered() -> None:
                 continue
             call: Any = channel.unary_unary(method.path)
             found = await outcome(call(b"", timeout=20))
-            expected = "INVALID_FIELD" if method.request.DESCRIPTOR.fields else "OK"
-            assert found == expected, method.name
+            # A list of apps asks for nothing that it must be told.
+            asks = method.request.DESCRIPTOR.fields and method.name != "ListApps"
+            assert found == ("INVALID_FIELD" if asks else "OK"), method.name

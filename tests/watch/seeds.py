@@ -259,10 +259,10 @@ def previous_from_memory(patch: Patch) -> None:
     real = convert_change._fill_session
     last: list[Any] = []
 
-    def fill(target: Any, change: Any, *rest: Any) -> None:
+    def fill(target: Any, app: str, change: Any, *rest: Any) -> None:
         before = last[-1] if last and change.before is not None else change.before
         last.append(change.after or change.before)
-        real(target, msgspec.structs.replace(change, before=before), *rest)
+        real(target, app, msgspec.structs.replace(change, before=before), *rest)
 
     patch.setattr(convert_change, "_fill_session", fill)
 

@@ -11,6 +11,7 @@ from sojourn_server.domain.commands import IfExists, NewSession, ResetScope
 from sojourn_server.domain.errors import Reason
 from sojourn_server.domain.filter import LabelOperator, LabelSelector, SessionFilter, TimeRange
 from sojourn_server.domain.model import ChangeCause, DeletedWhy, Status, TurnOutcome
+from sojourn_server.domain.policy import Threshold
 from tests.service.kit import APP, message, patches
 from tests.watch.kit import Scene
 from tests.watch.validators import CHANGED, ENTERED, LEFT, Record, cause_of, causes, observed
@@ -31,7 +32,7 @@ def told(record: Record) -> list[tuple[int, str]]:
 
 
 async def everything(world: Scene) -> None:
-    """Every cause that this release has."""
+    """Every cause but those of an app's own life."""
     await world.create("s-1", labels={"tier": "gold"}, metadata={"m": "1"})
     await world.update("s-1", labels={"tier": "iron"})
     await world.append("s-1", [message("m-1"), message("m-2")], state=patches(session={"k": "1"}))
@@ -69,11 +70,13 @@ async def test_a_stream_tells_of_every_change_once_in_order(world: Scene) -> Non
 async def test_each_change_names_its_cause(world: Scene) -> None:
     watcher = await world.watch_now(app_changes=True)
     await everything(world)
+    await world.rule(thresholds=(Threshold(error_count_above=0),))
+    await world.create("bad")
+    await world.end_turn(await world.turn("bad"), TurnOutcome.ERROR, "it failed")
     await world.settled(watcher)
     assert set(causes(watcher.record)) == set(ChangeCause) - {
-        # Not built yet.
-        ChangeCause.THRESHOLD,
-        ChangeCause.APP_UPDATED,
+        # They end what is watched: see test_erased.py and tests/api/test_app_ends.py.
+        ChangeCause.USER_ERASED,
         ChangeCause.APP_DRAINING,
         ChangeCause.APP_DELETED,
     }

@@ -92,6 +92,8 @@ def app(source: sojourn.App) -> Record:
         "feed_id": source.feed_id,
         "revision": source.revision,
     }
+    if source.effective_policy is not None:
+        record["effective_policy"] = policy(source.effective_policy)
     if source.blockers is not None:
         record["blockers"] = blockers(source.blockers)
     return record

@@ -137,6 +137,11 @@ def update(
     type=given.JSON_OBJECT,
     help="All rules at once: a JSON object as this command prints it, or @FILE.",
 )
+@click.option(
+    "--effective",
+    is_flag=True,
+    help="Show what holds, with the server's defaults.",
+)
 @policies.policy_options
 @click.pass_context
 def policy(
@@ -144,6 +149,7 @@ def policy(
     /,
     name: str,
     whole: dict[str, str] | None,
+    effective: bool,
     unset: tuple[str, ...],
     **said: Any,
 ) -> None:
@@ -152,9 +158,14 @@ def policy(
     changes = bool(unset) or any(value not in (None, ()) for value in said.values())
     if whole is not None and changes:
         raise click.UsageError("--json says all the rules; other options exclude it.")
+    if effective and (changes or whole is not None):
+        raise click.UsageError("--effective only shows; other options exclude it.")
     with settings.connect(any_app=True) as client:
         app = _named(settings, name)
-        if whole is not None:
+        if effective:
+            read = client.apps.get(app)
+            found = read.effective_policy or read.policy
+        elif whole is not None:
             found = policies.from_json(whole)
         else:
             found = _policy(client, app, may_be_new=changes)
@@ -348,9 +359,11 @@ def cleanup(
 
 
 def _cleaned(done: sojourn.DeleteAppsResult, how: sojourn.DeleteMode, *, dry_run: bool) -> str:
-    if not done.apps:
-        return "No app is deleted."
     drains = how is sojourn.DeleteMode.DRAIN
     now, then = ("drain", "would drain") if drains else ("are deleted", "would be deleted")
-    more = " There are more: run it again." if done.more else ""
-    return f"These {then if dry_run else now}: {', '.join(done.apps)}.{more}"
+    said = "No app is deleted."
+    if done.apps:
+        said = f"These {then if dry_run else now}: {', '.join(done.apps)}."
+    if done.refused and dry_run:
+        said += f" These have live sessions and would be left alone: {', '.join(done.refused)}."
+    return said + (" There are more: run it again." if done.more else "")

@@ -92,6 +92,7 @@ class GetAppResponse(_message.Message):
 
     APP_FIELD_NUMBER: _builtins.int
     BLOCKERS_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_POLICY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def app(self) -> _app_pb2.App:
         """The app."""
@@ -100,15 +101,22 @@ class GetAppResponse(_message.Message):
     def blockers(self) -> _app_pb2.AppBlockers:
         """What stands in the way of its deletion, while it drains."""
 
+    @_builtins.property
+    def effective_policy(self) -> _app_pb2.Policy:
+        """What holds now: the app's policy, and the server's defaults where it says
+        nothing. Without a limit, that of sessions, requests, messages or bytes is absent.
+        """
+
     def __init__(
         self,
         *,
         app: _app_pb2.App | None = ...,
         blockers: _app_pb2.AppBlockers | None = ...,
+        effective_policy: _app_pb2.Policy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["app", b"app", "blockers", b"blockers"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["app", b"app", "blockers", b"blockers", "effective_policy", b"effective_policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["app", b"app", "blockers", b"blockers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["app", b"app", "blockers", b"blockers", "effective_policy", b"effective_policy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,7 +8,13 @@ from sojourn.v1 import app_pb2
 from sojourn.v1 import app_service_pb2 as pb
 from sojourn_server.domain.clock import Nanos
 from sojourn_server.rpc import convert_session as convert
-from sojourn_server.rpc.convert_app import STATUSES, decode_policy, fill_app, fill_blockers
+from sojourn_server.rpc.convert_app import (
+    STATUSES,
+    decode_policy,
+    fill_app,
+    fill_blockers,
+    fill_policy,
+)
 from sojourn_server.rpc.convert_filter import decode_selector
 from sojourn_server.rpc.times import length
 from sojourn_server.service import Services
@@ -64,6 +70,7 @@ class AppServicer:
         read = await self._apps.get(call, request.app)
         response = pb.GetAppResponse()
         _fill_listed(response.app, read.listed)
+        fill_policy(response.effective_policy, read.effective)
         if read.blockers is not None:
             fill_blockers(response.blockers, request.app, read.blockers)
         return response

@@ -25,6 +25,7 @@ from sojourn_server.domain.model import (
     Session,
     Turn,
 )
+from sojourn_server.domain.policy import Policy
 from sojourn_server.service.blockers import Blockers
 from sojourn_server.store.base import ListedApp
 
@@ -330,6 +331,8 @@ class AppRead(msgspec.Struct, frozen=True, kw_only=True):
     """The answer of a get of an app."""
 
     listed: ListedApp
+    effective: Policy
+    """What holds, with the server's defaults."""
     blockers: Blockers | None = None
     """What stands in the way of its deletion, while it drains."""
 

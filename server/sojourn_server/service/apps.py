@@ -67,7 +67,11 @@ class Apps:
                 raise absent_app(app)
             listed = ListedApp(found, await tx.head(app), await tx.app_counts(app))
             drains = found.status is AppStatus.DRAINING
-            return AppRead(listed=listed, blockers=await blockers(tx, app) if drains else None)
+            return AppRead(
+                listed=listed,
+                effective=self._units.defaults.effective(found.policy),
+                blockers=await blockers(tx, app) if drains else None,
+            )
 
         return await self._units.read(query)
 

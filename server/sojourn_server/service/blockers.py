@@ -100,7 +100,7 @@ def has_sessions(app: str, found: Blockers, now: Nanos) -> Refusal:
         retry_after = max(0, found.earliest_success - now)
     return Refusal(
         Reason.APP_HAS_SESSIONS,
-        f"the app has {found.count} live sessions; drain it, or use force",
+        f"the app has {found.count} live session{'s' * (found.count != 1)}; drain it, or use force",
         metadata,
         retry_after=retry_after,
     )

@@ -372,16 +372,13 @@ class Importing:
             last_sequence=made.last_sequence if made.message_count else 0,
             first_sequence=1 if made.message_count else 0,
         )
-        if renamed:
-            made = msgspec.structs.replace(made, session_id=made.uid)
         try:
-            return await creation.add(work, made, detail)
+            return await creation.add(work, _named(made, made.uid, renamed), detail)
         except Refusal as refusal:
-            if refusal.reason is not Reason.SESSION_EXISTS or renamed:
+            if refusal.reason is not Reason.SESSION_EXISTS:
                 raise
         # Its key is free: so it is its uid that another app has taken.
-        made = msgspec.structs.replace(made, uid=uuid7(work.now))
-        return await creation.add(work, made, detail)
+        return await creation.add(work, _named(made, uuid7(work.now), renamed), detail)
 
     async def _parent(self, tx: Tx, session: Session) -> str:
         """The uid that the parent has here; empty: it is not here."""
@@ -389,6 +386,12 @@ class Importing:
         if not uid or await tx.session_by_uid(self._app, uid) is None:
             return ""
         return uid
+
+
+def _named(made: Session, uid: str, renamed: bool) -> Session:
+    """The session under a uid, and under an id that nobody has, where its own is taken."""
+    session_id = uid if renamed else made.session_id
+    return msgspec.structs.replace(made, uid=uid, session_id=session_id)
 
 
 def _twice() -> Refusal:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
+
 from sojourn_server.domain.clock import DAY, Nanos
 from sojourn_server.domain.commands import Precondition, SessionRef
 from sojourn_server.domain.errors import Reason, Refusal
@@ -62,6 +64,17 @@ class Defaults:
     def retention_of(self, policy: Policy) -> Nanos:
         """How long an app's ended sessions are kept; 0: for ever."""
         return self.retention if policy.retention is None else policy.retention
+
+    def effective(self, policy: Policy) -> Policy:
+        """What holds: a policy, and these where it says nothing."""
+        return msgspec.structs.replace(
+            policy,
+            default_idle_timeout=self.idle_timeout_of(policy),
+            default_max_lifetime=self.max_lifetime_of(policy),
+            retention=self.retention_of(policy),
+            auto_create=policy.auto_create is not False,
+            require_turn=bool(policy.require_turn),
+        )
 
 
 class Work:

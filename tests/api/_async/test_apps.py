@@ -33,6 +33,13 @@ async def test_an_app_is_there_with_its_first_session_and_counts_them(
     assert (found.app, found.status) == (app, AppStatus.ACTIVE)
     assert (found.active_sessions, found.session_count) == (1, 2)
     assert found.policy == Policy()
+    assert found.effective_policy == Policy(
+        default_idle_timeout=timedelta(hours=1),
+        default_max_lifetime=timedelta(0),
+        retention=timedelta(days=7),
+        auto_create=True,
+        require_turn=False,
+    )
     assert found.blockers is None
     assert found.feed_id
 

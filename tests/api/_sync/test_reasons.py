@@ -63,16 +63,6 @@ def test_bytes_that_are_no_request_are_malformed(client: Client) -> None:
     assert type(error) is errors.MalformedRequestError
 
 
-def test_what_this_release_does_not_have_says_so(client: Client, app: str) -> None:
-    request = session_service_pb2.ForkSessionRequest(
-        session=session_pb2.SessionRef(app=app, session_id="s")
-    )
-    with pytest.raises(errors.RpcNotImplementedError) as caught:
-        send(client, client.stubs.sessions.ForkSession, request)
-    assert caught.value.metadata == {"method": "ForkSession"}
-    assert isinstance(caught.value, errors.UnimplementedError)
-
-
 def test_the_server_refuses_content_that_is_too_large(client: Client) -> None:
     client.sessions.create("s")
     request = history_service_pb2.AppendMessagesRequest(
