@@ -102,6 +102,9 @@ async def start(settings: Settings) -> RunningServer:
                 retention=settings.default_retention,
             ),
         )
+        use_cases.operations.note_failed = lambda error: _log.error(
+            "operation failed", **logs.fault(error)
+        )
         forms = WatchForms()
         watching = Watching(
             store, sealer, Hub(store, forms), forms, unknown_apps=settings.unknown_apps

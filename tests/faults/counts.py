@@ -45,6 +45,8 @@ COUNTS: Final = {
     "initial_states": Count(24, 1_000),
     "watch_cancels": Count(60, 10_000),
     "operation_kills": Count(4, 100),
+    "purge_kills": Count(2, 50),
+    "race_seconds": Count(1, 30),
 }
 
 

@@ -127,17 +127,17 @@ async def test_no_byte_of_an_erased_user_is_in_any_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(180)
-async def test_an_erasure_goes_on_after_kill_9(tmp_path: Path) -> None:
-    """Killed at several moments; each start goes on, and the last brings it to its end."""
-    with ServerProcess(tmp_path) as server:
+async def test_an_erasure_goes_on_after_kill_9_and_sigterm(tmp_path: Path) -> None:
+    """Stopped at several moments; each start goes on, and the last brings it to its end."""
+    with ServerProcess(tmp_path, "--drain-timeout", "1ms") as server:
         async with channel_to(server.target) as channel:
             await fill(channel)
-        for moment in (0.03, 0.1, 0.2):
+        for moment, stop in ((0.03, server.kill), (0.1, server.terminate), (0.2, server.kill)):
             async with channel_to(server.target) as channel:
                 apps = app_service_pb2_grpc.AppServiceStub(channel)
                 call = apps.EraseUser(request())
                 await asyncio.sleep(moment)
-                server.kill()
+                await asyncio.to_thread(stop)
                 with contextlib.suppress(grpc.aio.AioRpcError):
                     await call  # or it was answered before the end
             server.start()

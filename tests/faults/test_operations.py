@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -31,7 +31,7 @@ KILLS: Final = counts.count("operation_kills")
 SESSIONS: Final = 300
 BATCH: Final = 150
 PATIENCE: Final = 60.0
-LONGEST: Final = 0.15
+LONGEST: Final = 0.1
 """How long such work runs at most before its server is killed, in seconds."""
 KINDS: Final = ("end", "delete", "drain", "force")
 
@@ -127,11 +127,13 @@ async def under_way(server: ServerProcess, app: str, kind: str) -> bool:
     raise AssertionError("the id of a session was free")
 
 
-async def broken_off(server: ServerProcess, app: str, kind: str, after: float) -> bool:
-    """Kill the server a while after the work began; whether the work was still under way."""
+async def broken_off(
+    server: ServerProcess, app: str, kind: str, after: float, stop: Callable[[], object]
+) -> bool:
+    """Stop the server a while after the work began; whether the work was still under way."""
     asked = asyncio.create_task(work(server, app, kind))
     await asyncio.sleep(after)
-    server.kill()
+    await asyncio.to_thread(stop)
     try:
         answer = await asked
     except grpc.aio.AioRpcError as error:
@@ -172,15 +174,19 @@ async def check(store: SqliteStore, app: str, kind: str) -> None:
 
 
 @pytest.mark.timeout(counts.patience("operation_kills", 30))
-async def test_work_is_finished_without_anybody_s_retry_after_kill_9(tmp_path: Path) -> None:
+@pytest.mark.parametrize("signal", ["kill -9", "SIGTERM"])
+async def test_work_is_finished_without_anybody_s_retry_after(tmp_path: Path, signal: str) -> None:
+    """Whoever asks again then gets the whole outcome."""
     chance = random.Random()
     broken = 0
     rounds = [(f"app-{number}", KINDS[number % len(KINDS)]) for number in range(KILLS)]
     answers: dict[str, Any] = {}
-    with ServerProcess(tmp_path) as server:
+    # Else the server would wait until the work is done.
+    with ServerProcess(tmp_path, "--drain-timeout", "1ms") as server:
+        stop = server.kill if signal == "kill -9" else server.terminate
         for app, kind in rounds:
             await fill(server, app)
-            broken += await broken_off(server, app, kind, chance.uniform(0.02, LONGEST))
+            broken += await broken_off(server, app, kind, chance.uniform(0.02, LONGEST), stop)
             server.start()
             if await under_way(server, app, kind):
                 await finish_by_itself(server, app, kind)
@@ -193,6 +199,10 @@ async def test_work_is_finished_without_anybody_s_retry_after_kill_9(tmp_path: P
             await check(store, app, kind)
             if kind in ("end", "delete"):
                 assert answers[app].count == SESSIONS
+            if kind == "force":
+                assert answers[app].status == app_pb2.APP_STATUS_DELETED
         assert not await store.read(lambda tx: tx.operations(1 << 62, 10))
         await store.close()
-    counts.report("kill -9 in the middle of long work", KILLS, f"{broken} broken off, all finished")
+    counts.report(
+        f"{signal} in the middle of long work", KILLS, f"{broken} broken off, all finished"
+    )

@@ -16,6 +16,7 @@ from sojourn_server.rpc.callers import unnamed
 from sojourn_server.service import Services
 from sojourn_server.service import erasing as erasing_module
 from sojourn_server.service.answers import Answer
+from sojourn_server.service.operations import ERASE
 from sojourn_server.store.base import ReadTx, RequestRecord
 from tests.service.kit import APP, USER, World, message, patches, refused
 
@@ -308,7 +309,7 @@ async def test_an_erasure_that_was_cut_off_is_finished_by_another_server(
                 raise Died
             return await erasing_module.step(work, task)
 
-        services.operations.register(erasing_module.ERASE, one_step)
+        services.operations.register(ERASE, one_step)
         call = two.call("EraseUser", "e", payload=USER.encode())
         try:
             answer = await services.erasing.erase(call, APP, USER)

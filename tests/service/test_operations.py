@@ -15,8 +15,10 @@ from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.domain.model import Change, ChangeCause
 from sojourn_server.jobs import operations as job
 from sojourn_server.service import Services
+from sojourn_server.service.deleting import DeleteMode
 from sojourn_server.service.operations import WAIT, Begun, Done, Task, Wait
 from sojourn_server.service.work import Defaults, Work
+from sojourn_server.store.base import StoreDown
 from tests.service.kit import APP, World, refused
 from tests.service.test_jobs import running, until
 
@@ -210,3 +212,59 @@ async def test_what_it_holds_is_erased_when_it_is_done(counter: Counter) -> None
     await counter.operations[0].run(call, APP, "EndSessions", Counting, with_content)
     store = counter.world.store
     assert await store.read(lambda tx: tx.content(held[0])) == b""
+
+
+async def test_a_job_that_fails_leaves_alone_what_callers_wait_for(
+    counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = asyncio.Event()
+
+    async def held(work: Work, task: Task) -> bytes | Done | Wait:
+        return await step(work, task) if goes_on.is_set() else WAIT
+
+    counter.use(held)
+    asked = asyncio.create_task(counter.run())
+    await until(counter.left)
+
+    async def down(job: str) -> bool:
+        raise StoreDown("the connection is gone")
+
+    monkeypatch.setattr(counter.world.store, "leads", down)
+    with pytest.raises(StoreDown):
+        await job.run(counter.world.store, counter.operations[0], 0.02)
+    goes_on.set()
+    assert (await asked).outcome.count == STEPS
+
+
+async def test_one_that_cannot_go_on_is_not_passed_over_in_silence(counter: Counter) -> None:
+    heard: list[BaseException] = []
+    counter.operations[1].note_failed = heard.append
+    await stopped_halfway(counter)
+
+    async def bad(work: Work, task: Task) -> bytes | Done | Wait:
+        raise ZeroDivisionError
+
+    counter.use(bad)
+    counter.world.clock.step(3)
+    async with running(job.run(counter.world.store, counter.operations[1], 0.02)):
+
+        async def told() -> bool:
+            return bool(heard)
+
+        await until(told)
+    assert isinstance(heard[0], ZeroDivisionError)
+
+
+async def test_each_step_is_taken_in_the_name_of_who_asked_last(world: World) -> None:
+    await world.create("s")
+    for actor, mode in (("ann", DeleteMode.DRAIN), ("bob", DeleteMode.FORCE)):
+        call = msgspec.structs.replace(world.call("DeleteApp"), actor=actor)
+        await world.services.deletion.delete(call, APP, mode)
+    told = [(each.cause, each.actor) for each in await world.log()]
+    assert told[2:] == [
+        (ChangeCause.APP_DRAINING, "ann"),
+        (ChangeCause.APP_DRAINING, "bob"),
+        (ChangeCause.ENDED, "bob"),
+        (ChangeCause.DELETED, "bob"),
+        (ChangeCause.APP_DELETED, "bob"),
+    ]

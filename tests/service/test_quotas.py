@@ -192,6 +192,18 @@ async def test_ephemeral_children_end_with_the_one_that_makes_room(world: World)
     assert (child.status, child.end_cause) == (Status.EXPIRED, EndCause.PARENT_ENDED)
 
 
+async def test_who_has_very_many_ephemeral_children_is_in_use(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quotas, "UNIT_ROWS", 3)
+    await world.rule(max_active_sessions=4, **END)
+    parent = await world.create("p")
+    await create_many(world, "a", "b", "c", parent_uid=parent.uid, owner=NewOwner(lease=HOUR))
+    world.clock.step(1)
+    await world.create("new")
+    assert "p" in await active(world)
+
+
 async def test_a_parent_is_in_use_while_a_child_of_its_own_has_a_turn(world: World) -> None:
     await world.rule(max_active_sessions=3, **END)
     parent = await world.create("p")

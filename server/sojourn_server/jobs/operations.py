@@ -35,5 +35,7 @@ async def run(store: Store, operations: Operations, interval: float = INTERVAL) 
             await wait_to_lead(store, "operations")
             await operations.take_up(await store.read(now) - LEFT_ALONE, AT_ONCE)
             await asyncio.sleep(interval)
-    finally:
+    except asyncio.CancelledError:
+        # Not where the store has failed: callers wait for what is driven here.
         await operations.close()
+        raise

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from sojourn_server.domain.commands import Precondition, SessionRef
 from sojourn_server.domain.limits import CASCADE_MOST, UNIT_ROWS
-from sojourn_server.domain.model import Session, Status
+from sojourn_server.domain.model import DeletedWhy, Session, Status
 from sojourn_server.service import tree
 from sojourn_server.service.answers import Call
 from sojourn_server.service.units import Units, request_key
@@ -74,6 +74,33 @@ async def delete_all_but_a_unit(
         return await tree.delete_tree(work, row, ref.users, end_first=True)
 
     return await _shrink(units, call, ref, condition, _Cascade(act, None))
+
+
+async def delete_trace(units: Units, call: Call, app: str, uid: str) -> None:
+    """Delete what an ended session's ephemeral children left until the rest fits into a unit."""
+
+    async def survey(tx: ReadTx) -> list[str]:
+        row = await tx.session_by_uid(app, uid)
+        if row is None or row.session.is_active:
+            return []
+        rows = await tree.descendants(
+            tx, row.session, ended_too=True, all_of_them=False, limit=CASCADE_MOST
+        )
+        return [each.session.uid for each in rows]
+
+    async def unit(tx: Tx) -> None:
+        work = units.work(tx)
+        for each in batch:
+            row = await tx.session_by_uid(app, each)
+            if row is not None:
+                await tree.delete_one(work, row, DeletedWhy.REPLACED, end_first=False)
+        freed.update(work.freed)
+
+    while len(uids := await units.read(survey)) > UNIT_ROWS:
+        for end in range(len(uids), UNIT_ROWS, -UNIT_ROWS):
+            batch, freed = uids[max(0, end - UNIT_ROWS) : end][::-1], set[str]()
+            await units.apply(app, call.actor, unit)
+            units.line.freed(freed)
 
 
 async def _shrink(

@@ -11,6 +11,7 @@ from sojourn_server.domain.commands import IfExists, NewOwner, NewSession, Sessi
 from sojourn_server.domain.errors import Reason, Refusal, invalid_field
 from sojourn_server.domain.ids import uuid7
 from sojourn_server.domain.lifecycle import due
+from sojourn_server.domain.limits import UNIT_ROWS
 from sojourn_server.domain.model import (
     NO_CONTENT,
     Change,
@@ -59,6 +60,7 @@ async def create(work: Work, app: str, new: NewSession, if_exists: IfExists) -> 
                 return CreateOutcome(session=existing.session, created=False)
             if if_exists is not IfExists.REPLACE_ENDED or existing.session.is_active:
                 raise exists(existing.session)
+            await work.require_app(app)
             await _replace(work, existing)
     await work.require_app(app)
     row = await insert(work, app, new)
@@ -214,8 +216,30 @@ def exists(session: Session) -> Refusal:
     )
 
 
+class LongTrace(Exception):
+    """An ended session left more ephemeral children behind than one unit may delete.
+
+    Units of their own delete them (`cascades.delete_trace`), and then this one comes again.
+
+    Args:
+        uid: The session.
+    """
+
+    def __init__(self, uid: str) -> None:
+        super().__init__("more goes with the session than one unit may delete")
+        self.uid = uid
+
+
 async def _replace(work: Work, row: SessionRow) -> None:
-    """Delete an ended session and its ephemeral children, to make room for a new one."""
-    rows = await tree.descendants(work.tx, row.session, ended_too=True, all_of_them=False)
+    """Delete an ended session and its ephemeral children, to make room for a new one.
+
+    Raises:
+        LongTrace: They are too many for a unit.
+    """
+    rows = await tree.descendants(
+        work.tx, row.session, ended_too=True, all_of_them=False, limit=UNIT_ROWS + 1
+    )
+    if len(rows) > UNIT_ROWS:
+        raise LongTrace(row.session.uid)
     for each in [*reversed(rows), row]:
         await tree.delete_one(work, each, DeletedWhy.REPLACED, end_first=False)

@@ -36,6 +36,7 @@ from sojourn_server.service.answers import Answer, Call
 from sojourn_server.service.blockers import blockers, has_sessions
 from sojourn_server.service.operations import (
     MADE_UP,
+    STEP,
     STEP_ROWS,
     WAIT,
     Done,
@@ -309,11 +310,14 @@ async def _sessions(work: Work, app: str, state: Deletion) -> Deletion:
 async def _shared_state(work: Work, app: str, state: Deletion) -> Deletion:
     """Erase some of the users' state, and the app's."""
     scopes = await work.tx.scopes(app, STEP_ROWS)
+    ends = time.monotonic_ns() + STEP
     for user in scopes:
         held = await work.tx.scope_state(app, user)
         if held.values != NO_CONTENT:
             await work.tx.erase_content(held.values)
         await work.tx.drop_scope_state(app, user)
+        if time.monotonic_ns() > ends:
+            break
     phase = Phase.STATE if scopes else Phase.REQUESTS
     return msgspec.structs.replace(state, phase=phase)
 

@@ -5,7 +5,8 @@ sessions and the state that are there then. A session that is created while it g
 somebody who has not heard yet, belongs to the time after, and stays.
 
 1. Sessions, the newest first, so children come before their parents. Each leaves one change
-   DELETED(ERASED), which from the beginning has only uid and alias.
+   DELETED(ERASED), which from the beginning has only uid and alias. Other long work that
+   began before is waited for, since it knows them by name and leaves a record that does.
 2. The log: entries of these sessions and of the user's state keep revision, cause, uid and
    an alias. They are the last that tell of them, so this phase has a known end.
 3. Request records that tell of them are emptied, and stay: a late retry brings nothing back.
@@ -26,29 +27,47 @@ import msgspec
 
 from sojourn_server.domain import documents, lifecycle
 from sojourn_server.domain.auditing import AuditPlace, AuditRange
+from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.model import (
     AppStatus,
     Change,
     ChangeCause,
     ChangeDetail,
     DeletedWhy,
-    EndCause,
     Erased,
     Status,
     TurnOutcome,
 )
 from sojourn_server.service import tree
 from sojourn_server.service.answers import Answer, Call
+from sojourn_server.service.deleting import DELETE_APP
 from sojourn_server.service.naming import Erasee
-from sojourn_server.service.operations import STEP, STEP_ROWS, Begun, Done, Operations, Task
+from sojourn_server.service.operations import (
+    ERASE,
+    STEP,
+    STEP_ROWS,
+    WAIT,
+    Begun,
+    Done,
+    Operations,
+    Task,
+    Wait,
+    app_s_own,
+    order_of,
+    put_order,
+)
 from sojourn_server.service.units import Units
 from sojourn_server.service.work import Work
 from sojourn_server.store.base import Candidates, Position, RequestKey, SessionRow
 
-ERASE: Final = "EraseUser"
 ROWS: Final = 200
-"""How many entries of the log, records or entries of the audit a step looks at."""
+"""How many entries of the log or of the audit a step looks at."""
+RECORDS: Final = 20
+"""How many request records are read together: one may tell of a whole batch."""
+OTHERS: Final = 10_000
+"""How many operations are looked at for those that may name the user."""
 _ALIAS_BYTES: Final = 12
+_EVER: Final[Nanos] = 2**62
 
 replace = msgspec.structs.replace
 
@@ -75,6 +94,8 @@ class _Progress(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     audit: tuple[int, int] | None = None
     """Down to where the audit is done."""
     erased: Erased = Erased()
+    emptied: Nanos = 0
+    """When no session of them was left; 0: some may be."""
 
 
 class Erasing:
@@ -115,9 +136,13 @@ class Erasing:
         return await self._operations.run(call, app, ERASE, EraseOutcome, begin, erases=True)
 
 
-async def step(work: Work, task: Task) -> bytes | Done:
+async def step(work: Work, task: Task) -> bytes | Done | Wait:
     """The next part of an erasure."""
     progress = msgspec.msgpack.decode(task.order.state, type=_Progress)
+    if progress.emptied and not progress.phase:
+        if await _is_named_by_others(work, progress):
+            return WAIT
+        return msgspec.msgpack.encode(replace(_next(progress), until=await work.tx.head(task.app)))
     if progress.phase < len(_PHASES):
         return msgspec.msgpack.encode(await _PHASES[progress.phase](work, progress))
     return await _end(work, progress)
@@ -147,7 +172,8 @@ async def _sessions(work: Work, progress: _Progress) -> _Progress:
     )
     rows = await work.tx.candidates(query)
     if not rows:
-        return replace(_next(progress), until=await work.tx.head(erasee.app))
+        await _unname_deletion(work, erasee)
+        return replace(progress, emptied=work.now)
     work.tx.scrub_later()
     count = messages = state_keys = 0
     ends = time.monotonic_ns() + STEP
@@ -171,9 +197,7 @@ async def _sessions(work: Work, progress: _Progress) -> _Progress:
 
 async def _erase_session(work: Work, row: SessionRow, erasee: Erasee) -> None:
     # Those of the same user are gone already; who is left is somebody else's.
-    await tree.end_descendants(
-        work, row.session, Status.FAILED, EndCause.PARENT_ENDED, all_of_them=False
-    )
+    await tree.end_dependents(work, row.session, 0, Status.FAILED)
     if row.session.turn:
         revoked = lifecycle.turn_ended(row.session, work.now, TurnOutcome.REVOKED)
         row = await work.write(row, [revoked])
@@ -191,6 +215,26 @@ async def _erase_session(work: Work, row: SessionRow, erasee: Erasee) -> None:
             ),
         )
     )
+
+
+async def _is_named_by_others(work: Work, progress: _Progress) -> bool:
+    """Whether long work that began before the sessions were gone is still under way."""
+    others = await work.tx.operations(_EVER, OTHERS)
+    return any(
+        each.app == progress.erasee.app
+        and each.kind != ERASE
+        and not app_s_own(each.kind)
+        and order_of(each).begin <= progress.emptied
+        for each in others
+    )
+
+
+async def _unname_deletion(work: Work, erasee: Erasee) -> None:
+    """Take the user's name from a deletion of the app, which may wait for long."""
+    found = await work.tx.operation(erasee.app, DELETE_APP)
+    if found is not None and erasee.names((order := order_of(found)).actor):
+        order = replace(order, actor=erasee.alias, subject="")
+        await put_order(work.tx, found.app, found.operation_id, found.kind, order, found.content)
 
 
 async def _log(work: Work, progress: _Progress) -> _Progress:
@@ -217,15 +261,16 @@ async def _log(work: Work, progress: _Progress) -> _Progress:
 async def _requests(work: Work, progress: _Progress) -> _Progress:
     erasee = progress.erasee
     after = None if progress.request is None else RequestKey(erasee.app, *progress.request)
-    records = await work.tx.requests_after(erasee.app, after, ROWS)
     work.tx.scrub_later()
-    for record in records:
-        if record.revision <= progress.until and erasee.is_named_in(record.outcome):
-            await work.tx.empty_request(record)
-    if len(records) < ROWS:
-        return _next(progress)
-    key = records[-1].key
-    return replace(progress, request=(key.principal, key.method, key.request_id))
+    ends = time.monotonic_ns() + STEP
+    while records := await work.tx.requests_after(erasee.app, after, RECORDS):
+        for record in records:
+            if record.revision <= progress.until and erasee.is_named_in(record.outcome):
+                await work.tx.empty_request(record)
+            after = key = record.key
+            if time.monotonic_ns() > ends:
+                return replace(progress, request=(key.principal, key.method, key.request_id))
+    return _next(progress)
 
 
 async def _audit(work: Work, progress: _Progress) -> _Progress:

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from sojourn_server.domain import documents
+from sojourn_server.domain import documents, lifecycle
 from sojourn_server.domain.clock import MINUTE, Nanos
 from sojourn_server.domain.errors import Reason, Refusal, invalid_field
 from sojourn_server.domain.ids import uuid7
@@ -29,6 +29,7 @@ from sojourn_server.domain.model import (
     Change,
     ChangeCause,
     ChangeDetail,
+    EndCause,
     Message,
     ScopeState,
     Session,
@@ -333,15 +334,20 @@ class Importing:
                 raise stagings.lost()
             history = staging.history
             await tx.drop_staging(self._app, staging.name)
-        if session.is_active:
-            await quotas.admit(work, self._app, session.user, session.parent_uid)
-        free = await tx.session_by_uid(self._app, session.uid) is None
         parent = await self._parent(tx, session)
+        if session.is_active and parent is not None and not parent.is_active and session.owner:
+            # It would have ended with its parent, which was overdue, or has ended here.
+            ended = lifecycle.ended(session, work.now, parent.status, EndCause.PARENT_ENDED)
+            session = list(ended)[-1].after or session
+        if session.is_active:
+            parent_uid = "" if parent is None else parent.uid
+            await quotas.admit(work, self._app, session.user, parent_uid)
+        free = await tx.session_by_uid(self._app, session.uid) is None
         made = msgspec.structs.replace(
             session,
             app=self._app,
             uid=session.uid if free else uuid7(work.now),
-            parent_uid=parent,
+            parent_uid="" if parent is None else parent.uid,
             owner=session.owner if parent or not session.parent_uid else None,
             message_bytes=coming.size,
             last_event_time=coming.last_event_time,
@@ -380,12 +386,11 @@ class Importing:
         # Its key is free: so it is its uid that another app has taken.
         return await creation.add(work, _named(made, uuid7(work.now), renamed), detail)
 
-    async def _parent(self, tx: Tx, session: Session) -> str:
-        """The uid that the parent has here; empty: it is not here."""
+    async def _parent(self, tx: Tx, session: Session) -> Session | None:
+        """The parent as it is here, if it is."""
         uid = self._moved.get(session.parent_uid, session.parent_uid)
-        if not uid or await tx.session_by_uid(self._app, uid) is None:
-            return ""
-        return uid
+        row = await tx.session_by_uid(self._app, uid) if uid else None
+        return None if row is None else row.session
 
 
 def _named(made: Session, uid: str, renamed: bool) -> Session:

@@ -16,6 +16,8 @@ from sojourn_server.store.base import LoggedChange
 _UID: Final = 36
 _SESSION: Final = 9
 """A stored session has more fields than this, and begins with uid, app and user."""
+_KEY: Final = 2
+"""A key is a user and a session_id."""
 
 replace = msgspec.structs.replace
 
@@ -86,16 +88,20 @@ class Erasee(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 
     def is_named_in(self, outcome: bytes) -> bool:
         """Whether the outcome of a request tells of the user's sessions, or of the user."""
-        return bool(outcome) and self._named(msgspec.msgpack.decode(outcome))
+        if not outcome or self.user.encode() not in outcome:
+            return False  # nearly always, and decoding takes long where it tells of many
+        return self._named(msgspec.msgpack.decode(outcome))
 
     def _named(self, value: Any) -> bool:
-        if isinstance(value, str):
-            return bool(self.user) and value == self.user
-        if isinstance(value, dict):
-            return any(self._named(each) for pair in value.items() for each in pair)
         if not isinstance(value, list):
             return False
-        if len(value) >= _SESSION and value[1:3] == [self.app, self.user]:
-            uid = value[0]
-            return not (isinstance(uid, str) and len(uid) == _UID and uid in self.kept)
+        if len(value) >= _SESSION and _is_uid(value[0]) and value[1] == self.app:
+            # Of another's session it does not matter what is called as the user is.
+            return bool(value[2] == self.user) and value[0] not in self.kept
+        if len(value) == _KEY and isinstance(value[1], str) and value[0] == self.user:
+            return True
         return any(self._named(each) for each in value)
+
+
+def _is_uid(value: Any) -> bool:
+    return isinstance(value, str) and len(value) == _UID

@@ -21,11 +21,10 @@ import msgspec
 
 from sojourn_server.domain.access import Users
 from sojourn_server.domain.clock import Nanos
-from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.domain.ids import uuid7
 from sojourn_server.domain.model import AppStatus, ContentId
 from sojourn_server.service.answers import Answer, Call
-from sojourn_server.service.units import Units, decode_outcome, reused
+from sojourn_server.service.units import Units, decode_outcome, erased, reused
 from sojourn_server.service.work import Work
 from sojourn_server.store.base import (
     Operation,
@@ -33,6 +32,8 @@ from sojourn_server.store.base import (
     ReadTx,
     RequestKey,
     RequestRecord,
+    StoreDown,
+    StoreFull,
     Tx,
 )
 
@@ -46,6 +47,8 @@ PAUSE: Final = 0.001
 """The rest between two steps, in seconds: others are let in."""
 LOOK: Final = 0.5
 """How often an operation that waits for others is looked at, in seconds."""
+ERASE: Final = "EraseUser"
+"""The kind that is about a user, of whom much is left when the app is deleted."""
 MADE_UP: Final = " "
 """What the request ids begin with that a server makes for callers who gave none: a caller's
 own never has a blank."""
@@ -116,6 +119,15 @@ class _Kind(NamedTuple):
     errand: Errand | None
 
 
+class _Stepped(NamedTuple):
+    """A step that was not the last."""
+
+    rest: float
+    """How long to let others go first, in seconds."""
+    operation: Operation
+    """The operation as the step found it."""
+
+
 class _Started(msgspec.Struct, Generic[T], frozen=True):
     """What became of a request for an operation."""
 
@@ -140,6 +152,8 @@ class Operations:
         self._kinds: dict[str, _Kind] = {}
         self._driven: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._one = asyncio.Lock()
+        self.note_failed: Callable[[BaseException], None] = lambda _: None
+        """Is told why an operation could not be brought on, where it was not the store."""
 
     def register(self, kind: str, step: Step, errand: Errand | None = None) -> None:
         """Say how operations of a kind are brought on.
@@ -202,7 +216,7 @@ class Operations:
                 return _Started(operation_id, key, done=True)
             running = await tx.operation(app, operation_id)
             if running is not None:
-                if _order(running).payload_hash != call.payload_hash:
+                if order_of(running).payload_hash != call.payload_hash:
                     raise reused(call)
                 return _Started(operation_id, key)
             begun = await begin(self._units.work(tx))
@@ -229,12 +243,13 @@ class Operations:
     async def _answer(self, key: RequestKey, outcome: type[T], erases: bool) -> Answer[T]:
         """The answer of an operation that is done."""
 
-        async def query(tx: ReadTx) -> tuple[RequestRecord | None, Nanos]:
-            return await tx.request(key), tx.now
+        async def query(tx: ReadTx) -> tuple[RequestRecord, Nanos]:
+            record = await tx.request(key)
+            if record is None or not record.outcome:
+                raise await erased(tx, key.app)  # between its end and this look
+            return record, tx.now
 
         record, now = await self._units.read(query)
-        if record is None or not record.outcome:
-            raise Refusal(Reason.APP_DELETED, "the app was deleted meanwhile", {"app": key.app})
         return Answer(
             outcome=msgspec.msgpack.decode(record.outcome, type=outcome),
             revision=record.revision,
@@ -263,8 +278,10 @@ class Operations:
 
     def _left(self, name: tuple[str, str]) -> None:
         task = self._driven.pop(name)
-        if not task.cancelled():
-            task.exception()  # whoever waits hears of it; else the job takes it up again
+        # Whoever waits hears of it; else the job takes it up again.
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, (StoreDown, StoreFull)):
+            self.note_failed(error)
 
     async def close(self) -> None:
         """Break off what is driven here: others, or the next start, go on with it."""
@@ -279,10 +296,11 @@ class Operations:
             kind = self._kinds[found.kind]
             if kind.errand is not None:
                 await kind.errand(_task(found))
-            rest = await self._step(kind.step, found)
-            if rest is None:
+            stepped = await self._step(kind.step, found)
+            if stepped is None:
                 return
-            await asyncio.sleep(rest)
+            await asyncio.sleep(stepped.rest)
+            found = stepped.operation
             if kind.errand is not None:
                 found = await self._look(app, operation_id)
 
@@ -292,33 +310,38 @@ class Operations:
 
         return await self._units.read(query)
 
-    async def _step(self, step: Step, known: Operation) -> float | None:
+    async def _step(self, step: Step, known: Operation) -> _Stepped | None:
         """Bring an operation on by one step.
 
         Returns:
-            How long to rest, in seconds; None: it is done.
+            Where it has come to; None: it is done.
         """
         app, operation_id = known.app, known.operation_id
+        actor = order_of(known).actor
         freed: set[str] = set()
 
-        async def unit(tx: Tx) -> float | None:
+        async def unit(tx: Tx) -> _Stepped | None:
             operation = await tx.operation(app, operation_id)
             if operation is None:
                 return None
+            order = order_of(operation)
+            if order.actor != actor:
+                # Another has asked for the rest of it, or the name was erased: not in this name.
+                return _Stepped(0, operation)
             work = self._units.work(tx)
             came = await step(work, _task(operation))
             freed.update(work.freed)
             if isinstance(came, Wait):
-                return LOOK
+                return _Stepped(LOOK, operation)
             if isinstance(came, Done):
                 await _finish(tx, operation, came.outcome)
                 return None
-            order = msgspec.structs.replace(_order(operation), state=came)
+            order = msgspec.structs.replace(order, state=came)
             await put_order(tx, app, operation_id, operation.kind, order, operation.content)
-            return PAUSE
+            return _Stepped(PAUSE, operation)
 
         async with self._one:
-            applied = await self._units.apply(app, _order(known).actor, unit, Priority.JOB)
+            applied = await self._units.apply(app, actor, unit, Priority.JOB)
         self._units.line.freed(freed)
         return applied.value
 
@@ -339,12 +362,13 @@ class Operations:
         return len(names)
 
 
-def _order(operation: Operation) -> Order:
+def order_of(operation: Operation) -> Order:
+    """What an operation's record says."""
     return msgspec.msgpack.decode(operation.record, type=Order)
 
 
 def _task(operation: Operation) -> Task:
-    return Task(operation.app, operation.operation_id, _order(operation), operation.content)
+    return Task(operation.app, operation.operation_id, order_of(operation), operation.content)
 
 
 async def put_order(
@@ -370,13 +394,14 @@ async def put_order(
 
 async def _finish(tx: Tx, operation: Operation, outcome: bytes) -> None:
     """Leave the outcome where a repeat finds it, and forget the operation."""
-    order = _order(operation)
+    order = order_of(operation)
     for content_id in operation.content:
         await tx.replace_content(content_id, b"")
     await tx.drop_operation(operation.app, operation.operation_id)
     app = await tx.app(operation.app)
-    if app is not None and app.status is AppStatus.DELETED and not app_s_own(operation.kind):
-        outcome = b""  # of a deleted app nothing is told any more
+    deleted = app is not None and app.status is AppStatus.DELETED
+    if deleted and not (app_s_own(operation.kind) or operation.kind == ERASE):
+        outcome = b""  # of what a deleted app held nothing is told any more
     await tx.put_request(
         RequestRecord(
             key=RequestKey(operation.app, *order.key),

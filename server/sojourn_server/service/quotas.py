@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from sojourn_server.domain import lifecycle
 from sojourn_server.domain.errors import Refusal, quota_exceeded
-from sojourn_server.domain.limits import SCAN_ROWS
+from sojourn_server.domain.limits import SCAN_ROWS, UNIT_ROWS
 from sojourn_server.domain.model import EndCause, Session, Status
 from sojourn_server.domain.policy import Policy, QuotaAction
 from sojourn_server.service import tree
@@ -181,8 +181,12 @@ async def _is_used(work: Work, session: Session) -> bool:
     """Whether somebody works on a session, or on one that would end with it."""
     if lifecycle.has_live_turn(session, work.now):
         return True
-    rows = await tree.descendants(work.tx, session, ended_too=False, all_of_them=False)
-    return any(lifecycle.has_live_turn(row.session, work.now) for row in rows)
+    rows = await tree.descendants(
+        work.tx, session, ended_too=False, all_of_them=False, limit=UNIT_ROWS
+    )
+    # With so many, not all are looked at; nobody would call such a session idle.
+    many = len(rows) == UNIT_ROWS
+    return many or any(lifecycle.has_live_turn(row.session, work.now) for row in rows)
 
 
 async def _ancestors(work: Work, app: str, uid: str) -> set[str]:

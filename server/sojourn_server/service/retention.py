@@ -9,14 +9,16 @@ units so small that callers hardly wait for them.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Container
 from typing import Final, NamedTuple
 
 from sojourn_server.domain.clock import Nanos
+from sojourn_server.domain.limits import UNIT_ROWS
 from sojourn_server.domain.model import DeletedWhy, Session
 from sojourn_server.service import tree
 from sojourn_server.service.units import Units
 from sojourn_server.service.work import Defaults
-from sojourn_server.store.base import Position, Priority, ReadTx, SessionRow, Tx
+from sojourn_server.store.base import Candidates, Position, Priority, ReadTx, SessionRow, Tx
 
 BATCH: Final = 8
 """How many sessions one unit removes at most."""
@@ -26,6 +28,8 @@ PAUSE: Final = 0.02
 """The rest after each unit, in seconds: callers come first."""
 LOOK: Final = 100
 """How many ended sessions are looked at together."""
+FEW: Final = 4
+"""How many children of a session are read first: one is often enough."""
 
 
 class _Plan(NamedTuple):
@@ -80,7 +84,7 @@ class Retention:
         place: Position | None = None
         for row in rows:
             if not await _stays_with_parent(tx, row.session):
-                for uid in await _with_those_above(tx, row, before):
+                for uid in await _with_those_above(tx, row, before, uids):
                     uids.setdefault(uid)
             place = Position(row.session.update_time, row.create_order)
             if len(uids) >= LOOK:
@@ -141,22 +145,71 @@ async def _stays_with_parent(tx: ReadTx, session: Session) -> bool:
     return await tx.session_by_uid(session.app, session.parent_uid) is not None
 
 
-async def _with_those_above(tx: ReadTx, row: SessionRow, before: Nanos) -> list[str]:
+async def _with_those_above(
+    tx: ReadTx, row: SessionRow, before: Nanos, planned: Container[str]
+) -> list[str]:
     """What goes with a session: what is below it, itself, and parents that waited for it.
 
     Nothing, if something below it has to stay.
+
+    Args:
+        tx: Where to read.
+        row: An ended session.
+        before: What ended before this instant may go.
+        planned: Uids of what goes anyway.
     """
-    found: list[str] = []
+    found: dict[str, None] = {}
     current: SessionRow | None = row
     while current is not None:
-        below = await tree.descendants(tx, current.session, ended_too=True, all_of_them=True)
-        below = [each for each in below if each.session.uid not in found]
-        if any(each.session.owner is None or each.session.is_active for each in below):
+        below = await _trace(tx, current.session, planned, found)
+        if below is None:
             break
-        found += [each.session.uid for each in reversed(below)]
-        found.append(current.session.uid)
+        found.update(dict.fromkeys([*below, current.session.uid]))
         parent_uid = current.session.parent_uid
         current = await tx.session_by_uid(row.session.app, parent_uid) if parent_uid else None
         if current is not None and not _is_over(current.session, before):
             break
+    return list(found)
+
+
+async def _trace(tx: ReadTx, top: Session, *going: Container[str]) -> list[str] | None:
+    """What ephemeral children have left below a session, the leaves first.
+
+    None, as soon as something is found that has to stay. Children mostly go in the order in
+    which they came, or the other way round: the newest are looked at before all others, so
+    that of many who wait for the last not all are read again with each of them.
+    """
+    newest = Candidates(app=top.app, parent_uid=top.uid, descending=True, limit=FEW)
+    for row in await tx.candidates(newest):
+        child = row.session
+        if (child.owner is None or child.is_active) and not any(
+            child.uid in uids for uids in going
+        ):
+            return None
+    found: list[str] = []
+    path = [(top, _children(tx, top))]
+    while path:
+        session, children = path[-1]
+        below = await anext(children, None)
+        if below is None:
+            path.pop()
+            if path:
+                found.append(session.uid)
+        elif not any(below.uid in uids for uids in going):
+            if below.owner is None or below.is_active:
+                return None
+            path.append((below, _children(tx, below)))
     return found
+
+
+async def _children(tx: ReadTx, parent: Session) -> AsyncIterator[Session]:
+    """The children of a session, a few of them first."""
+    limit, after = FEW, None
+    while True:
+        query = Candidates(app=parent.app, parent_uid=parent.uid, after=after, limit=limit)
+        rows = await tx.candidates(query)
+        for row in rows:
+            yield row.session
+        if len(rows) < limit:
+            return
+        limit, after = UNIT_ROWS, Position(rows[-1].create_order, rows[-1].create_order)

@@ -75,7 +75,11 @@ class Sessions:
         async def decide(work: Work) -> CreateOutcome:
             return await creation.create(work, app, new, if_exists)
 
-        return await self._units.write(call, app, CreateOutcome, decide)
+        while True:
+            try:
+                return await self._units.write(call, app, CreateOutcome, decide)
+            except creation.LongTrace as long:
+                await cascades.delete_trace(self._units, call, app, long.uid)
 
     async def create_many(
         self, call: Call, app: str, sessions: Sequence[NewSession]

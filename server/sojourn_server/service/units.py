@@ -242,7 +242,7 @@ async def decode_outcome(tx: Tx, call: Call, record: RequestRecord, kind: type[T
     if record.payload_hash not in {call.payload_hash, b""}:
         raise reused(call)
     if not record.outcome:
-        raise await _erased(tx, record.key.app)
+        raise await erased(tx, record.key.app)
     outcome = msgspec.msgpack.decode(record.outcome, type=kind)
     session: Session | None = getattr(outcome, "session", None)
     if session is not None and not call.users.covers(session.user):
@@ -261,7 +261,7 @@ def reused(call: Call) -> Refusal:
     )
 
 
-async def _erased(tx: Tx, app: str) -> Refusal:
+async def erased(tx: ReadTx, app: str) -> Refusal:
     """The refusal of a repeat whose outcome was erased: it must bring nothing back."""
     found = await tx.app(app)
     if found is not None and found.status is AppStatus.DELETED:
