@@ -28,7 +28,7 @@ from sojourn_server.domain.access import Grant, Permission, Role
 from sojourn_server.rpc.methods import Method, methods
 from sojourn_server.rpc.permissions import TABLE
 from tests import postgres
-from tests.access.requests import Path, Target, make, paths
+from tests.access.requests import Path, Target, make, paths, stream
 from tests.access.tenants import Line, Wanted, canary, everything, furnish, plant, scar
 
 SHARED: Final = "acme"
@@ -41,6 +41,9 @@ NOBODY: Final = ("none", "wrong", "expired")
 STRANGERS: Final = ("other app", "other user")
 """Callers who have something of their own, and nothing of what is the others'."""
 CALLERS: Final = (*NOBODY, "granted nothing", "read-only", *STRANGERS)
+PLACES: Final = {"ListAuditEntries": 0, "ExportSessions": 0, "ImportSessions": 2, "EraseUser": 3}
+"""First what tells of all that was done, for that is then the callers' own doing as well; last
+what leaves nothing for others to find."""
 Answer = tuple[bytes, tuple[Any, ...]]
 
 
@@ -80,6 +83,8 @@ class Case:
 class Ran:
     """The whole matrix, once it has run."""
 
+    store: str
+    """Of which kind."""
     cases: list[Case] = field(default_factory=list)
     controls: list[Case] = field(default_factory=list)
     """The same requests by the owner, all about the tenants."""
@@ -104,6 +109,7 @@ class Callers:
         self.owner = canary()
         granted = {
             self.owner: (Grant(Role.ADMIN, "*"),),
+            "helper": (Grant(Role.ADMIN, "*"),),
             "expired": (Grant(Role.ADMIN, "*"),),
             "granted nothing": (),
             "read-only": (Grant(Role.READ, SHARED),),
@@ -146,14 +152,15 @@ async def run(store: str, folder: File) -> Ran:
     callers = Callers(folder / "keys.json")
     with stores(store, folder) as (first, copy):
         async with served(callers, first) as channel:
-            owner = callers.line(channel, callers.owner)
+            # Not the owner: who made what is theirs is no secret to the callers.
+            helper = callers.line(channel, "helper")
             own = {
-                "other app": await _own(owner, FOREIGN, "ed", values),
-                "other user": await _own(owner, SHARED, "mallory", values),
+                "other app": await _own(helper, FOREIGN, "ed", values),
+                "other user": await _own(helper, SHARED, "mallory", values),
             }
         second = copy()
         async with served(callers, first) as there, served(callers, second) as gone:
-            matrix = _Matrix(callers, vault, own, there, gone)
+            matrix = _Matrix(Ran(store), callers, vault, own, there, gone)
             callers_asking = CALLERS if full else STRANGERS
             return await matrix.run(callers_asking, list(methods()), values)
 
@@ -161,6 +168,7 @@ async def run(store: str, folder: File) -> Ran:
 class _Matrix:
     def __init__(
         self,
+        ran: Ran,
         callers: Callers,
         vault: str,
         own: dict[str, dict[Any, Target]],
@@ -173,7 +181,7 @@ class _Matrix:
         self._there = there
         self._gone = gone
         self._owner = callers.line(there, callers.owner)
-        self._ran = Ran()
+        self._ran = ran
         self._alice = f"a-{canary()}"
         self._secret = canary()
 
@@ -230,6 +238,9 @@ class _Matrix:
             request = make(method, ("request_id",), target, target)
             if method.name == "BatchCreateSessions":
                 request.sessions[0].session_id += "-new"
+            if method.name == "EraseUser":
+                # Somebody of whom nothing is there: the others are still needed.
+                request.user += "-gone"
             _, refused = await self._owner.send(method, request.SerializeToString())
             assert not refused, (method.name, refused)
             place = (method, ("request_id",), "")
@@ -247,30 +258,43 @@ class _Matrix:
         there, gone = (self._callers.line(each, name) for each in (self._there, self._gone))
         own = self._own["other user" if name in _INSIDERS else "other app"]
         spare = next(iter(own.values()))
-        for method in asked:
+        for method in _in_order(asked):
             for path in paths(method):
                 theirs = tenants.get((method, path, ""), next(iter(tenants.values())))
                 for value in values:
                     mine = own.get((method, path, value), spare)
                     target = {"own": mine, "other": theirs, "missing": self._ghost(theirs)}[value]
-                    raw = make(method, path, mine, target).SerializeToString(deterministic=True)
+                    raw = stream(method, make(method, path, mine, target), mine)
                     # Whoever is nobody gets one answer for all requests: that is asked of every
                     # one, and needs no second server.
                     asked_of = (there,) if name in NOBODY else (there, gone)
-                    answers = await asyncio.gather(*(each.send(method, raw) for each in asked_of))
-                    case = Case(
-                        name, method, path, value, raw, answers[0], answers[-1], mine, target
+                    answers = await asyncio.gather(*(each.send(method, *raw) for each in asked_of))
+                    told = answers[0], answers[-1]
+                    self._ran.cases.append(
+                        Case(name, method, path, value, b"".join(raw), *told, mine, target)
                     )
-                    self._ran.cases.append(case)
 
     async def _control(self, tenants: dict[Any, Target]) -> None:
         """The same calls by the owner, all of them about the tenants."""
-        for (method, path, _), target in tenants.items():
-            raw = make(method, path, target, target).SerializeToString(deterministic=True)
-            answer = await self._owner.send(method, raw)
-            self._ran.controls.append(
-                Case("owner", method, path, "own", raw, answer, answer, target, target)
-            )
+        places = {(method.name, path): target for (method, path, _), target in tenants.items()}
+        for method in _in_order(list(methods())):
+            for path in paths(method):
+                target = places[method.name, path]
+                raw = stream(method, make(method, path, target, target), target)
+                answer = await self._owner.send(method, *raw)
+                self._ran.controls.append(
+                    Case(
+                        "owner",
+                        method,
+                        path,
+                        "own",
+                        b"".join(raw),
+                        answer,
+                        answer,
+                        target,
+                        target,
+                    )
+                )
 
     async def _all(self) -> Any:
         vault, shared = await asyncio.gather(
@@ -320,6 +344,11 @@ class _Matrix:
 
 
 _INSIDERS: Final = ("other user", "read-only")
+
+
+def _in_order(asked: Sequence[Method]) -> list[Method]:
+    """The methods in their order, but for those of `PLACES`."""
+    return sorted(asked, key=lambda method: PLACES.get(method.name, 1))
 
 
 def _places(values: Sequence[str]) -> Iterator[tuple[Method, Path, str]]:

@@ -6,12 +6,15 @@ matrix without anybody's doing; a field that nobody has looked at yet fails a te
 
 from __future__ import annotations
 
+import base64
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from sojourn.v1 import session_pb2, session_service_pb2, turn_service_pb2
 from sojourn_server.rpc.methods import Method
+from tests.fuzz.rules import rules_of
 
 Path = tuple[str, ...]
 
@@ -147,7 +150,7 @@ def paths(method: Method) -> list[Path]:
     also = [WHOLE]
     if _has_ref(method):
         also.append(BY_UID)
-    if ("user",) in found:
+    if ("user",) in found and not _is_required(method, "user"):
         also.append(NO_USER)
     return also + found
 
@@ -174,6 +177,8 @@ def make(method: Method, path: Path, own: Target, value: Target) -> Any:
         return request
     request = base(method, own)
     message = request
+    if method.name == "ImportSessions":
+        getattr(request, path[0]).SetInParent()
     for name in path[:-1]:
         part = getattr(message, name)
         if message.DESCRIPTOR.fields_by_name[name].is_repeated:
@@ -183,8 +188,50 @@ def make(method: Method, path: Path, own: Target, value: Target) -> Any:
             part.session_id = f"{own.session_id}-child"
             part.parent_uid = own.parent_uid
         message = part
+    if method.name == "ImportSessions":
+        _fill_part(request, own)
     _put(method, message, path[-1], own, value)
     return request
+
+
+def stream(method: Method, request: Any, own: Target) -> list[bytes]:
+    """The messages of a call: one, or of an import those before it as well."""
+    parts = [request]
+    if method.requests_stream and request.WhichOneof("part") != "target":
+        parts.insert(0, base(method, own))
+        if request.WhichOneof("part") == "messages":
+            session: Any = method.request()
+            session.session.session.message_count = session.session.session.last_sequence = 1
+            _fill_part(session, own)
+            parts.insert(1, session)
+    return [part.SerializeToString(deterministic=True) for part in parts]
+
+
+def _is_required(method: Method, name: str) -> bool:
+    """Whether a request without this field is none."""
+    return bool(rules_of(method.request.DESCRIPTOR.fields_by_name[name]).required)
+
+
+def _fill_part(request: Any, own: Target) -> None:
+    """Make a part of an import a good one: another session of one's own."""
+    match request.WhichOneof("part"):
+        case "user":
+            request.user.user = own.user
+            request.user.state.values["seen"], request.user.state.version = "1", 1
+        case "session":
+            part, session = request.session, request.session.session
+            session.key.app, session.key.user = own.app, own.user
+            session.key.session_id = f"{own.session_id}-imported"
+            session.uid = str(uuid.uuid5(uuid.UUID(own.uid), "imported"))
+            session.status = session_pb2.SESSION_STATUS_ACTIVE
+            session.generation = part.version = 1
+            for name in ("create_time", "update_time", "activity_time"):
+                getattr(session, name).seconds = 1_700_000_000
+        case "messages":
+            message = request.messages.messages[0]
+            message.role, message.sequence = "user", 1
+            message.message_id = own.message_id
+            message.create_time.seconds = 1_700_000_000
 
 
 def base(method: Method, target: Target) -> Any:
@@ -265,6 +312,10 @@ def _import(request: Any, target: Target) -> None:
     request.target.app = target.app
 
 
+def _fork(request: Any, target: Target) -> None:
+    request.session_id = f"{target.session_id}-fork"
+
+
 def _set(**values: Any) -> Callable[[Any, Target], None]:
     def fill(request: Any, _: Target) -> None:
         for name, value in values.items():
@@ -286,6 +337,7 @@ _FILLED: Final[dict[str, Callable[[Any, Target], None]]] = {
     "EndSessions": _bulk,
     "DeleteSession": _set(force=True),
     "DeleteSessions": _bulk,
+    "ForkSession": _fork,
     "BeginTurn": _begin,
     "AppendMessages": _append,
     "ReplaceMessages": _append,
@@ -294,7 +346,9 @@ _FILLED: Final[dict[str, Callable[[Any, Target], None]]] = {
     "UpdateApp": _update_app,
     "UpdateState": _update_state,
     "DeleteApps": _of_labels,
+    "ExportSessions": _bulk,
     "ImportSessions": _import,
+    "BackupStore": _set(name="copy"),
     "WatchSessions": _set(send_initial_state=True),
 }
 """What a good request holds beside names."""
@@ -357,3 +411,8 @@ def _is_value(field: Any) -> bool:
     """Whether a message is a value: a time, a length, a map."""
     kind = field.message_type
     return bool(kind.full_name.startswith("google.protobuf.") or kind.GetOptions().map_entry)
+
+
+def raw_of(token: str) -> bytes:
+    """The bytes of a token, as whoever has it can read them."""
+    return base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))

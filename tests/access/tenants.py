@@ -48,25 +48,32 @@ class Line:
         answer.ParseFromString(raw)
         return answer
 
-    async def send(self, method: Method, raw: bytes) -> tuple[bytes, tuple[Any, ...]]:
+    async def send(self, method: Method, *raw: bytes) -> tuple[bytes, tuple[Any, ...]]:
         """Send bytes, and take whatever comes.
+
+        Args:
+            method: Which.
+            raw: The request; of a stream of them, one after the other.
 
         Returns:
             The answer, or nothing and the code, text and trailers of the refusal, but for
-            the correlation id, which is another one each time.
+            the correlation id, which is another one each time. Of a watch it is the first
+            answer, of an export all of them: `split` takes them apart.
         """
         try:
             if method.requests_stream:
                 upload = self._channel.stream_unary(method.path)
-                return await upload(iter([raw]), metadata=self._metadata, timeout=20), ()
+                return await upload(iter(raw), metadata=self._metadata, timeout=20), ()
             if method.responses_stream:
                 stream = self._channel.unary_stream(method.path)
-                call = stream(raw, metadata=self._metadata, timeout=20)
+                call = stream(raw[0], metadata=self._metadata, timeout=20)
+                if method.name == "ExportSessions":
+                    return b"".join([_framed(part) async for part in call]), ()
                 first = await call.read()
                 call.cancel()
                 return b"" if first is grpc.aio.EOF else first, ()
             unary = self._channel.unary_unary(method.path)
-            return await unary(raw, metadata=self._metadata, timeout=20), ()
+            return await unary(raw[0], metadata=self._metadata, timeout=20), ()
         except grpc.aio.AioRpcError as error:
             return b"", (
                 error.code().name,
@@ -77,6 +84,22 @@ class Line:
                     if key != "x-sojourn-correlation-id"
                 ),
             )
+
+
+def _framed(part: bytes) -> bytes:
+    return len(part).to_bytes(4) + part
+
+
+def split(method: Method, raw: bytes) -> list[bytes]:
+    """The messages of an answer."""
+    if method.name != "ExportSessions":
+        return [raw]
+    parts = []
+    while raw:
+        end = 4 + int.from_bytes(raw[:4])
+        parts.append(raw[4:end])
+        raw = raw[end:]
+    return parts
 
 
 def canary() -> str:

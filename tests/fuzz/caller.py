@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from sojourn.v1 import error_reason_pb2
+from sojourn.v1 import admin_service_pb2, error_reason_pb2
 from sojourn_server.rpc.errors import CORRELATION, TABLE
 from sojourn_server.rpc.methods import Method
 
 PATIENCE: Final = 20.0
 """A call that takes longer hangs."""
+APP: Final = "fuzz"
+TARGET: Final = admin_service_pb2.ImportSessionsRequest(
+    target=admin_service_pb2.ImportTarget(app=APP, on_existing=admin_service_pb2.ON_EXISTING_SKIP)
+)
 STATUS_BYTES: Final = 4_096
 REASONS: Final = frozenset(error_reason_pb2.ErrorReason.keys())
 NEVER: Final = frozenset({"INTERNAL", "UNKNOWN", "DEADLINE_EXCEEDED", "CANCELLED", "UNAVAILABLE"})
@@ -66,8 +72,8 @@ class Caller:
 
             def read(raw: bytes, metadata: Any) -> Any:
                 call = stream(raw, timeout=PATIENCE, metadata=metadata)
-                # It has no end; its first message says that it was taken.
-                first = next(call)
+                # Of one without an end the first message says that it was taken.
+                first = next(call, b"")
                 call.cancel()
                 return first, call
 
@@ -75,10 +81,19 @@ class Caller:
         if method.requests_stream:
             upload: Any = self._channel.stream_unary(method.path)
             return lambda raw, metadata: upload.with_call(
-                iter([raw]), timeout=PATIENCE, metadata=metadata
+                iter(_parts(raw)), timeout=PATIENCE, metadata=metadata
             )
         unary: Any = self._channel.unary_unary(method.path)
         return lambda raw, metadata: unary.with_call(raw, timeout=PATIENCE, metadata=metadata)
+
+
+def _parts(raw: bytes) -> list[bytes]:
+    """The messages of an import: bytes that are a part of one come behind its target."""
+    with contextlib.suppress(DecodeError):
+        part = admin_service_pb2.ImportSessionsRequest.FromString(raw)
+        if part.WhichOneof("part") not in (None, "target"):
+            return [TARGET.SerializeToString(), raw]
+    return [raw]
 
 
 def _proper(method: Method, error: Any) -> Outcome:

@@ -36,7 +36,7 @@ def cases(method: Method, furniture: Furniture) -> Iterator[Case]:
         request: Any = method.request()
         fill(request, furniture)
         for field in request.DESCRIPTOR.fields:
-            if rules_of(field).required:
+            if rules_of(field).required and field.message_type is not None:
                 fill(_part(request, field), furniture)
             if field.is_repeated and rules_of(field).repeated.min_items:
                 fill(getattr(request, field.name).add(), furniture)

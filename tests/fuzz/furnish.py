@@ -7,6 +7,8 @@ from typing import Any, Final, NamedTuple
 from google.protobuf.message import Message
 
 from sojourn.v1 import (
+    app_pb2,
+    app_service_pb2,
     history_service_pb2,
     message_pb2,
     session_pb2,
@@ -14,9 +16,8 @@ from sojourn.v1 import (
     turn_service_pb2,
 )
 from sojourn_server.rpc.methods import Method, methods
-from tests.fuzz.caller import Caller
+from tests.fuzz.caller import APP, Caller
 
-APP: Final = "fuzz"
 USER: Final = "u"
 SESSION: Final = "s"
 OTHERS: Final = ("s-1", "s-2", "s-3")
@@ -49,6 +50,7 @@ def ask(caller: Caller, request: Any, answer: Any) -> Any:
 
 def furnish(caller: Caller) -> Furniture:
     """Make sure of the sessions, empty them, and give each a few messages."""
+    _restore(caller)
     sessions, uids = session_service_pb2, []
     for name in (SESSION, *OTHERS):
         outcome = caller.call(
@@ -95,6 +97,26 @@ def furnish(caller: Caller) -> Furniture:
     )
 
 
+def _restore(caller: Caller) -> None:
+    """Make sure of the app: it may have been deleted, be on its way there, or refuse much."""
+    outcome = caller.call(
+        BY_NAME["GetApp"], app_service_pb2.GetAppRequest(app=APP).SerializeToString()
+    )
+    assert outcome.reason in ("", "APP_NOT_FOUND"), outcome
+    found = app_service_pb2.GetAppResponse.FromString(outcome.answer)
+    if found.app.status == app_pb2.APP_STATUS_DRAINING:
+        ask(
+            caller,
+            app_service_pb2.DeleteAppRequest(app=APP, mode=app_service_pb2.DELETE_MODE_FORCE),
+            app_service_pb2.DeleteAppResponse(),
+        )
+    ask(
+        caller,
+        app_service_pb2.UpdateAppRequest(app=APP, allow_again=True, policy=app_pb2.Policy()),
+        app_service_pb2.UpdateAppResponse(),
+    )
+
+
 def fill(message: Message, furniture: Furniture) -> None:
     """Give a request, or a part of one, the least that makes it valid.
 
@@ -115,6 +137,8 @@ def fill(message: Message, furniture: Furniture) -> None:
             values |= {"key": "k", "values": ["v"]}
         case "Ephemeral" | "Precondition":
             del values["turn_token"]
+        case "EraseUserRequest" | "ListAuditEntriesRequest":
+            values["user"] = USER
         case "GetMessageRequest":
             values["sequence"] = 1
     for name in names & values.keys():

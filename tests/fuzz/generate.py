@@ -11,7 +11,8 @@ from google.protobuf.message import Message
 
 from sojourn_server.rpc.methods import Method
 from tests.fuzz import probes
-from tests.fuzz.furnish import APP, OTHERS, SESSION, USER, Furniture, fill
+from tests.fuzz.caller import APP
+from tests.fuzz.furnish import OTHERS, SESSION, USER, Furniture, fill
 from tests.fuzz.probes import Probe
 from tests.fuzz.rules import rules_of
 
@@ -42,7 +43,7 @@ class Generator:
         if chance.random() < 0.9:
             fill(request, self._furniture)
             for field in request.DESCRIPTOR.fields:
-                if rules_of(field).required:
+                if rules_of(field).required and field.message_type is not None:
                     fill(getattr(request, field.name), self._furniture)
         self._change(request, 0.4 if chance.random() < 0.2 else 0.12)
         if method.name == "BeginTurn" and (request.wait_timeout.seconds or not _waits(request)):

@@ -150,6 +150,11 @@ def _is_label_key(text: str) -> bool:
     return plain and text[:1].isalnum() and text[-1:].isalnum()
 
 
+def _is_file_name(text: str) -> bool:
+    plain = all(each.isascii() and (each.isalnum() or each in "._-") for each in text)
+    return plain and text[:1].isalnum()
+
+
 PATTERNS: Final[dict[str, Callable[[str], bool]]] = {
     "": lambda text: True,
     r"^[^\p{Z}\p{C}]([^\p{Zl}\p{Zp}\p{C}]*[^\p{Z}\p{C}])?$": _is_name,
@@ -157,6 +162,7 @@ PATTERNS: Final[dict[str, Callable[[str], bool]]] = {
         not text or _is_name(text)
     ),
     r"^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$": _is_label_key,
+    r"^[A-Za-z0-9][A-Za-z0-9._-]*$": _is_file_name,
     r"^[^\p{Cc}]*$": lambda text: all(_category(each) != "Cc" for each in text),
     r"^[^\x00]*$": lambda text: "\0" not in text,
     r"^[\x21-\x7e]*$": lambda text: all("!" <= each <= "~" for each in text),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from sojourn_server.domain.model import ChangeCause, DeletedWhy
 from sojourn_server.jobs import retention as job
 from sojourn_server.service import retention as module
 from sojourn_server.service.retention import Retention
+from sojourn_server.store.base import Applied
 from tests.service.kit import APP, World, message, patches
 
 OTHER = "billing"
@@ -224,3 +226,26 @@ async def test_the_job_sweeps_by_itself(world: World) -> None:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+async def test_no_removal_waits_until_the_files_are_scrubbed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.rule(retention=HOUR)
+    await world.create("s-1")
+    await world.say("s-1", "a", "b")
+    await world.end("s-1")
+    world.clock.step(3_601)
+    apply = world.store.apply
+    scrubbed: list[bool] = []
+
+    async def spy(*args: Any) -> Applied[Any]:
+        applied: Applied[Any] = await apply(*args)
+        scrubbed.append(applied.scrubbed)
+        return applied
+
+    monkeypatch.setattr(world.store, "apply", spy)
+    assert await sweep(world) == 1
+    assert scrubbed
+    assert not any(scrubbed)
+    assert await world.units.purged() is world.store.scrubs

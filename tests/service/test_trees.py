@@ -24,7 +24,7 @@ from sojourn_server.domain.model import (
     TurnOutcome,
 )
 from sojourn_server.jobs import expiry
-from sojourn_server.service import ahead, cascades, sessions, tree, turn_line, units, work
+from sojourn_server.service import ahead, cascades, tree, turn_line, units, work
 from tests.service.kit import APP, USER, World, refused
 
 DONE, FAILED, EXPIRED = Status.COMPLETED, Status.FAILED, Status.EXPIRED
@@ -33,7 +33,7 @@ DONE, FAILED, EXPIRED = Status.COMPLETED, Status.FAILED, Status.EXPIRED
 @pytest.fixture
 def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trees of more than 5 sessions are large, of more than 20 very large."""
-    for module in (ahead, cascades, sessions, tree, work):
+    for module in (ahead, cascades, tree, work):
         monkeypatch.setattr(module, "UNIT_ROWS", 5)
     monkeypatch.setattr(cascades, "CASCADE_MOST", 20)
 

@@ -96,7 +96,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: an append after End → {"status": "COMPLETED", "cause": "REQUEST"}.
     """
     ERROR_REASON_HAS_CHILDREN: _ErrorReason.ValueType  # 41
-    """FAILED_PRECONDITION. The session has children; the first of them are named.
+    """FAILED_PRECONDITION. The session has children; those that the caller may know of
+    are counted, and the first of them named.
     Example: DeleteSession of a parent → {"count": "2", "children": "c-1, c-2"}.
     """
     ERROR_REASON_NOT_IDLE: _ErrorReason.ValueType  # 42
@@ -321,7 +322,8 @@ ERROR_REASON_SESSION_ENDED: ErrorReason.ValueType  # 40
 Example: an append after End → {"status": "COMPLETED", "cause": "REQUEST"}.
 """
 ERROR_REASON_HAS_CHILDREN: ErrorReason.ValueType  # 41
-"""FAILED_PRECONDITION. The session has children; the first of them are named.
+"""FAILED_PRECONDITION. The session has children; those that the caller may know of
+are counted, and the first of them named.
 Example: DeleteSession of a parent → {"count": "2", "children": "c-1, c-2"}.
 """
 ERROR_REASON_NOT_IDLE: ErrorReason.ValueType  # 42

@@ -1147,7 +1147,9 @@ class DeleteSessionRequest(_message.Message):
     FORCE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     force: _builtins.bool
-    """End and delete its descendants too."""
+    """End and delete its descendants too. Refused as HAS_CHILDREN, where one of them
+    belongs to a user whose sessions the caller may not delete.
+    """
     request_id: _builtins.str
     """Makes repeats safe: up to 128 characters, kept for 24 h. Empty: not kept."""
     @_builtins.property
@@ -1423,7 +1425,7 @@ class AggregateSessionsRequest(_message.Message):
     """Count each session with its root. `user` and `filter` then select roots,
     sessions whose parent was never set or is gone, and each counts with all its
     descendants, whatever their user, status and labels, in the root's group. What
-    the caller may not read counts for nothing.
+    the caller may not read counts for nothing, and is nobody's parent.
     """
     page_size: _builtins.int
     """At most so many groups; 0 means 50, more than 1,000 means 1,000."""

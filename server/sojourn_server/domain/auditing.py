@@ -107,11 +107,12 @@ def is_audited(change: Change) -> bool:
 
 def detail_of(change: Change) -> AuditDetail:
     """What the audit keeps of a change beside who, what and when."""
-    detail, after = change.detail, change.after
-    ends = change.cause in (ChangeCause.ENDED, ChangeCause.EXPIRED)
+    detail, ended = change.detail, None
+    if change.cause in (ChangeCause.ENDED, ChangeCause.EXPIRED):
+        ended = change.after
     return AuditDetail(
-        status=after.status if ends and after is not None else None,
-        end_cause=after.end_cause if ends and after is not None else None,
+        status=None if ended is None else ended.status,
+        end_cause=None if ended is None else ended.end_cause,
         turn_outcome=detail.turn_outcome,
         deleted_why=detail.deleted_why,
         force=detail.force,

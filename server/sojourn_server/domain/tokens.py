@@ -3,6 +3,9 @@
 A token is base64url of: version (1 byte), key id (1 byte), MAC (16 bytes), body
 (msgpack). The MAC covers version, key id, the token's kind and the body, so a token
 of one kind is never taken for another.
+
+The body of a page token is encrypted as well, by AES-SIV, whose tag is the MAC: the next page
+may begin behind something that the caller may not see, and its name is none of theirs.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from collections.abc import Sequence
 from typing import Final, Protocol, TypeVar
 
 import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from sojourn_server.domain.errors import Reason, Refusal
 
@@ -91,14 +96,18 @@ class Sealer:
     def __init__(self, keys: Sequence[Key]) -> None:
         self._current = keys[0]
         self._secrets = {key.key_id: key.secret for key in keys}
+        self._ciphers = {key_id: _cipher(secret) for key_id, secret in self._secrets.items()}
 
     def seal(self, body: PagePosition | TurnClaim | ResumePoint) -> str:
         """The token of a body."""
         kind, _ = _KINDS[type(body)]
         prefix = bytes((VERSION, self._current.key_id))
         data = msgspec.msgpack.encode(body)
-        mac = _mac(self._current.secret, kind, prefix, data)
-        return base64.urlsafe_b64encode(prefix + mac + data).rstrip(b"=").decode()
+        if isinstance(body, PagePosition):
+            sealed = self._ciphers[self._current.key_id].encrypt(data, [kind, prefix])
+        else:
+            sealed = _mac(self._current.secret, kind, prefix, data) + data
+        return base64.urlsafe_b64encode(prefix + sealed).rstrip(b"=").decode()
 
     def open(self, token: str, kind: type[T]) -> T:
         """The body of a token.
@@ -127,7 +136,9 @@ class Sealer:
             prefix, mac, data = raw[:2], raw[2:_HEAD], raw[_HEAD:]
             if prefix[0] != VERSION:
                 raise ValueError("version")
-            if proven and not hmac.compare_digest(
+            if kind is PagePosition:
+                data = self._ciphers[prefix[1]].decrypt(raw[2:], [name, prefix])
+            elif proven and not hmac.compare_digest(
                 mac, _mac(self._secrets[prefix[1]], name, prefix, data)
             ):
                 raise ValueError("MAC")
@@ -135,7 +146,7 @@ class Sealer:
             if base64.urlsafe_b64encode(raw).rstrip(b"=").decode() != token:
                 raise ValueError("spelling")
             return msgspec.msgpack.decode(data, type=kind)
-        except (ValueError, KeyError, IndexError, binascii.Error, msgspec.MsgspecError):
+        except (ValueError, KeyError, IndexError, InvalidTag, msgspec.MsgspecError):
             raise self.invalid(kind) from None
 
     def invalid(self, kind: type) -> Refusal:
@@ -160,6 +171,11 @@ class Sealer:
 def digest(data: bytes) -> bytes:
     """A hash, 16 bytes, of what a token is bound to: the same whatever key is current."""
     return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def _cipher(secret: bytes) -> AESSIV:
+    """What hides bodies, under a key of its own."""
+    return AESSIV(hashlib.blake2b(key=secret, person=b"page bodies").digest())
 
 
 def _mac(secret: bytes, kind: bytes, prefix: bytes, data: bytes) -> bytes:

@@ -211,7 +211,7 @@ class Pipeline:
                         await self._wait(ticket, new_work)
                     request_id = unnamed(request.request_id) if has_request_id else ""
                     call = Call(
-                        principal=unnamed(caller.principal.name) if request_id else "",
+                        principal=unnamed(caller.principal.name) if has_request_id else "",
                         actor=caller.actor,
                         users=users,
                         reads=caller.principal.reads,

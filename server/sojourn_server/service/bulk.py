@@ -141,7 +141,12 @@ class Bulk:
             return Begun(msgspec.msgpack.encode(progress), (content,) if content else ())
 
         erases = isinstance(taking, Deleting)
-        return await self._operations.run(call, app, kind, BulkOutcome, begin, erases=erases)
+        answer = await self._operations.run(call, app, kind, BulkOutcome, begin, erases=erases)
+        # A repeat may come after grants were taken back.
+        keys = tuple(key for key in answer.outcome.keys if call.users.covers(key[0]))
+        return msgspec.structs.replace(
+            answer, outcome=msgspec.structs.replace(answer.outcome, keys=keys)
+        )
 
     async def _dry_run(
         self, call: Call, app: str, which: Which, taking: Taking
@@ -197,7 +202,7 @@ async def _step(work: Work, task: Task, progress: Progress, taking: Taking) -> b
         at=step.at,
         keep=step.keep,
         kept_from=step.kept_from,
-        count=progress.count + budget.count,
+        count=progress.count + budget.told,
         keys=(*progress.keys, *budget.keys)[:FIRST_KEYS],
     )
     if done:
@@ -215,7 +220,7 @@ class _Step:
         self._progress = progress
         self._taking = taking
         self._meant = progress.matcher(taking)
-        self.budget = Budget(work)
+        self.budget = Budget(work, self._users)
         self.at = progress.at
         self.keep = progress.keep
         self.kept_from = progress.kept_from
@@ -320,6 +325,8 @@ class _Rehearsal:
         return False
 
     def _count(self, row: SessionRow) -> None:
+        if not self._users.covers(row.session.user):
+            return
         self.count += 1
         if len(self.keys) < FIRST_KEYS:
             self.keys.append((row.session.user, row.session.session_id))

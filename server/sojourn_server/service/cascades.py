@@ -71,7 +71,7 @@ async def delete_all_but_a_unit(
     """Delete descendants of a large tree until the rest fits into one unit."""
 
     async def act(work: Work, row: SessionRow) -> tuple[int, int]:
-        return await tree.delete_tree(work, row, end_first=True)
+        return await tree.delete_tree(work, row, ref.users, end_first=True)
 
     return await _shrink(units, call, ref, condition, _Cascade(act, None))
 
@@ -120,6 +120,8 @@ async def _shrink(
             through_ended=True,
             limit=CASCADE_MOST,
         )
+        if cascade.deletes:
+            tree.require_own(rows, ref.users)
         return [row.session.uid for row in rows]
 
     done = NOTHING

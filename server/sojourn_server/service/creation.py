@@ -91,8 +91,9 @@ async def insert(work: Work, app: str, new: NewSession) -> SessionRow:
     documents.check_metadata(new.metadata, work.limits)
     if new.parent_uid:
         await _require_parent(work, app, new)
-    await quotas.admit(work, app, new.user, new.parent_uid)
     policy = await work.policy(app)
+    if quotas.limits_sessions(policy):
+        await quotas.admit(work, app, new.user, new.parent_uid)
     now = work.now
     uid = uuid7(now)
     values = await state.patch_session(work, NO_CONTENT, 0, new.state.session)

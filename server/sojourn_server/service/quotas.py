@@ -53,6 +53,11 @@ def _quotas(policy: Policy, app: str, user: str) -> Iterator[_Quota]:
         yield _Quota("max_active_sessions", policy.max_active_sessions, app, None)
 
 
+def limits_sessions(policy: Policy) -> bool:
+    """Whether the policy says how many sessions may be ACTIVE."""
+    return policy.max_active_sessions is not None or policy.max_active_sessions_per_user is not None
+
+
 async def admit(work: Work, app: str, user: str, parent_uid: str = "") -> None:
     """See to it that one more session may be ACTIVE.
 

@@ -185,7 +185,9 @@ class _Parts:
                 return False
             row, staging, record = await self._opened(self._work(tx))
             which = MessageRange(
-                after_sequence=record.at, before_sequence=keep + 1, limit=copying.BATCH_ROWS
+                after_sequence=record.at,
+                before_sequence=_end(keep, row.session),
+                limit=copying.BATCH_ROWS,
             )
             found = await tx.messages(row, which)
             batch = copying.within(found)
@@ -210,7 +212,8 @@ class _Parts:
     async def switch(self, work: Work) -> ReplaceOutcome:
         """Make what is staged the session's history."""
         row, staging, record = await self._opened(work)
-        left = MessageRange(after_sequence=record.at, before_sequence=record.keep + 1, limit=1)
+        end = _end(record.keep, row.session)
+        left = MessageRange(after_sequence=record.at, before_sequence=end, limit=1)
         if not record.complete or (record.keep and await work.tx.messages(row, left)):
             raise stagings.lost(part=str(record.parts))
         before = row.session
@@ -398,6 +401,11 @@ def _require_unchanged(session: Session, record: _Staged) -> None:
             "the history changed since the first part",
             {"last_sequence": str(session.last_sequence)},
         )
+
+
+def _end(keep: int, session: Session) -> int:
+    """The first sequence that is not kept, whatever a caller may have named."""
+    return min(keep, session.last_sequence) + 1
 
 
 def _decode(staging: Staging) -> _Staged:

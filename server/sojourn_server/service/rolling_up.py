@@ -20,13 +20,17 @@ async def roll_up(tx: ReadTx, session: Session, users: Users) -> RolledUp:
     Args:
         tx: Where to read.
         session: The session.
-        users: Whose sessions the caller may know of; others count as if not there.
+        users: Whose sessions the caller may know of; others count as if not there, and with
+            them what is below them.
     """
     rows = await tree.descendants(
         tx, session, ended_too=True, all_of_them=True, limit=ROLL_UP_MOST + 1
     )
-    known = [row.session for row in rows[:ROLL_UP_MOST] if users.covers(row.session.user)]
-    everyone = [session, *known]
+    everyone, uids = [session], {session.uid}
+    for row in rows[:ROLL_UP_MOST]:
+        if row.session.parent_uid in uids and users.covers(row.session.user):
+            everyone.append(row.session)
+            uids.add(row.session.uid)
     counters: Counter[str] = Counter()
     for each in everyone:
         counters.update(each.metrics.counters)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import msgspec
 
 from sojourn_server.domain import documents, lifecycle
-from sojourn_server.domain.access import Users
 from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.commands import (
     Changes,
@@ -18,8 +17,6 @@ from sojourn_server.domain.commands import (
     SessionRef,
     View,
 )
-from sojourn_server.domain.errors import Reason, Refusal
-from sojourn_server.domain.limits import UNIT_ROWS
 from sojourn_server.domain.model import (
     EndCause,
     EndNote,
@@ -59,7 +56,6 @@ from sojourn_server.service.copying import Take
 from sojourn_server.service.listing import Listing, ListQuery
 from sojourn_server.service.units import Units
 from sojourn_server.service.work import Work
-from sojourn_server.store.base import SessionRow
 
 
 class Sessions:
@@ -258,8 +254,12 @@ class Sessions:
             row = await work.current(ref)
             work.check_conditions(row.session, precondition)
             if not force and (children := await tree.first_children(work.tx, row.session)):
-                raise _has_children(children, ref.users)
-            sessions, messages = await tree.delete_tree(work, row, end_first=False)
+                known = [each for each in children if ref.users.covers(each.session.user)]
+                raise tree.has_children(
+                    [each.session.session_id for each in known],
+                    others=len(known) < len(children),
+                )
+            sessions, messages = await tree.delete_tree(work, row, ref.users, end_first=False)
             work.left_over |= earlier.left_over or not earlier.scrubbed
             return DeleteOutcome(
                 sessions=earlier.sessions + sessions, messages=earlier.messages + messages
@@ -283,14 +283,3 @@ def _leased(session: Session, now: Nanos, lease: Nanos | None) -> Session:
     length = owner.lease if lease is None else lease
     renewed = msgspec.structs.replace(owner, lease=length, lease_time=now + length)
     return msgspec.structs.replace(session, owner=renewed)
-
-
-def _has_children(rows: Sequence[SessionRow], users: Users) -> Refusal:
-    visible = [row.session.session_id for row in rows if users.covers(row.session.user)]
-    named = ", ".join(visible[:10])
-    count = f"{len(rows)}" if len(rows) < UNIT_ROWS else f"{UNIT_ROWS} or more"
-    return Refusal(
-        Reason.HAS_CHILDREN,
-        f"the session has {count} children; delete them, or use force",
-        {"count": str(len(rows)), "children": named},
-    )

@@ -129,13 +129,18 @@ class Summing:
     # --- families ---
 
     async def _roots(self, rows: Sequence[SessionRow]) -> list[SessionRow]:
-        """Those of which no parent is there."""
+        """Those of which no parent is there; one that is another's is not."""
         parents = list({row.session.parent_uid for row in rows} - {""})
         found = await self.side_by_side(
-            [partial(self._units.read, partial(_exists, app=self._app, uid=uid)) for uid in parents]
+            [partial(self._units.read, partial(self._is_there, uid=uid)) for uid in parents]
         )
         there = {uid for uid, exists in zip(parents, found, strict=True) if exists}
         return [row for row in rows if row.session.parent_uid not in there]
+
+    async def _is_there(self, tx: ReadTx, uid: str) -> bool:
+        """Whether there is such a session for the caller."""
+        row = await tx.session_by_uid(self._app, uid)
+        return row is not None and self._users.covers(row.session.user)
 
     async def _add_descendants(self, todo: list[_Family]) -> None:
         """Add all that is below some sessions, however deep or wide, each to its own sums."""
@@ -153,9 +158,10 @@ class Summing:
                 if more is not None:
                     todo.append(_Family(uid, more, sums))
                 for row in rows:
+                    # What is below another's is no descendant: its parent is not there.
                     if self._users.covers(row.session.user):
                         _count(sums, row.session)
-                    todo.append(_Family(row.session.uid, None, sums))
+                        todo.append(_Family(row.session.uid, None, sums))
 
     async def _children(
         self, tx: ReadTx, uid: str, after: Position | None
@@ -179,10 +185,6 @@ def _after(rows: Sequence[SessionRow]) -> Position | None:
     if len(rows) < SLICE:
         return None
     return Position(rows[-1].create_order, rows[-1].create_order)
-
-
-async def _exists(tx: ReadTx, app: str, uid: str) -> bool:
-    return await tx.session_by_uid(app, uid) is not None
 
 
 def _count(sums: Sums, session: Session) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final, NamedTuple
 
 from sojourn_server.domain import lifecycle
-from sojourn_server.domain.access import Users
+from sojourn_server.domain.access import EVERY_USER, Users
 from sojourn_server.domain.model import DeletedWhy, EndCause, Session, Status
 from sojourn_server.service import tree
 from sojourn_server.service.operations import STEP, STEP_ROWS
@@ -34,16 +34,20 @@ class Budget:
 
     Args:
         work: The step's unit.
+        users: Whose sessions the caller is told of.
     """
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, users: Users = EVERY_USER) -> None:
         self._work = work
+        self._users = users
         self._rows = STEP_ROWS
         self._ends = time.monotonic_ns() + STEP
         self.count = 0
         """How many sessions were taken."""
+        self.told = 0
+        """How many of them the caller is told of: another's may end with its owner."""
         self.keys: list[Key] = []
-        """Which, as far as an answer names them."""
+        """Which of these, as far as an answer names them."""
         self.messages = 0
         """How many messages went with them."""
 
@@ -62,6 +66,9 @@ class Budget:
         self._rows -= 1
         self.count += 1
         self.messages += messages
+        if not self._users.covers(session.user):
+            return
+        self.told += 1
         if len(self.keys) < FIRST_KEYS:
             self.keys.append((session.user, session.session_id))
 

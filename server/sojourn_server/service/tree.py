@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from sojourn_server.domain import lifecycle, thresholds
+from sojourn_server.domain.access import Users
+from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.domain.limits import UNIT_ROWS
 from sojourn_server.domain.model import (
     Change,
@@ -268,13 +270,25 @@ async def _end_dependents(work: Work, before: Session, changes: list[Change]) ->
             await end_dependents(work, before, 0, after.status)
 
 
-async def delete_tree(work: Work, row: SessionRow, *, end_first: bool) -> tuple[int, int]:
+async def delete_tree(
+    work: Work, row: SessionRow, users: Users, *, end_first: bool
+) -> tuple[int, int]:
     """Remove a session's descendants, children first, and then itself.
+
+    Args:
+        work: The unit.
+        row: The session.
+        users: Whose sessions the caller may delete.
+        end_first: Whether the session ends before, if it is ACTIVE.
 
     Returns:
         How many sessions went, and how many messages with them.
+
+    Raises:
+        Refusal: `HAS_CHILDREN`: a descendant is not the caller's to delete.
     """
     rows = await descendants(work.tx, row.session, ended_too=True, all_of_them=True)
+    require_own(rows, users)
     messages = 0
     for descendant in reversed(rows):
         messages += await delete_one(
@@ -282,6 +296,31 @@ async def delete_tree(work: Work, row: SessionRow, *, end_first: bool) -> tuple[
         )
     messages += await delete_one(work, row, DeletedWhy.REQUEST, end_first=end_first)
     return len(rows) + 1, messages
+
+
+def require_own(rows: Iterable[SessionRow], users: Users) -> None:
+    """Refuse to take down a tree in which somebody else has a session.
+
+    Raises:
+        Refusal: `HAS_CHILDREN`.
+    """
+    if not all(users.covers(row.session.user) for row in rows):
+        raise has_children((), others=True)
+
+
+def has_children(named: Sequence[str], *, others: bool) -> Refusal:
+    """The refusal to delete a session with children.
+
+    Args:
+        named: The ids of those that the caller may know of.
+        others: Whether there are more, of whom nothing is told but that.
+    """
+    count = f"{len(named)}" if len(named) < UNIT_ROWS else f"{UNIT_ROWS} or more"
+    message = f"the session has {count} children; delete them, or use force"
+    if others:
+        message = "other users' sessions are below the session"
+    children = ", ".join(named[:10])
+    return Refusal(Reason.HAS_CHILDREN, message, {"count": str(len(named)), "children": children})
 
 
 async def delete_one(

@@ -1,8 +1,8 @@
 """Candidate lists: which index answers which hints, and the SQL that follows.
 
 In create order, and for whole apps in any order, a list is one range of one index,
-begun at the key where the last page ended. The sessions of one user or parent in an
-order of time are sorted first; these are few.
+begun at the key where the last page ended, or a few that are merged. The sessions of one
+user or parent in an order of time are sorted first; these are few.
 
 A backend brings the fragments, the queries whose names begin with `list_`; this module
 joins one source, any filters, a place to go on from, and an order.
@@ -11,7 +11,8 @@ joins one source, any filters, a place to go on from, and an order.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from sojourn_server.domain.model import Status
@@ -20,6 +21,8 @@ from sojourn_server.store.rows import ORDER_BITS, Row, try_uid_blob
 
 Parameters = dict[str, Any]
 
+_IDLE: Final = "idle"
+_RESTED: Final = "rested"
 _COLUMN: Final = {
     SortBy.CREATE: "create",
     SortBy.SESSION_ID: "name",
@@ -39,8 +42,9 @@ class _Shape(NamedTuple):
     label: bool
     parent: bool
     after: bool
-    active: bool = False
-    """Whether the status is ACTIVE, of which there is an index by activity."""
+    part: str = ""
+    """Of a whole app by activity, `idle`, the ACTIVE ones, or `rested`, all others: each
+    session is in the index of one of them."""
 
 
 def _in_create_order(shape: _Shape) -> tuple[str, set[str]]:
@@ -64,9 +68,22 @@ def _in_other_order(shape: _Shape) -> tuple[str, set[str]]:
         if shape.sort_by is SortBy.SESSION_ID:
             return "key", {"user"}
         return ("user_status_any", {"user", "status"}) if shape.status else ("user_any", {"user"})
-    if shape.active:
-        return "idle", {"status"}
+    if shape.part:
+        return shape.part, {"status"} if shape.part == _IDLE else set()
     return _COLUMN[shape.sort_by], set()
+
+
+def _parts(query: Candidates) -> Sequence[str]:
+    """Which parts of an app a list is of; one without a name where nothing is parted."""
+    if (
+        query.sort_by is not SortBy.ACTIVITY
+        or query.user is not None
+        or query.parent_uid is not None
+    ):
+        return ("",)
+    if query.status is None:
+        return (_IDLE, _RESTED)
+    return (_IDLE if query.status is Status.ACTIVE else _RESTED,)
 
 
 class Lists:
@@ -84,8 +101,9 @@ class Lists:
     def plan(self, query: Candidates, app_pk: int) -> list[tuple[str, Parameters]]:
         """The statements whose answers, merged in the list's order, are the list.
 
-        More than one only for the sessions of every status of one user, or of one parent,
-        in create order: one range of the index for each status.
+        More than one only for sessions of every status: of one user, or of one parent, in
+        create order, one range of the index for each status; of a whole app by activity,
+        those that are ACTIVE and those that are not.
 
         Args:
             query: What is asked for.
@@ -122,14 +140,17 @@ class Lists:
             query.label is not None,
             query.parent_uid is not None,
             query.after is not None,
-            query.status is Status.ACTIVE and query.sort_by is SortBy.ACTIVITY,
         )
+        if split:
+            sql = self._sql(shape)
+            return [(sql, {**parameters, "status": int(status)}) for status in Status]
+        return [(self._sql(shape._replace(part=part)), parameters) for part in _parts(query)]
+
+    def _sql(self, shape: _Shape) -> str:
         sql = self._composed.get(shape)
         if sql is None:
             sql = self._composed[shape] = self._compose(shape)
-        if split:
-            return [(sql, {**parameters, "status": int(status)}) for status in Status]
-        return [(sql, parameters)]
+        return sql
 
     def _compose(self, shape: _Shape) -> str:
         by_creation = shape.sort_by is SortBy.CREATE
@@ -164,6 +185,11 @@ def ended_after(app_pk: int, after: Position | None) -> tuple[int, int]:
 def merged(query: Candidates, answers: Sequence[Sequence[Row]]) -> list[Row]:
     """The rows of a list, from the answers to the statements of its plan."""
     if len(answers) == 1:
-        return list(answers[0])
-    rows: Iterator[Row] = heapq.merge(*answers, key=lambda row: row[0], reverse=query.descending)
-    return [row for row, _ in zip(rows, range(query.limit), strict=False)]
+        return [row[:2] for row in answers[0]]
+    rows: Iterator[Row] = heapq.merge(*answers, key=_place_of(query), reverse=query.descending)
+    return [row[:2] for row, _ in zip(rows, range(query.limit), strict=False)]
+
+
+def _place_of(query: Candidates) -> Callable[[Row], Any]:
+    """Where a row stands in a list that is merged: parts come with what they are sorted by."""
+    return itemgetter(0) if query.sort_by is SortBy.CREATE else itemgetter(2, 0)

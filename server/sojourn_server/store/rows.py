@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -141,18 +142,24 @@ def subject_uid(change: Change) -> bytes | None:
     return uid_blob(change.uid) if change.uid else None
 
 
-def audit_values(change: Change) -> Row:
-    """The columns of an audit entry that its change decides, from `cause` on."""
+def audit_values(change: Change, uid: bytes | None) -> Row:
+    """The columns of an audit entry that its change decides, from `cause` on.
+
+    Args:
+        change: The change.
+        uid: Its `subject_uid`.
+    """
     subject = change.before if change.after is None else change.after
-    detail = None
-    if change.cause is not ChangeCause.CREATED:
-        kept = detail_of(change)
-        detail = None if kept == NO_DETAIL else encode(kept)
-    if subject is not None:
-        names: Row = (subject.user, subject.session_id)
-    else:
-        names = (change.alias or None, None)
-    return (int(change.cause), subject_uid(change), *names, detail)
+    detail = None if change.cause is ChangeCause.CREATED else _audit_detail(detail_of(change))
+    if subject is None:
+        return (change.cause, uid, change.alias or None, None, detail)
+    return (change.cause, uid, subject.user, subject.session_id, detail)
+
+
+@lru_cache(maxsize=64)
+def _audit_detail(detail: AuditDetail) -> bytes | None:
+    """Why, as stored: nearly all are one of a few."""
+    return None if detail == NO_DETAIL else encode(detail)
 
 
 def audit_of(row: Row) -> AuditEntry:

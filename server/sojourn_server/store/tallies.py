@@ -56,6 +56,18 @@ class Moved:
         if metrics.counters:
             self._add_counters(metrics.counters, sign)
 
+    def grow(self, old: Session, new: Session) -> None:
+        """Count a session's counters as they are now, and no more as they were."""
+        self.messages += new.message_count - old.message_count
+        was, now = old.metrics, new.metrics
+        if was is not now:
+            self.requests += now.requests - was.requests
+            self.errors += now.errors - was.errors
+            self.processing_time += now.processing_time - was.processing_time
+            if was.counters != now.counters:
+                self._add_counters(was.counters, -1)
+                self._add_counters(now.counters, 1)
+
     def add(self, other: Moved) -> None:
         """Grow by as much as another one."""
         self.sessions += other.sessions
@@ -98,12 +110,8 @@ class Tallies:
             new: As it is; None: there is none.
         """
         if old is not None and new is not None and _have_one_tally(old, new):
-            if old.message_count != new.message_count or (
-                old.metrics is not new.metrics and old.metrics != new.metrics
-            ):
-                moved = self._of(app_pk, new)
-                moved.shift(old, -1)
-                moved.shift(new, 1)
+            if old.message_count != new.message_count or old.metrics != new.metrics:
+                self._of(app_pk, new).grow(old, new)
             return
         for session, sign in ((old, -1), (new, 1)):
             if session is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 import pytest
@@ -216,3 +217,28 @@ async def test_an_emptied_record_keeps_its_key_and_its_revision(store: Store) ->
         ("r-1", b"", b"", 1, ()),
         ("r-2", b"outcome", b"hash", 1, ()),
     ]
+
+
+@pytest.mark.rule("S90")
+async def test_a_unit_reads_what_it_and_those_before_it_have_logged(store: Store) -> None:
+    seen: list[int] = []
+
+    def logs(session_id: str, *, fails: bool = False) -> Callable[[Tx], Awaitable[None]]:
+        change = Change(cause=ChangeCause.CREATED, after=a_session(session_id))
+
+        async def unit(tx: Tx) -> None:
+            await tx.log(change)
+            seen.append(len(await tx.audit(AuditRange(app=APP))))
+            await tx.log(change)
+            if fails:
+                raise Boom
+
+        return unit
+
+    units = [logs("s-1"), logs("s-2", fails=True), logs("s-3")]
+    # All at once, so that they may share a commit.
+    done = await asyncio.gather(*(apply(store, each) for each in units), return_exceptions=True)
+    assert [isinstance(each, Boom) for each in done] == [False, True, False]
+    # A batch in which one fails runs again: what counts is what each saw last.
+    assert seen[-3:] == [1, 3, 3]
+    assert [each.session_id for each in await entries(store)] == ["s-3", "s-3", "s-1", "s-1"]

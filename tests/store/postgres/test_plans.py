@@ -182,14 +182,14 @@ def test_no_list_scans_and_none_sorts_a_whole_app(
             assert scans(plan) == [], query
             assert sorts(plan) == may_sort(query), (query, plan)
             (leaf, *_) = [n for n in nodes(plan) if "Index Cond" in n]
-            assert leaf["Index Name"] == index_of(query), (query, plan)
+            assert leaf["Index Name"] == index_of(query, statement), (query, plan)
             # The place to go on from is found in the index and not by reading up to it.
             if query.after is not None and not may_sort(query):
                 assert "<" in leaf["Index Cond"] or ">" in leaf["Index Cond"], (query, plan)
     assert len(seen) > 150
 
 
-def index_of(query: Candidates) -> str:
+def index_of(query: Candidates, statement: str) -> str:
     """The index that a list is to be read from, whatever statistics say."""
     if query.parent_uid is not None:
         return "session_parent"
@@ -201,12 +201,11 @@ def index_of(query: Candidates) -> str:
         return "session_pkey" if query.status is None else "session_status"
     if query.user is not None:
         return "session_key" if query.sort_by is SortBy.SESSION_ID else "session_of_user"
-    if query.sort_by is SortBy.ACTIVITY and query.status is not None:
-        return "session_idle"
+    if query.sort_by is SortBy.ACTIVITY:
+        return "session_idle" if "s.status = 1" in statement else "session_rested"
     return {
         SortBy.SESSION_ID: "session_name",
         SortBy.UPDATE: "session_update",
-        SortBy.ACTIVITY: "session_activity",
     }[query.sort_by]
 
 

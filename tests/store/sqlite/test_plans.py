@@ -72,7 +72,7 @@ def test_no_statement_scans_or_sorts(connection: sqlite3.Connection, name: str) 
 def queries() -> Iterator[Candidates]:
     for user, status, label, parent, sort_by, descending, after in itertools.product(
         (None, "ann"),
-        (None, Status.ACTIVE),
+        (None, Status.ACTIVE, Status.FAILED),
         (None, ("k", "v")),
         (None, a_session().uid),
         SortBy,

@@ -17,7 +17,7 @@ from sojourn_server.store.postgres.facts import AUDIT, LOG
 from sojourn_server.store.postgres.queries import QUERIES
 from sojourn_server.store.postgres.snapshot import of_requests
 from sojourn_server.store.postgres.unit_tx import UnitTx
-from sojourn_server.store.rows import Row, audit_values, detail_blob
+from sojourn_server.store.rows import Row, audit_values, detail_blob, subject_uid
 
 
 class ErasingTx(UnitTx):
@@ -32,7 +32,8 @@ class ErasingTx(UnitTx):
     def _audit(self, change: Change, head: int, index: int) -> None:
         """Keep for an auditor what is being logged."""
         if is_audited(change):
-            values = (head, index, self._now, self._actor, *audit_values(change))
+            rest = audit_values(change, subject_uid(change))
+            values = (head, index, self._now, self._actor, *rest)
             self.pending.audit.append(values)
 
     async def rewrite_changes(self, app: str, changes: Sequence[LoggedChange]) -> None:

@@ -122,10 +122,10 @@ class Queries(NamedTuple):
     list_from_user_any: str
     list_from_user_status_any: str
     list_from_idle: str
+    list_from_rested: str
     list_from_key: str
     list_from_name: str
     list_from_update: str
-    list_from_activity: str
     list_and_user: str
     list_and_status: str
     list_and_label: str

@@ -655,8 +655,14 @@ SELECT s.pk, s.record FROM (
 ) AS s WHERE true
 
 -- name: list_from_idle
--- Source: the ACTIVE ones of an app by activity time.
-SELECT s.pk, s.record FROM session AS s WHERE s.app_pk = %(app_pk)s AND s.status = 1
+-- Source: the ACTIVE ones of an app by activity time, which comes with each.
+SELECT s.pk, s.record, s.activity_time FROM session AS s
+WHERE s.app_pk = %(app_pk)s AND s.status = 1
+
+-- name: list_from_rested
+-- Source: all others of an app by activity time, which comes with each.
+SELECT s.pk, s.record, s.activity_time FROM session AS s
+WHERE s.app_pk = %(app_pk)s AND s.status <> 1
 
 -- name: list_from_key
 -- Source: those of one user by session_id. No text is between a user and the same with \x01.
@@ -670,10 +676,6 @@ SELECT s.pk, s.record FROM session AS s WHERE s.app_pk = %(app_pk)s
 
 -- name: list_from_update
 -- Source: all of an app by update time.
-SELECT s.pk, s.record FROM session AS s WHERE s.app_pk = %(app_pk)s
-
--- name: list_from_activity
--- Source: all of an app by activity time.
 SELECT s.pk, s.record FROM session AS s WHERE s.app_pk = %(app_pk)s
 
 -- name: list_and_user

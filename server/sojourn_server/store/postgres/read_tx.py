@@ -220,7 +220,7 @@ class PgReadTx(CountingTx):
     async def scope_state(self, app: str, user: str | None) -> ScopeState:
         """See `ReadTx`."""
         entry = await self._entry(app)
-        if entry is None:
+        if entry is None or cannot_be(user or ""):
             return NO_STATE
         state: ScopeState = await self._know(scope_need(entry.pk, user))
         return state

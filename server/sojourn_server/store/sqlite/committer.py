@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from sojourn_server.domain.clock import Clock, Nanos
 from sojourn_server.store.base import Precede, SessionRow, StoreDown, StoreFull
+from sojourn_server.store.rows import Row
 from sojourn_server.store.sqlite.connection import BUSY_PATIENCE
 from sojourn_server.store.sqlite.content import Slab
 from sojourn_server.store.sqlite.errors import as_failure
@@ -82,6 +83,7 @@ class Committer:
         self._touched: dict[str, AppEntry] = {}
         self._logged: set[str] = set()
         self._moved = Tallies()
+        self._audited: list[Row] = []
         self._written: dict[Key, SessionRow | None] = {}
         # Nobody else writes, so what was written last is what is in the file.
         self._recent: OrderedDict[Key, SessionRow | None] = OrderedDict()
@@ -152,6 +154,7 @@ class Committer:
         self._logged = set()
         self._written = {}
         self._moved.clear()
+        self._audited.clear()
         self._adding, self._removing = Rows(), Rows()
         connection.execute("BEGIN IMMEDIATE")
         self._now = self._clock.now()
@@ -181,6 +184,8 @@ class Committer:
             counters = (entry.head, entry.created, entry.active, entry.sessions, entry.pk)
             connection.execute(QUERIES.app_set_counters, counters)
         bring(connection.executemany, self._moved)
+        if self._audited:
+            connection.executemany(QUERIES.audit_insert, self._audited)
         connection.execute("COMMIT")
         heads = {name: entry.head for name, entry in self._touched.items()}
         self.published = Published(self._written, heads, self._logged)
@@ -209,6 +214,7 @@ class Committer:
                 self._slab,
                 self._recent,
                 self._moved,
+                self._audited,
                 work.app,
                 work.actor,
             )
@@ -245,8 +251,11 @@ class Committer:
             self._remember(tx.written)
         if tx.brought:
             self._moved.clear()
+            self._audited.clear()
         if tx.moved:
             self._moved.add(tx.moved)
+        if tx.audited:
+            self._audited += tx.audited
         self._adding.add(tx.added)
         self._removing.add(tx.removed)
 

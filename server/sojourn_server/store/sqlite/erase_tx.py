@@ -1,4 +1,4 @@
-"""What a unit writes of the audit, what erasing a user takes out of every table, and how
+"""What a unit reads of the audit, what erasing a user takes out of every table, and how
 logs and audit are shortened.
 
 What each method must do stands in `store.base`.
@@ -9,12 +9,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 
-from sojourn_server.domain.auditing import AuditEntry, is_audited
+from sojourn_server.domain.auditing import AuditEntry, AuditRange
 from sojourn_server.domain.clock import Nanos
-from sojourn_server.domain.model import Change, ContentId
+from sojourn_server.domain.model import ContentId
 from sojourn_server.store.base import LoggedChange, RequestRecord
 from sojourn_server.store.horizon import last_to_go
-from sojourn_server.store.rows import audit_values, detail_blob
+from sojourn_server.store.rows import detail_blob
 from sojourn_server.store.sqlite.queries import QUERIES
 from sojourn_server.store.sqlite.snapshot import AppEntry
 from sojourn_server.store.sqlite.unit_tx import UnitTx
@@ -26,12 +26,10 @@ class ErasingTx(UnitTx):
     @abstractmethod
     def _erase(self, content_id: ContentId) -> int: ...
 
-    def _audit(self, change: Change, index: int) -> None:
-        """Keep for an auditor what is being logged at the app's head."""
-        if is_audited(change):
-            own = self._own_row()
-            values = (own.pk, own.head, index, self._now, self._actor, *audit_values(change))
-            self._write(QUERIES.audit_insert, values)
+    async def audit(self, which: AuditRange) -> Sequence[AuditEntry]:
+        """See `ReadTx`."""
+        self._bring()
+        return await super().audit(which)
 
     async def rewrite_changes(self, app: str, changes: Sequence[LoggedChange]) -> None:
         """See `Tx`."""
@@ -48,6 +46,7 @@ class ErasingTx(UnitTx):
     async def rewrite_audit(self, app: str, entries: Sequence[AuditEntry]) -> None:
         """See `Tx`."""
         own = self._own_entry(app)
+        self._bring()
         for entry in entries:
             names = (entry.actor, entry.user, entry.session_id)
             self._write(QUERIES.audit_rename, (*names, own.pk, entry.revision, entry.index))
@@ -72,6 +71,7 @@ class ErasingTx(UnitTx):
         entry = self._entry(app)
         if entry is None:
             return 0
+        self._bring()
         rows = self._all(QUERIES.audit_times, (entry.pk, limit))
         last = last_to_go(rows, entry.head + 1, before, entry.head + 1)
         if not last:

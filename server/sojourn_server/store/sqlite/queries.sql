@@ -566,8 +566,14 @@ SELECT s.pk, s.record FROM session AS s INDEXED BY session_user
 WHERE s.app_pk = :app_pk AND s.user = :user AND s.status = :status
 
 -- name: list_from_idle
--- Source: the ACTIVE ones of an app by activity time.
-SELECT s.pk, s.record FROM session AS s INDEXED BY session_idle WHERE s.app_pk = :app_pk AND s.status = 1
+-- Source: the ACTIVE ones of an app by activity time, which comes with each.
+SELECT s.pk, s.record, s.activity_time FROM session AS s INDEXED BY session_idle
+WHERE s.app_pk = :app_pk AND s.status = 1
+
+-- name: list_from_rested
+-- Source: all others of an app by activity time, which comes with each.
+SELECT s.pk, s.record, s.activity_time FROM session AS s INDEXED BY session_rested
+WHERE s.app_pk = :app_pk AND s.status <> 1
 
 -- name: list_from_key
 -- Source: those of one user by session_id.
@@ -580,10 +586,6 @@ SELECT s.pk, s.record FROM session AS s INDEXED BY session_name WHERE s.app_pk =
 -- name: list_from_update
 -- Source: all of an app by update time.
 SELECT s.pk, s.record FROM session AS s INDEXED BY session_update WHERE s.app_pk = :app_pk
-
--- name: list_from_activity
--- Source: all of an app by activity time.
-SELECT s.pk, s.record FROM session AS s INDEXED BY session_activity WHERE s.app_pk = :app_pk
 
 -- name: list_and_user
 -- Filter: of one user.

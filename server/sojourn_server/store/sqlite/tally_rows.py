@@ -14,13 +14,8 @@ from sojourn_server.store.tallies import Tallies, TallyKey
 _LOW_BITS: Final = 62
 """Two low parts add up to less than 64 bits."""
 _LOW: Final = (1 << _LOW_BITS) - 1
-_NONE: Final[dict[str, int]] = {}
 
 WriteMany = Callable[[str, Iterable[Sequence[Any]]], object]
-
-
-def _parts(value: int) -> tuple[int, int]:
-    return value >> _LOW_BITS, value & _LOW
 
 
 def _value(high: int, low: int) -> int:
@@ -38,17 +33,23 @@ def bring(write_many: WriteMany, moved: Tallies) -> None:
             (
                 *key,
                 more.sessions,
-                *_parts(more.requests),
-                *_parts(more.errors),
-                *_parts(more.processing_time),
-                *_parts(more.messages),
+                more.requests >> _LOW_BITS,
+                more.requests & _LOW,
+                more.errors >> _LOW_BITS,
+                more.errors & _LOW,
+                more.processing_time >> _LOW_BITS,
+                more.processing_time & _LOW,
+                more.messages >> _LOW_BITS,
+                more.messages & _LOW,
             )
         )
         if more.sessions < 0:
             lessened.append(key)
-        for name, value in (more.counters or _NONE).items():
+        if not more.counters:
+            continue
+        for name, value in more.counters.items():
             if value:
-                counters.append((*key, name, *_parts(value)))
+                counters.append((*key, name, value >> _LOW_BITS, value & _LOW))
             if value < 0 or more.sessions < 0:
                 spent.append((*key, name))
     for sql, values in (

@@ -41,6 +41,7 @@ class UnitTx(SqliteReadTx):
         slab: The content table.
         recent: Sessions as earlier units have left them; None for one that is gone.
         moved: What the units before have moved in the tallies.
+        audited: Rows of the audit that the units before have left to be written.
         app: The app whose log the unit writes.
         actor: Who does it.
     """
@@ -53,6 +54,7 @@ class UnitTx(SqliteReadTx):
         slab: Slab,
         recent: Mapping[Key, SessionRow | None],
         moved: Tallies,
+        audited: list[Row],
         app: str,
         actor: str,
     ) -> None:
@@ -60,6 +62,7 @@ class UnitTx(SqliteReadTx):
         self._slab = slab
         self._recent = recent
         self._moved_before = moved
+        self._audited_before = audited
         self._name = app
         self._actor = actor
         self._many = connection.executemany
@@ -73,8 +76,10 @@ class UnitTx(SqliteReadTx):
         """The app's row as this unit leaves it; None while unchanged."""
         self.moved = Tallies()
         """What it moves in the tallies, beyond what it has brought there."""
+        self.audited: list[Row] = []
+        """Rows of the audit that wait to be written with the others of the commit."""
         self.brought = False
-        """Whether it has brought to the tallies what the units before have moved."""
+        """Whether it has written what the units before have moved, and their audit."""
         self.logged = 0
         """How many changes are logged."""
         self.wrote = False
@@ -162,22 +167,30 @@ class UnitTx(SqliteReadTx):
 
     def _moves(self, old: Session | None, new: Session | None) -> None:
         """Count a write of a session: as it was, and as it is."""
-        active = grown(old, new)
-        sessions = int(new is not None) - int(old is not None)
-        own = self._own_row() if active or sessions else self.own or super()._entry(self._name)
-        assert own is not None
-        own.active += active
-        own.sessions += sessions
+        if (
+            old is not None
+            and new is not None
+            and old.metrics is new.metrics
+            and old.message_count == new.message_count
+            and old.status is new.status
+            and old.user == new.user
+        ):
+            return  # as most writes do, it moves nothing
+        own = self._own_row()
+        own.active += grown(old, new)
+        own.sessions += int(new is not None) - int(old is not None)
         self.moved.move(own.pk, old, new)
 
     def _bring(self) -> None:
-        """Bring to the tallies what was moved, so that a query finds it there."""
-        if self._moved_before and not self.brought:
+        """Write what waits for the commit, so that a query finds it: tallies and audit."""
+        if not self.brought:
             bring(self._write_many, self._moved_before)
+            self._write_many(QUERIES.audit_insert, self._audited_before)
             self.brought = True
-        if self.moved:
-            bring(self._write_many, self.moved)
-            self.moved.clear()
+        bring(self._write_many, self.moved)
+        self._write_many(QUERIES.audit_insert, self.audited)
+        self.moved.clear()
+        self.audited.clear()
 
     async def user_active(self, app: str, user: str) -> int:
         """See `Counting`."""

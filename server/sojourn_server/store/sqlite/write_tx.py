@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from sojourn_server.domain.auditing import is_audited
 from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.model import (
     NO_CONTENT,
@@ -25,6 +26,7 @@ from sojourn_server.store.rows import (
     ORDER_BITS,
     ORDER_MASK,
     Row,
+    audit_values,
     decode_session,
     detail_blob,
     encode,
@@ -285,7 +287,7 @@ class SqliteTx(ErasingTx, OperationTx, StagedTx):
         if self.logged == 0:
             own.head += 1
             self._nonce = nonce_column(int.from_bytes(os.urandom(_NONCE_BYTES), "little"))
-        before, after = change.before, change.after
+        before, after, uid = change.before, change.after, subject_uid(change)
         self._write(
             QUERIES.change_insert,
             (
@@ -296,13 +298,15 @@ class SqliteTx(ErasingTx, OperationTx, StagedTx):
                 self._now,
                 self._actor,
                 change.cause,
-                subject_uid(change),
+                uid,
                 None if before is None else self._record(before),
                 None if after is None else self._record(after),
                 detail_blob(change.detail),
             ),
         )
-        self._audit(change, self.logged)
+        if is_audited(change):
+            place = (own.pk, own.head, self.logged, self._now, self._actor)
+            self.audited.append((*place, *audit_values(change, uid)))
         self.logged += 1
 
     def answer_at(self, revision: int) -> None:
