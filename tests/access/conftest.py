@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     counts.print_table(terminalreporter)
 
 
-@pytest.fixture(scope="package", autouse=True)
+@contextlib.contextmanager
 def unpaced() -> Iterator[None]:
     """Refusals are not held back here: nearly all of these calls are refused."""
     with pytest.MonkeyPatch.context() as patch:
@@ -37,7 +38,8 @@ def unpaced() -> Iterator[None]:
 
 @pytest.fixture(scope="session", params=BACKENDS)
 def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    return asyncio.run(matrix.run(request.param, tmp_path_factory.mktemp("matrix")))
+    with unpaced():
+        return asyncio.run(matrix.run(request.param, tmp_path_factory.mktemp("matrix")))
 
 
 @pytest.fixture(params=BACKENDS)
@@ -47,7 +49,7 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     }
     path = tmp_path / "keys.json"
     keys.write_file(path, KeyFile(keys=tuple(entry for _, entry in made.values())))
-    with settings_of(request.param) as settings:
+    with settings_of(request.param) as settings, unpaced():
         async with (
             testing.serve(keys_file=path, **settings) as server,
             grpc.aio.insecure_channel(server.target) as channel,

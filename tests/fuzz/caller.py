@@ -43,9 +43,11 @@ class Caller:
 
     Args:
         target: Where it is.
+        store: What it keeps things in: `sqlite` or `postgres`.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, store: str) -> None:
+        self.store = store
         options = [("grpc.max_receive_message_length", 16 << 20)]
         self._channel = grpc.insecure_channel(target, options)
         self._methods: dict[str, Any] = {}

@@ -16,7 +16,7 @@ from tests.store.backends import BACKENDS
 @pytest.fixture(scope="session", params=BACKENDS)
 def caller(request: pytest.FixtureRequest) -> Iterator[Caller]:
     with settings_of(request.param) as settings, testing.serve_sync(**settings) as server:
-        caller = Caller(server.target)
+        caller = Caller(server.target, request.param)
         yield caller
         caller.close()
 
