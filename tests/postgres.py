@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -136,10 +137,15 @@ class Restartable:
             os.kill(first, signal.SIGSTOP)
             stopped = [first]
             try:
-                others = [pid for (pid,) in admin.execute("SELECT pid FROM pg_stat_activity")]
-                for pid in others:
-                    os.kill(pid, signal.SIGSTOP)
-                    stopped.append(pid)
+                # Those that it has just made may not be known yet: so they are asked for twice.
+                for _ in range(2):
+                    rows = admin.execute(
+                        "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+                    )
+                    for pid in {pid for (pid,) in rows} - set(stopped):
+                        os.kill(pid, signal.SIGSTOP)
+                        stopped.append(pid)
+                    time.sleep(0.05)
                 yield
             finally:
                 for pid in stopped:

@@ -32,6 +32,16 @@ FUZZ = settings(
     suppress_health_check=list(HealthCheck),
 )
 """The small run is the same each time; the full run is another each time."""
+SMALL = counts.COUNTS["examples"].small == EXAMPLES
+
+
+def settings_for(caller: Caller, examples: int = EXAMPLES) -> settings:
+    """The settings of one test; a small run tries less on PostgreSQL, for most calls end before."""
+    if SMALL and caller.store == "postgres":
+        examples = max(5, examples // 3)
+    return settings(FUZZ, max_examples=examples)
+
+
 CHANCE = st.integers(0, 2**64 - 1).map(random.Random)
 SENT: Counter[str] = Counter()
 FURNISH_EVERY = 25
@@ -71,7 +81,7 @@ class Room:
 def test_any_request_gets_a_proper_answer(method: Method, caller: Caller) -> None:
     room = Room(caller)
 
-    @FUZZ
+    @settings_for(caller)
     @given(CHANCE)
     def check(chance: random.Random) -> None:
         request = Generator(chance, room.furniture()).request(method)
@@ -85,7 +95,7 @@ def test_any_request_gets_a_proper_answer(method: Method, caller: Caller) -> Non
 def test_damaged_encodings_get_a_proper_answer(method: Method, caller: Caller) -> None:
     room = Room(caller)
 
-    @FUZZ
+    @settings_for(caller)
     @given(CHANCE)
     def check(chance: random.Random) -> None:
         request = Generator(chance, room.furniture()).request(method)
@@ -112,7 +122,7 @@ def _may_wait(raw: bytes) -> bool:
 def test_bytes_that_are_no_message_get_a_proper_answer(method: Method, caller: Caller) -> None:
     room = Room(caller)
 
-    @settings(FUZZ, max_examples=max(10, EXAMPLES // 4))
+    @settings_for(caller, max(10, EXAMPLES // 4))
     @given(st.binary(max_size=200))
     def check(raw: bytes) -> None:
         room.send(method, raw)
@@ -127,7 +137,7 @@ def test_a_damaged_token_is_refused_by_its_own_reason(kind: str, caller: Caller)
     room = Room(caller)
     good = 0
 
-    @settings(FUZZ, max_examples=EXAMPLES * 4)
+    @settings_for(caller, EXAMPLES * 4)
     @given(CHANCE)
     def check(chance: random.Random) -> None:
         nonlocal good
@@ -176,7 +186,7 @@ def _with_token(
 def test_any_actor_gets_a_proper_answer(caller: Caller) -> None:
     room = Room(caller)
 
-    @FUZZ
+    @settings_for(caller)
     @given(st.one_of(st.binary(max_size=2_000), st.text(max_size=300).map(_utf8)))
     def check(actor: bytes) -> None:
         request = session_service_pb2.GetSessionRequest(session=ref())

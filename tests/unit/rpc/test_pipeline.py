@@ -339,6 +339,11 @@ async def test_a_draining_server_refuses_new_calls_and_lets_running_ones_finish(
         wire.pipeline.draining = True
         failure = await failed(wire.create())
         assert (failure.code, failure.reason) == ("UNAVAILABLE", "DRAINING")
+        # The refused call leaves when its answer is on its way, not before.
+        for _ in range(1_000):
+            if wire.pipeline.running == 1:
+                break
+            await asyncio.sleep(0.005)
         assert wire.pipeline.running == 1
         go.set()
         await wire.pipeline.idle()
