@@ -12,7 +12,7 @@ FILE ?=
 CHECKS := check-ruff check-format check-types check-imports check-buf check-stubs check-sync \
 	check-comments check-lengths check-docker check-api-docs check-docs \
 	check-cli-docs check-acceptance check-audit
-.PHONY: all help setup gen check $(CHECKS) test pytest demo bench faults image smoke-image lock clean
+.PHONY: all help setup gen check $(CHECKS) test pytest test-adapters demo bench faults image smoke-image lock clean
 
 all: test ## check and test everything
 
@@ -120,6 +120,9 @@ PYTEST_JOBS ?= auto
 pytest: setup ## the tests alone (PYTEST_ARGS="tests/unit -x" PYTEST_JOBS=0)
 	$(BIN)/python -m pytest -n $(PYTEST_JOBS) --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
+test-adapters: setup ## each adapter's tests with its own extra alone (ADAPTERS="adk claude")
+	$(BIN)/python -m tools.adapters $(ADAPTERS)
+
 # FAULTS_ARGS="kills=500 cuts=10" takes these counts and the small ones for the rest.
 FAULTS_ARGS ?= full
 
@@ -148,6 +151,6 @@ demo: setup ## play recorded sessions against a server (FILE=sessions.jsonl)
 	$(BIN)/python -m tools.demo $(FILE)
 
 clean: ## remove everything that make has made
-	rm -rf $(VENV) $(GEN_VENV) $(LOCK_VENV) .venv-bench bench-results build dist \
+	rm -rf $(VENV) $(GEN_VENV) $(LOCK_VENV) .venv-bench .venv-adapters bench-results build dist \
 		.mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
