@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -77,7 +78,7 @@ class _Progress:
     failing: dict[Stretch, int] = field(default_factory=dict)
     """What the saver could not delete yet, and how often it has failed."""
     swept: float = 0.0
-    """When all threads were last looked at, in seconds since 1970."""
+    """When all threads were last looked at, in seconds since 1970; 0: they are still to be."""
 
     def dump(self) -> str:
         failing = {str(stretch): attempts for stretch, attempts in self.failing.items()}
@@ -141,7 +142,10 @@ class ThreadCleaner:
         self._rules = threads.rules
         self._saver = Saver(saver, thread_ids)
         self._position = position or SojournPosition(threads.connection, self._rules.prefix)
-        self._sweep_every = check.duration("sweep_every", sweep_every).total_seconds()
+        seconds = check.duration("sweep_every", sweep_every).total_seconds()
+        self._sweep_every = seconds or math.inf
+        self._sweep_again = 0.0
+        self._failed_sweeps = 0
         self._at_once = asyncio.Semaphore(check.integer("concurrency", concurrency, minimum=1))
         self._on_failure = on_failure
         self._progress = _Progress()
@@ -199,6 +203,7 @@ class ThreadCleaner:
         """
         async with self._position.hold() as held:
             self._progress = _Progress.read(await held.load())
+            await self._begin_now()
             return await self._sweep(held)
 
     # --- following -------------------------------------------------------------------------------
@@ -207,16 +212,24 @@ class ThreadCleaner:
         self._progress = _Progress.read(await held.load())
         self._due = {}
         while True:
-            if not self._progress.position.token or self._sweep_is_due():
-                await self._sweep(held)
+            if not self._progress.position.token:
+                await self._begin_now()
             try:
                 await self._follow(held)
             except WatchCompactedError:
                 logger.warning("the log no longer reaches back: all threads are looked at")
-                await self._sweep(held)
+                self._progress.position = WatchPosition("")
+
+    async def _begin_now(self) -> None:
+        """Follow from now on; all that was before is looked at."""
+        # Of an app that is not there a list is empty; but then the address may be wrong.
+        await self._client.apps.get(self._rules.app)
+        pages = self._client.sessions.list(status=None, page_size=1, app=self._rules.app)
+        self._progress.position = WatchPosition((await pages.page(1)).resume_token)
+        self._progress.swept = 0.0
 
     async def _follow(self, held: HeldPosition) -> None:
-        """Deal with what changes, until it is time to look at all threads."""
+        """Deal with what changes, and now and then with all that is there."""
         watch = self._client.sessions.watch(
             after=self._progress.position,
             app_changes=True,
@@ -224,16 +237,17 @@ class ThreadCleaner:
             app=self._rules.app,
         )
         async with watch:
-            while not self._sweep_is_due():
-                events = await self._next(watch)
-                over, app_is_gone = self._read(events)
+            while True:
+                if self._sweep_in() <= 0:
+                    await self._try_to_sweep(held)
+                over, app_is_gone = self._read(await self._next(watch))
                 self._progress.position = WatchPosition("") if app_is_gone else watch.position
                 await self._clear(held, over, anyway=app_is_gone)
 
     async def _next(self, watch: AsyncWatch) -> Iterable[WatchEvent]:
         """Wait for what happens next, or for a thread that is to be tried again."""
         now = time.monotonic()
-        pause = max(min([now + SAVE_EVERY, *self._due.values()]) - now, 0.0)
+        pause = max(min([now + SAVE_EVERY, now + self._sweep_in(), *self._due.values()]) - now, 0.0)
         if len(self._progress.failing) >= MAX_FAILING:
             logger.error("%d threads wait for the saver", len(self._progress.failing))
             await asyncio.sleep(pause)
@@ -257,9 +271,6 @@ class ThreadCleaner:
             elif isinstance(event, AppChange):
                 app_is_gone = event.cause is ChangeCause.APP_DELETED
         return over, app_is_gone
-
-    def _sweep_is_due(self) -> bool:
-        return 0 < self._sweep_every <= time.time() - self._progress.swept
 
     # --- clearing --------------------------------------------------------------------------------
 
@@ -328,14 +339,31 @@ class ThreadCleaner:
 
     # --- all of it -------------------------------------------------------------------------------
 
+    def _sweep_in(self) -> float:
+        """Return in how many seconds all threads are to be looked at."""
+        if not self._progress.swept:
+            return self._sweep_again - time.monotonic()
+        return self._progress.swept + self._sweep_every - time.time()
+
+    async def _try_to_sweep(self, held: HeldPosition) -> None:
+        """Look at all threads, or do so later: what changes meanwhile is dealt with anyway."""
+        try:
+            await self._sweep(held)
+        except SaverError as error:
+            if len(self._progress.failing) > MAX_STORED:
+                raise
+            self._progress.swept = 0.0
+            self._failed_sweeps += 1
+            pause = backoff(self._failed_sweeps, PAUSES, random.random)
+            self._sweep_again = time.monotonic() + pause
+            logger.warning("all threads are looked at in %.1f s: %s", pause, error)
+
     async def _sweep(self, held: HeldPosition) -> int:
-        # The order is the proof: what begins after the token comes as a change; and a session is
-        # there before its first checkpoint, so one that is not there after the list is gone.
+        # The order is the proof. A session is there before its first checkpoint: so one that is
+        # not there after the saver's threads were told is gone. And what is over after that comes
+        # as a change, since the position is older.
         begun = time.time()
-        first = await self._client.sessions.list(
-            status=None, page_size=1, app=self._rules.app
-        ).page(1)
-        found = [self._rules.parse(one) for one in await self._saver.thread_ids(self._rules.prefix)]
+        found = map(self._rules.parse, await self._saver.thread_ids(self._rules.prefix))
         mine = [one for one in found if one is not None]
         refs = [SessionRef(uid=uid) for uid in sorted({one.uid for one in mine})]
         known = await self._client.sessions.get_many(refs, app=self._rules.app)
@@ -343,8 +371,8 @@ class ThreadCleaner:
         over = sorted(one for one in mine if self._rules.is_over(one, sessions.get(one.uid)))
         for start in range(0, len(over), AT_ONCE):
             await self._clear(held, over[start : start + AT_ONCE])
-        self._progress.position = WatchPosition(first.resume_token)
         self._progress.swept = begun
+        self._failed_sweeps = 0
         await self._clear(held, (), anyway=True)
         logger.info("%d of %d threads of the saver were over", len(over), len(mine))
         return len(over)
