@@ -24,10 +24,11 @@ from sojourn._retry import backoff
 from sojourn.adapters._langgraph_names import ALL, Stretch
 from sojourn.adapters._langgraph_positions import HeldPosition, PositionStore, SojournPosition
 from sojourn.adapters._langgraph_savers import Saver, SaverError, ThreadIds
-from sojourn.changes import AppChange, SessionChange, WatchEvent, WatchPosition
-from sojourn.enums import ChangeCause
+from sojourn.changes import SessionChange, WatchEvent, WatchPosition
+from sojourn.enums import AppStatus
 from sojourn.errors import (
     AbortedError,
+    AppNotFoundError,
     ClientClosedError,
     DeadlineExceededError,
     FeedChangedError,
@@ -150,6 +151,7 @@ class ThreadCleaner:
         self._on_failure = on_failure
         self._progress = _Progress()
         self._due: dict[Stretch, float] = {}
+        self._is_gone = False
         self._saved = 0.0
         self._failures = 0
 
@@ -219,11 +221,19 @@ class ThreadCleaner:
             except WatchCompactedError:
                 logger.warning("the log no longer reaches back: all threads are looked at")
                 self._progress.position = WatchPosition("")
+            except AppNotFoundError:
+                # This log has come to its end. If the app is allowed again, it has another one.
+                self._progress.position = WatchPosition("")
+                await held.save(self._progress.dump())
+                raise
 
     async def _begin_now(self) -> None:
         """Follow from now on; all that was before is looked at."""
         # Of an app that is not there a list is empty; but then the address may be wrong.
-        await self._client.apps.get(self._rules.app)
+        app = await self._client.apps.get(self._rules.app)
+        was_gone, self._is_gone = self._is_gone, app.status is AppStatus.DELETED
+        if was_gone and self._is_gone and self._progress.swept:
+            raise AppNotFoundError("the app is deleted, and all threads were looked at since")
         pages = self._client.sessions.list(status=None, page_size=1, app=self._rules.app)
         self._progress.position = WatchPosition((await pages.page(1)).resume_token)
         self._progress.swept = 0.0
@@ -232,7 +242,6 @@ class ThreadCleaner:
         """Deal with what changes, and now and then with all that is there."""
         watch = self._client.sessions.watch(
             after=self._progress.position,
-            app_changes=True,
             bookmark_interval=SAVE_EVERY,
             app=self._rules.app,
         )
@@ -240,9 +249,12 @@ class ThreadCleaner:
             while True:
                 if self._sweep_in() <= 0:
                     await self._try_to_sweep(held)
-                over, app_is_gone = self._read(await self._next(watch))
-                self._progress.position = WatchPosition("") if app_is_gone else watch.position
-                await self._clear(held, over, anyway=app_is_gone)
+                over: set[Stretch] = set()
+                for event in await self._next(watch):
+                    if isinstance(event, SessionChange):
+                        over.update(self._rules.over_with(event))
+                self._progress.position = watch.position
+                await self._clear(held, over)
 
     async def _next(self, watch: AsyncWatch) -> Iterable[WatchEvent]:
         """Wait for what happens next, or for a thread that is to be tried again."""
@@ -260,17 +272,6 @@ class ThreadCleaner:
         if events is None:
             raise ClientClosedError("the watch was closed")
         return events
-
-    def _read(self, events: Iterable[WatchEvent]) -> tuple[set[Stretch], bool]:
-        """Return what is over, and whether the app was deleted."""
-        over: set[Stretch] = set()
-        app_is_gone = False
-        for event in events:
-            if isinstance(event, SessionChange):
-                over.update(self._rules.over_with(event))
-            elif isinstance(event, AppChange):
-                app_is_gone = event.cause is ChangeCause.APP_DELETED
-        return over, app_is_gone
 
     # --- clearing --------------------------------------------------------------------------------
 

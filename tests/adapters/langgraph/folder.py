@@ -1,4 +1,4 @@
-"""A saver whose threads outlive the process; apart from the kit, since a graph is long to import."""
+"""A saver whose threads outlive the process. Not in the kit: graphs take long to import."""
 
 from __future__ import annotations
 

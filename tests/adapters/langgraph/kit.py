@@ -141,5 +141,7 @@ class SyncOnly(InMemorySaver):
 
     async def alist(self, *_: Any, **__: Any) -> AsyncIterator[CheckpointTuple]:
         """It is not there."""
+        nothing: list[CheckpointTuple] = []
+        for one in nothing:
+            yield one
         raise NotImplementedError("use list")
-        yield  # What makes it a generator.

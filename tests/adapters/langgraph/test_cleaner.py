@@ -69,14 +69,15 @@ async def test_all_that_a_graph_with_subgraphs_and_interrupts_has_stored_goes(
     for _ in range(2):
         async with threads.run("t", idle_timeout=0.2) as config:
             await agent.ainvoke(hi(), config)
-    assert len(saver.storage[thread_id(config)]) > 1, "there is a name space of the subgraph"
-    assert any(key[0] == thread_id(config) for key in saver.writes), "an interrupt waits"
+            stored = thread_id(config)
+            assert len(saver.storage[stored]) > 1, "there is a name space of the subgraph"
+            assert any(key[0] == stored for key in saver.writes), "an interrupt waits"
     async with at_work(ThreadCleaner(threads, saver)):
         await left(saver, kept)
 
 
 @pytest.mark.parametrize(
-    "how", ["expired", "called expired", "deleted", "erased", "replaced", "retained", "app"]
+    "how", ["expired", "called expired", "deleted", "erased", "replaced", "app"]
 )
 async def test_a_thread_that_is_over_loses_its_checkpoints(
     threads: Threads, client: sojourn.AsyncClient, saver: InMemorySaver, how: str
@@ -93,9 +94,6 @@ async def test_a_thread_that_is_over_loses_its_checkpoints(
             case "replaced":
                 await threads.end("t", user="ann")
                 await threads.open("t", user="ann")
-            case "retained":
-                await client.apps.update(policy=sojourn.Policy(retention=0.1))
-                await threads.end("t", user="ann")
             case "app":
                 await client.apps.delete(mode=sojourn.DeleteMode.FORCE)
         await left(saver)
@@ -393,12 +391,44 @@ async def test_a_cleaner_may_be_there_before_its_app(
 async def test_after_its_app_was_deleted_a_cleaner_goes_on_with_the_next_one(
     threads: Threads, client: sojourn.AsyncClient, saver: InMemorySaver
 ) -> None:
-    async with at_work(ThreadCleaner(threads, saver)):
+    position = Memory()
+    async with at_work(ThreadCleaner(threads, saver, position=position)):
         await ran(threads, saver)
         await client.apps.delete(mode=sojourn.DeleteMode.FORCE)
         await left(saver)
+
+        async def has_heard_of_it() -> bool:
+            return bool(json.loads(position.text)["position"]["token"] == "")
+
+        await eventually(has_heard_of_it, "it has read the log to its end")
         await client.apps.update(allow_again=True)
         kept = await ran(threads, saver, "kept")
         await ran(threads, saver)
         await threads.delete("t")
         await left(saver, kept)
+
+
+async def test_after_an_app_was_deleted_in_its_absence_a_cleaner_looks_once(
+    threads: Threads, client: sojourn.AsyncClient, saver: InMemorySaver
+) -> None:
+    listed: list[str] = []
+
+    def tell(prefix: str) -> set[str]:
+        listed.append(prefix)
+        return held(saver)
+
+    position = Memory()
+    await ran(threads, saver)
+    await ThreadCleaner(threads, saver, position=position).sweep()
+    await client.apps.delete(mode=sojourn.DeleteMode.FORCE)
+    cleaner = ThreadCleaner(threads, saver, position=position, thread_ids=tell)
+    async with at_work(cleaner):
+        await left(saver)
+        saves = position.saves
+
+        async def it_has_tried_again() -> bool:
+            return position.saves > saves
+
+        await eventually(it_has_tried_again, "it comes back again and again")
+        await asyncio.sleep(0.3)
+    assert len(listed) <= 1

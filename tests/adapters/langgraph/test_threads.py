@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,8 +12,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
 import sojourn
-from sojourn import Status, errors
-from sojourn.adapters._langgraph_names import Rules, Stretch
+from sojourn import ChangeCause, DeletedWhy, SessionChange, Status, errors
+from sojourn.adapters._langgraph_names import ALL, Rules, Stretch
 from sojourn.adapters.langgraph import Threads
 from tests.acceptance.kit import Place, eventually
 from tests.adapters.langgraph.kit import answer, ask, graph, held, hi, thread_id
@@ -20,6 +21,7 @@ from tests.adapters.langgraph.kit import answer, ask, graph, held, hi, thread_id
 
 async def test_a_graph_remembers_from_run_to_run(threads: Threads, saver: InMemorySaver) -> None:
     agent = graph(saver)
+    last: Any = None
     for _ in range(2):
         async with threads.run("t", user="ann", labels={"tier": "gold"}) as config:
             last = await agent.ainvoke(hi(), config)
@@ -146,6 +148,7 @@ def test_programs_without_an_event_loop_use_the_sync_client(
     place: Place, app: str, saver: InMemorySaver
 ) -> None:
     threads = Threads(place.target, app=app)
+    last: Any = None
     with place.sync_client(app) as client:
         for _ in range(2):
             session = client.attach("t", user="ann", replace_ended=True, idle_timeout=0)
@@ -249,3 +252,40 @@ def test_the_saver_s_thread_ids_of_an_app_are_told_from_all_others(
     if found is not None:
         assert rules.thread_id(found) == text
         assert Stretch.parse(str(found)) == found
+
+
+def changed(cause: ChangeCause, generation: int = 3, **fields: Any) -> SessionChange:
+    """A change as a watch tells it, as far as the rules look at it."""
+    status = fields.pop("status", Status.ACTIVE)
+    session: Any = SimpleNamespace(uid=UID, generation=generation, status=status)
+    return SessionChange(
+        revision=1,
+        index=0,
+        cause=cause,
+        time=datetime.now(UTC),
+        actor="",
+        membership=sojourn.Membership.LEFT,
+        uid=UID,
+        session=session,
+        **fields,
+    )
+
+
+@pytest.mark.parametrize("why", [*DeletedWhy])
+def test_whatever_the_reason_for_a_deletion_it_is_over(why: DeletedWhy) -> None:
+    rules = Rules("a", "sojourn:a:", frozenset({Status.EXPIRED}), clear_on_reset=True)
+    generation = ALL if why is DeletedWhy.ERASED else 3
+    change = changed(ChangeCause.DELETED, deleted_why=why)
+    assert [*rules.over_with(change)] == [Stretch(UID, generation)]
+
+
+@pytest.mark.parametrize("cause", [*ChangeCause])
+def test_while_a_session_is_there_only_its_status_and_resets_count(cause: ChangeCause) -> None:
+    rules = Rules("a", "sojourn:a:", frozenset({Status.EXPIRED}), clear_on_reset=True)
+    before = [Stretch(UID, 2)] if cause is ChangeCause.RESET else []
+    for status in (Status.ACTIVE, Status.COMPLETED, Status.FAILED):
+        assert [*rules.over_with(changed(cause, status=status))] == before
+    assert Stretch(UID, 3) in [*rules.over_with(changed(cause, status=Status.EXPIRED))]
+    deaf = Rules("a", "sojourn:a:", frozenset({Status.EXPIRED}), clear_on_reset=False)
+    assert [*deaf.over_with(changed(cause))] == []
+    assert [*deaf.over_with(changed(cause, status=Status.EXPIRED))] == [Stretch(UID, 1)]

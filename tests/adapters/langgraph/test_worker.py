@@ -266,8 +266,8 @@ async def test_after_it_was_away_for_too_long_it_looks_at_all_threads(
 async def follow(threads: Threads, position: Memory) -> None:
     """Show that the log does not reach back to where a cleaner was."""
     after = sojourn.WatchPosition(**json.loads(position.text)["position"])
-    fields = {"app_changes": True, "app": "a"}
-    async with threads.connection.client.sessions.watch(after=after, **fields) as watch:
+    client = threads.connection.client
+    async with client.sessions.watch(after=after, app_changes=True, app="a") as watch:
         await watch.__anext__()
 
 
