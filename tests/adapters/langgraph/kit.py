@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, TypedDict
 
+import pytest
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple, empty_checkpoint
 from langgraph.checkpoint.memory import InMemorySaver
@@ -17,6 +18,10 @@ from langgraph.types import interrupt
 
 from sojourn.adapters.langgraph import HeldPosition, ThreadCleaner
 from tests.acceptance.kit import eventually
+
+
+on_one_store = pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+"""Where the store makes no difference: it is the saver, or the adapter, that is looked at."""
 
 
 class Talk(TypedDict):
@@ -98,11 +103,12 @@ class Memory:
 
     def __init__(self, text: str = "") -> None:
         self.text = text
-        self.saves = 0
+        self.holds = 0
 
     @asynccontextmanager
     async def hold(self) -> AsyncIterator[HeldPosition]:
         """Hold it, whoever else does."""
+        self.holds += 1
         yield self
 
     async def load(self) -> str:
@@ -112,7 +118,6 @@ class Memory:
     async def save(self, text: str) -> None:
         """Keep it."""
         self.text = text
-        self.saves += 1
 
 
 class Failing(InMemorySaver):

@@ -16,7 +16,7 @@ from sojourn import ChangeCause, DeletedWhy, SessionChange, Status, errors
 from sojourn.adapters._langgraph_names import ALL, Rules, Stretch
 from sojourn.adapters.langgraph import Threads
 from tests.acceptance.kit import Place, eventually
-from tests.adapters.langgraph.kit import answer, ask, graph, held, hi, thread_id
+from tests.adapters.langgraph.kit import answer, ask, graph, held, hi, on_one_store, thread_id
 
 
 async def test_a_graph_remembers_from_run_to_run(threads: Threads, saver: InMemorySaver) -> None:
@@ -74,6 +74,7 @@ async def test_a_reset_thread_begins_anew_at_once_with_the_same_session(
     assert (await threads.get("t")).uid == before.uid
 
 
+@on_one_store
 async def test_resets_that_do_not_count_leave_the_thread_as_it_is(
     client: sojourn.AsyncClient, saver: InMemorySaver
 ) -> None:
@@ -116,6 +117,7 @@ async def test_a_second_run_on_a_thread_is_refused_or_waits(
     assert (await second)["said"] == ["a", "heard 1", "b", "heard 3"]
 
 
+@on_one_store
 async def test_what_a_graph_raises_is_recorded_and_raised(
     threads: Threads, saver: InMemorySaver
 ) -> None:
@@ -133,6 +135,7 @@ async def test_what_a_graph_raises_is_recorded_and_raised(
         assert (await graph(saver, answer).ainvoke(None, config))["said"] == ["hi", "heard 1"]
 
 
+@on_one_store
 async def test_a_graph_that_was_interrupted_resumes_in_another_run(
     threads: Threads, saver: InMemorySaver
 ) -> None:
@@ -197,6 +200,7 @@ async def test_a_run_that_another_one_took_over_leaves_the_thread_alone(
     assert held(saver) == {thread_id(await threads.config("t"))}
 
 
+@on_one_store
 async def test_the_own_config_of_a_program_is_kept_but_for_the_thread_id(
     threads: Threads, client: sojourn.AsyncClient
 ) -> None:
