@@ -99,6 +99,21 @@ kill -9, with 3 sub-agents at work
 the root is ACTIVE, with 2 requests and 1 error
 the root is COMPLETED
 """,
+    "langgraph_threads": """
+answer 1
+answer 2
+refund: granted
+TURN_CONFLICT: held by worker-1
+answer 1
+  ann/chat: 3 runs, {'agent': 'desk', 'tier': 'gold'}
+  ann/claim: 2 runs, {'agent': 'desk'}
+  bob/chat: 1 runs, {'agent': 'desk'}
+threads in the checkpointer: 3
+after bob's has expired: 2
+after the reset: answer 1
+threads in the checkpointer: 2
+after ann was erased: 0
+""",
 }
 """What each prints."""
 

@@ -19,7 +19,6 @@ from langgraph.types import interrupt
 from sojourn.adapters.langgraph import HeldPosition, ThreadCleaner
 from tests.acceptance.kit import eventually
 
-
 on_one_store = pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 """Where the store makes no difference: it is the saver, or the adapter, that is looked at."""
 
