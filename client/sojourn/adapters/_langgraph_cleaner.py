@@ -80,11 +80,18 @@ class _Progress:
     """What the saver could not delete yet, and how often it has failed."""
     swept: float = 0.0
     """When all threads were last looked at, in seconds since 1970; 0: they are still to be."""
+    rules: str = ""
+    """By which rules."""
 
     def dump(self) -> str:
         failing = {str(stretch): attempts for stretch, attempts in self.failing.items()}
         return json.dumps(
-            {"position": asdict(self.position), "failing": failing, "swept": self.swept}
+            {
+                "position": asdict(self.position),
+                "failing": failing,
+                "swept": self.swept,
+                "rules": self.rules,
+            }
         )
 
     @classmethod
@@ -93,7 +100,9 @@ class _Progress:
             return cls()
         found = json.loads(text)
         failing = {Stretch.parse(name): count for name, count in found["failing"].items()}
-        return cls(WatchPosition(**found["position"]), failing, found["swept"])
+        return cls(
+            WatchPosition(**found["position"]), failing, found["swept"], found.get("rules", "")
+        )
 
 
 class ThreadCleaner:
@@ -111,13 +120,15 @@ class ThreadCleaner:
     takes, and stored with the position, so it is never forgotten and holds up no other; see
     `failing`. When 500 wait, no more changes are read until there are fewer.
 
-    Where the log no longer reaches back, and every `sweep_every`, all threads that the saver holds
-    of this app are held against the sessions there are. Threads of other origin are never touched.
+    At first, where the log no longer reaches back, when the threads' rules have changed, and every
+    `sweep_every`, all threads that the saver has of this app are held against the sessions there
+    are. Threads of other origin are never touched.
 
     Args:
         threads: The threads; how they are named and when they are over.
         saver: The checkpointer that the graphs use.
-        position: Where to keep how far it has come; None: in Sojourn, see `SojournPosition`.
+        position: Where to keep how far it has come, for each saver elsewhere; None: in Sojourn,
+            under the name of the threads' prefix, see `SojournPosition`.
         thread_ids: Tells the saver's thread ids that begin with a text. None: all its checkpoints
             are read for that, which takes long where there are many.
         sweep_every: How often to look at all threads; zero: only when it has to.
@@ -197,22 +208,22 @@ class ThreadCleaner:
         """Hold all threads of this app that the saver has against the sessions there are.
 
         Deletes those that are over, and lets `run` go on from now. Returns how many there were;
-        those that the saver failed to delete are among them, and are stored for `run`.
+        those that the saver failed to delete are among them, and are stored for `run`. It waits
+        for a cleaner that is at work, which does the same by itself.
 
         Raises:
             NotFoundError: there is no such app, or its every user is not the caller's to read.
             SaverError: the saver does not tell its threads.
         """
         async with self._position.hold() as held:
-            self._progress = _Progress.read(await held.load())
+            await self._load(held)
             await self._begin_now()
             return await self._sweep(held)
 
     # --- following -------------------------------------------------------------------------------
 
     async def _lead(self, held: HeldPosition) -> None:
-        self._progress = _Progress.read(await held.load())
-        self._due = {}
+        await self._load(held)
         while True:
             if not self._progress.position.token:
                 await self._begin_now()
@@ -226,6 +237,13 @@ class ThreadCleaner:
                 self._progress.position = WatchPosition("")
                 await held.save(self._progress.dump())
                 raise
+
+    async def _load(self, held: HeldPosition) -> None:
+        self._progress = _Progress.read(await held.load())
+        self._due = {}
+        if self._progress.rules != (rules := self._rules.describe()):
+            # What is over by the new ones may have been over for long.
+            self._progress.rules, self._progress.swept = rules, 0.0
 
     async def _begin_now(self) -> None:
         """Follow from now on; all that was before is looked at."""

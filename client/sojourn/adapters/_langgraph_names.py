@@ -48,6 +48,10 @@ class Rules:
     clear_on_reset: bool
     """Whether a reset is a new beginning for the checkpoints, too."""
 
+    def describe(self) -> str:
+        """Return what says when a thread is over: a text that changes with it."""
+        return " ".join([*sorted(self.clear_on), *(["RESET"] if self.clear_on_reset else [])])
+
     def stretch(self, session: Session) -> Stretch:
         """Return what the session stores now."""
         return Stretch(session.uid, session.generation if self.clear_on_reset else 1)

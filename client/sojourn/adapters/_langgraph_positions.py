@@ -39,7 +39,7 @@ class HeldPosition(Protocol):
         """Return what was saved last; empty: nothing yet."""
 
     async def save(self, text: str) -> None:
-        """Keep a text of up to 64 KiB in the place of the last one, whole or not at all."""
+        """Keep a text of up to 256 KiB in the place of the last one, whole or not at all."""
 
 
 class PositionStore(Protocol):
@@ -104,7 +104,7 @@ class SojournPosition:
 
     Args:
         server: The server; see `Connection`.
-        name: The session's id: one for each app that is cleaned, and for each saver.
+        name: The session's id: one for each app that is cleaned, and each saver.
         lease: Seconds after which another one takes over from a cleaner that was killed.
         fields: `app`, the app that it is in, `sojourn-cleaners` unless told: cleaners need the
             permission to write there. And, where `server` is an address, the others of

@@ -110,9 +110,8 @@ async def test_a_thread_that_was_completed_keeps_its_checkpoints_unless_told(
     await keeps.end("t")
     await ThreadCleaner(keeps, saver).sweep()
     assert len(held(saver)) == 2
-    await ThreadCleaner(clears, saver).sweep()
-    assert held(saver) == {other}
     async with at_work(ThreadCleaner(clears, saver)):
+        await left(saver, other)
         await keeps.end("other")
         await left(saver)
 
@@ -353,6 +352,37 @@ async def test_a_sweep_deletes_what_is_over_and_touches_nothing_of_others(
     await threads.delete("gone", user="ann")
     assert await ThreadCleaner(threads, saver).sweep() == 3
     assert held(saver) == foreign | kept | {ended}
+
+
+async def test_a_thread_that_is_begun_during_a_sweep_is_not_touched(
+    threads: Threads, saver: InMemorySaver
+) -> None:
+    await threads.open("first")
+
+    async def tell(_: str) -> set[str]:
+        await ran(threads, saver)
+        return held(saver)
+
+    assert await ThreadCleaner(threads, saver, thread_ids=tell).sweep() == 0
+    assert len(held(saver)) == 1
+
+
+async def test_what_is_over_during_a_sweep_is_not_missed(
+    threads: Threads, saver: InMemorySaver
+) -> None:
+    await ran(threads, saver)
+    position = Memory()
+
+    async def tell(_: str) -> set[str]:
+        await ran(threads, saver, "late")
+        await threads.delete("late")
+        await threads.delete("t")
+        return set()
+
+    await ThreadCleaner(threads, saver, position=position, thread_ids=tell).sweep()
+    assert len(held(saver)) == 2
+    async with at_work(ThreadCleaner(threads, saver, position=position)):
+        await left(saver)
 
 
 async def test_a_worker_that_wrote_after_its_thread_was_over_is_cleaned_up_after(
