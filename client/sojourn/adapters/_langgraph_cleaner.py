@@ -162,7 +162,6 @@ class ThreadCleaner:
         self._on_failure = on_failure
         self._progress = _Progress()
         self._due: dict[Stretch, float] = {}
-        self._is_gone = False
         self._saved = 0.0
         self._failures = 0
 
@@ -217,7 +216,7 @@ class ThreadCleaner:
         """
         async with self._position.hold() as held:
             await self._load(held)
-            await self._begin_now()
+            await self._begin_now(held)
             return await self._sweep(held)
 
     # --- following -------------------------------------------------------------------------------
@@ -226,7 +225,7 @@ class ThreadCleaner:
         await self._load(held)
         while True:
             if not self._progress.position.token:
-                await self._begin_now()
+                await self._begin_now(held)
             try:
                 await self._follow(held)
             except WatchCompactedError:
@@ -234,7 +233,7 @@ class ThreadCleaner:
                 self._progress.position = WatchPosition("")
             except AppNotFoundError:
                 # This log has come to its end. If the app is allowed again, it has another one.
-                self._progress.position = WatchPosition("")
+                self._progress.position, self._progress.swept = WatchPosition(""), 0.0
                 await held.save(self._progress.dump())
                 raise
 
@@ -245,12 +244,14 @@ class ThreadCleaner:
             # What is over by the new ones may have been over for long.
             self._progress.rules, self._progress.swept = rules, 0.0
 
-    async def _begin_now(self) -> None:
+    async def _begin_now(self, held: HeldPosition) -> None:
         """Follow from now on; all that was before is looked at."""
         # Of an app that is not there a list is empty; but then the address may be wrong.
         app = await self._client.apps.get(self._rules.app)
-        was_gone, self._is_gone = self._is_gone, app.status is AppStatus.DELETED
-        if was_gone and self._is_gone and self._progress.swept:
+        if app.status is AppStatus.DELETED:
+            # There is nothing to follow, and a position here would be one of a log that is over.
+            if not self._progress.swept:
+                await self._sweep(held)
             raise AppNotFoundError("the app is deleted, and all threads were looked at since")
         pages = self._client.sessions.list(status=None, page_size=1, app=self._rules.app)
         self._progress.position = WatchPosition((await pages.page(1)).resume_token)
