@@ -56,11 +56,12 @@ class AsyncSessions(AsyncFollowedSessions):
         session_id: str | None = None,
         *,
         if_exists: IfExists = IfExists.FAIL,
+        view: View = View.BASIC,
         app: str | None = None,
         request_id: str | None = None,
         **fields: Unpack[inputs.SessionFields],
     ) -> Session:
-        """Create a session and return it in the view BASIC.
+        """Create a session and return it; with `view=View.FULL`, with the state of all scopes.
 
         Without a `session_id` the server makes one. The other fields are those of `NewSession`; the
         client's default labels are added.
@@ -70,8 +71,8 @@ class AsyncSessions(AsyncFollowedSessions):
         `AppDeletedError`, `AppDrainingError`, `AppUnknownError`, `ContentTooLargeError`,
         `StateVersionMismatchError`.
         """
-        answer = await self._create(session_id, if_exists, app, request_id, fields)
-        return convert.session(answer.session, answer.revision)
+        answer = await self._create(session_id, if_exists, app, request_id, fields, view)
+        return convert.session(answer.session, answer.revision, full=view == View.FULL)
 
     async def get_or_create(
         self,
@@ -452,6 +453,7 @@ class AsyncSessions(AsyncFollowedSessions):
         app: str | None,
         request_id: str | None,
         fields: inputs.SessionFields,
+        view: View = View.BASIC,
     ) -> session_service_pb2.CreateSessionResponse:
         request = calls.create_session(
             self._caller.app(app),
@@ -459,6 +461,7 @@ class AsyncSessions(AsyncFollowedSessions):
             default_labels=self._caller.config.default_labels,
             if_exists=if_exists,
             request_id=request_id,
+            view=view,
         )
         return await self._caller.call(self._caller.stubs.sessions.CreateSession, request)
 

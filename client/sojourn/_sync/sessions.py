@@ -57,11 +57,12 @@ class Sessions(FollowedSessions):
         session_id: str | None = None,
         *,
         if_exists: IfExists = IfExists.FAIL,
+        view: View = View.BASIC,
         app: str | None = None,
         request_id: str | None = None,
         **fields: Unpack[inputs.SessionFields],
     ) -> Session:
-        """Create a session and return it in the view BASIC.
+        """Create a session and return it; with `view=View.FULL`, with the state of all scopes.
 
         Without a `session_id` the server makes one. The other fields are those of `NewSession`; the
         client's default labels are added.
@@ -71,8 +72,8 @@ class Sessions(FollowedSessions):
         `AppDeletedError`, `AppDrainingError`, `AppUnknownError`, `ContentTooLargeError`,
         `StateVersionMismatchError`.
         """
-        answer = self._create(session_id, if_exists, app, request_id, fields)
-        return convert.session(answer.session, answer.revision)
+        answer = self._create(session_id, if_exists, app, request_id, fields, view)
+        return convert.session(answer.session, answer.revision, full=view == View.FULL)
 
     def get_or_create(
         self,
@@ -453,6 +454,7 @@ class Sessions(FollowedSessions):
         app: str | None,
         request_id: str | None,
         fields: inputs.SessionFields,
+        view: View = View.BASIC,
     ) -> session_service_pb2.CreateSessionResponse:
         request = calls.create_session(
             self._caller.app(app),
@@ -460,6 +462,7 @@ class Sessions(FollowedSessions):
             default_labels=self._caller.config.default_labels,
             if_exists=if_exists,
             request_id=request_id,
+            view=view,
         )
         return self._caller.call(self._caller.stubs.sessions.CreateSession, request)
 

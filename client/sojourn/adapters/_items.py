@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sojourn._async.client import AsyncClient
@@ -47,6 +47,8 @@ class Item:
     last_sequence: int
     messages: int
     """Of how many messages it is."""
+    head: Message = field(repr=False)
+    """The first of them, which tells what else is known of it: the media type, a text."""
 
     @property
     def value(self) -> Any:
@@ -92,6 +94,7 @@ def _item(parts: Sequence[Message]) -> Item:
         first_sequence=first.sequence,
         last_sequence=last.sequence,
         messages=len(parts),
+        head=first,
     )
 
 

@@ -245,12 +245,18 @@ class CreateSessionRequest(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     IF_EXISTS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     app: _builtins.str
     """The app, 1 to 128 printable characters."""
     if_exists: Global___IfExists.ValueType
     """What to do when the id is taken. Default FAIL."""
     request_id: _builtins.str
     """Makes repeats safe: up to 128 characters, kept for 24 h. Empty: not kept."""
+    view: _session_pb2.SessionView.ValueType
+    """How much of the session the answer carries. Default BASIC. FULL brings the
+    state of all three scopes as it is right after the creation; a repeat with
+    the same request_id brings it as it is then.
+    """
     @_builtins.property
     def session(self) -> Global___NewSession:
         """What to create."""
@@ -262,10 +268,11 @@ class CreateSessionRequest(_message.Message):
         session: Global___NewSession | None = ...,
         if_exists: Global___IfExists.ValueType = ...,
         request_id: _builtins.str = ...,
+        view: _session_pb2.SessionView.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["app", b"app", "if_exists", b"if_exists", "request_id", b"request_id", "session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["app", b"app", "if_exists", b"if_exists", "request_id", b"request_id", "session", b"session", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -286,7 +293,7 @@ class CreateSessionResponse(_message.Message):
     """The revision taken, or the head where nothing was created."""
     @_builtins.property
     def session(self) -> _session_pb2.Session:
-        """The session, in view BASIC."""
+        """The session, in the view that was asked for."""
 
     def __init__(
         self,

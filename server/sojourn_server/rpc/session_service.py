@@ -44,10 +44,12 @@ class SessionServicer:
         """CreateSession."""
         new = convert.decode_new_session("session", request.session, call.users)
         if_exists = convert.IF_EXISTS[request.if_exists]
-        answer = await self._sessions.create(call, request.app, new, if_exists)
-        outcome = answer.outcome
-        response = pb.CreateSessionResponse(created=outcome.created, revision=answer.revision)
-        convert.fill_session(response.session, outcome.session, answer.now)
+        view = convert.VIEWS[request.view]
+        answer, shot = await self._sessions.create_shown(call, request.app, new, if_exists, view)
+        response = pb.CreateSessionResponse(
+            created=answer.outcome.created, revision=answer.revision
+        )
+        convert.fill_snapshot(response.session, shot, answer.now, view)
         return response
 
     async def batch_create_sessions(

@@ -159,6 +159,16 @@ async def snapshot(
     return SessionSnapshot(session=session, content=content)
 
 
+async def content_now(units: Units, session: Session, users: Users) -> SessionContent | None:
+    """What a session that was created before holds by now; None: it is deleted."""
+
+    async def query(tx: ReadTx) -> SessionContent | None:
+        row = await tx.session_by_uid(session.app, session.uid)
+        return None if row is None else await state.read_content(tx, row.session, users)
+
+    return await units.read(query)
+
+
 async def with_bodies(tx: ReadTx, messages: Sequence[Message]) -> list[MessageSnapshot]:
     """Messages with their content."""
     bodies = await tx.contents([message.body for message in messages])
