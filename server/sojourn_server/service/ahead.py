@@ -3,6 +3,8 @@
 Batches of at most `UNIT_ROWS` sessions end first, each a unit of its own, so that none holds
 the writer for long. The unit that could not do it all comes last, children first and parent
 last. A server that dies meanwhile leaves fewer children and a parent as it was.
+
+`Units.apply` sees to it, for every use case.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sojourn_server.domain.limits import CASCADE_MOST, UNIT_ROWS
+from sojourn_server.domain.limits import CASCADE_MOST
 from sojourn_server.domain.model import EndCause
 from sojourn_server.service import tree
 from sojourn_server.service.tree import TooMany
@@ -41,10 +43,10 @@ async def end_ahead(units: Units, many: TooMany, actor: str, priority: Priority)
         return [(each.session.uid, cause) for each, cause in rows]
 
     ended = 0
-    while len(found := await units.read(survey)) > UNIT_ROWS:
-        for end in range(len(found), UNIT_ROWS, -UNIT_ROWS):
+    while len(found := await units.read(survey)) > many.most:
+        for end in range(len(found), many.most, -many.most):
             # The deepest first: a child is never without its parent.
-            batch = found[max(0, end - UNIT_ROWS) : end][::-1]
+            batch = found[max(0, end - many.most) : end][::-1]
             ended += await _end(units, many, actor, priority, batch)
     return ended
 
@@ -75,6 +77,6 @@ async def _end(
         freed.update(work.freed)
         return ended
 
-    applied = await units.store.apply(many.app, actor, unit, priority)
+    applied = await units.apply(many.app, actor, unit, priority)
     units.line.freed(freed)
     return applied.value

@@ -164,7 +164,7 @@ class AppDeletion:
                 )
             return begun
 
-        applied = await self._units.store.apply(app, call.actor, unit)
+        applied = await self._units.apply(app, call.actor, unit)
         return applied.value, applied.revision
 
     async def wait_for(self, driven: list[asyncio.Task[None]], call: Call) -> None:

@@ -22,6 +22,7 @@ from sojourn_server.service.turn_line import TurnLine
 from sojourn_server.service.work import Defaults, Work, absent
 from sojourn_server.store.base import (
     Applied,
+    BesideUnits,
     Priority,
     ReadTx,
     RequestKey,
@@ -56,7 +57,7 @@ def _holds_nothing(_: object) -> Held:
 
 
 class Units:
-    """Carries out units for the use cases.
+    """Carries out units for the use cases: there is no other way to write.
 
     Args:
         store: Where.
@@ -66,7 +67,9 @@ class Units:
     """
 
     def __init__(self, store: Store, sealer: Sealer, limits: Limits, defaults: Defaults) -> None:
-        self.store = store
+        self._store = store
+        self.store: BesideUnits = store
+        """For what needs no unit."""
         self.sealer = sealer
         self.limits = limits
         self.defaults = defaults
@@ -188,7 +191,7 @@ class Units:
         """
         while True:
             try:
-                return await self.store.apply(app, actor, unit, priority)
+                return await self._store.apply(app, actor, unit, priority)
             except TooMany as many:
                 ended = await end_ahead(self, many, actor, priority)
                 if ended_ahead is not None:
