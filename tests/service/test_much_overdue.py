@@ -1,6 +1,7 @@
 """Much that is overdue: every use case that meets it lets it end first, however much it is.
 
-What ends with one session may be more than a unit ends. That is no caller's business.
+What ends with one session may be more than a unit ends, and the sessions that are overdue may
+be more than come first within one commit. Neither is any caller's business.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from sojourn_server.domain.clock import HOUR
 from sojourn_server.domain.commands import NewOwner, NewSession
 from sojourn_server.domain.errors import Reason
 from sojourn_server.domain.model import ChangeCause, EndCause, Session, Status
-from sojourn_server.service import copying, replacing, tree
+from sojourn_server.domain.policy import QuotaAction
+from sojourn_server.service import bulk, copying, replacing, tree, work
 from sojourn_server.service.bulk import Which
+from sojourn_server.store.work import PRECEDING
 from tests.service.kit import APP, USER, World, message, refused
 from tests.service.test_imports import OTHER, importing, take
 
@@ -30,6 +33,12 @@ SEVERAL: dict[str, Any] = {"staging_id": "x"}
 @pytest.fixture
 def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tree, "UNIT_ROWS", ROWS)
+
+
+@pytest.fixture
+def few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three overdue sessions are many."""
+    monkeypatch.setattr(work, "SETTLE_MOST", 3)
 
 
 async def grow(world: World, count: int, *, app: str = APP, **fields: Any) -> list[Session]:
@@ -140,3 +149,59 @@ async def test_the_end_of_many_lets_a_large_family_expire(world: World) -> None:
     answer = await world.services.bulk.end(call, APP, Which(all=True), Status.COMPLETED, "")
     assert answer.outcome.count == 0
     await check_expired(world, parent, below)
+
+
+# --- many are overdue --------------------------------------------------------------------------
+
+VERY_MANY = 3 * PRECEDING + 1
+"""More than come first within one commit, three at a time."""
+
+
+@pytest.mark.usefixtures("few_at_once")
+@pytest.mark.parametrize("action", list(QuotaAction))
+async def test_a_limit_lets_very_many_go_before_it_refuses(
+    world: World, action: QuotaAction
+) -> None:
+    old = await grow(world, VERY_MANY, idle_timeout=HOUR)
+    await world.rule(max_active_sessions=1, session_quota_action=action)
+    world.clock.step(2 * 3600)
+    await world.create("new")
+    assert [each.session_id for each in await world.every_session() if each.is_active] == ["new"]
+    log = await world.log()
+    assert Counter(each.cause for each in log)[ChangeCause.EXPIRED] == len(old)
+
+
+@pytest.mark.parametrize("action", list(QuotaAction))
+async def test_a_batch_for_very_many_users_lets_the_old_sessions_of_each_go(
+    world: World, action: QuotaAction
+) -> None:
+    await world.rule(max_active_sessions_per_user=1, session_quota_action=action)
+    old = await grow(world, PRECEDING + 1, idle_timeout=HOUR)
+    world.clock.step(2 * 3600)
+    new = await grow(world, PRECEDING + 1)
+    assert {(await world.stored(each)).end_cause for each in old} == {EndCause.IDLE}
+    assert {(await world.stored(each)).status for each in new} == {Status.ACTIVE}
+
+
+@pytest.mark.usefixtures("few_at_once")
+async def test_an_import_lets_very_many_go_first(world: World) -> None:
+    await grow(world, VERY_MANY, app=OTHER, idle_timeout=HOUR)
+    await world.rule(OTHER, max_active_sessions=1)
+    world.clock.step(2 * 3600)
+    await take(importing(world, OTHER), await world.create("s"))
+    active = [each.session_id for each in await world.every_session(OTHER) if each.is_active]
+    assert active == ["s"]
+
+
+async def test_the_end_of_many_lets_very_many_expire(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "STEP_ROWS", 3)
+    old = await grow(world, VERY_MANY, idle_timeout=HOUR)
+    await grow(world, 2, idle_timeout=0)
+    world.clock.step(2 * 3600)
+    call = world.call("EndSessions")
+    answer = await world.services.bulk.end(call, APP, Which(all=True), Status.COMPLETED, "")
+    assert answer.outcome.count == 2
+    log = await world.log()
+    assert Counter(each.cause for each in log)[ChangeCause.EXPIRED] == len(old)
