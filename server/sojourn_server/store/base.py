@@ -361,8 +361,8 @@ class Tx(ReadTx, ErasingWrites, OperationWrites, StagedWrites, Protocol):
         ...
 
 
-class Store(Backing, Upkeep, Protocol):
-    """A backend. Made by `app`, used by `service`, `feed` and `jobs`."""
+class BesideUnits(Backing, Upkeep, Protocol):
+    """A backend, as far as it can be used without a unit."""
 
     @property
     def kind(self) -> str:
@@ -420,6 +420,31 @@ class Store(Backing, Upkeep, Protocol):
         """Finish what was accepted, then close. Safe to call twice."""
         ...
 
+    async def read(self, query: Callable[[ReadTx], Awaitable[T]]) -> T:
+        """Carry out a read (S7)."""
+        ...
+
+    def on_commit(self, tell: Callable[[str], None]) -> None:
+        """Have a function called with the name of an app whose log has grown (S44).
+
+        An empty name stands for any app. At most one function; it must be quick.
+        """
+        ...
+
+    async def check_readable(self) -> None:
+        """Raise `StoreDown` when reads fail."""
+
+    async def check_writable(self) -> None:
+        """Raise `StoreFull` or `StoreDown` when writes fail."""
+
+    async def stats(self) -> StoreStats:
+        """What it has done, and how large it is (S60)."""
+        ...
+
+
+class Store(BesideUnits, Protocol):
+    """A backend. Made by `app`, used by `service`, `feed` and `jobs`; written to by `Units`."""
+
     async def apply(
         self,
         app: str,
@@ -441,25 +466,4 @@ class Store(Backing, Upkeep, Protocol):
             StoreDown: The store failed; the outcome is unknown.
             Exception: Whatever the unit raised; nothing of it happened.
         """
-        ...
-
-    async def read(self, query: Callable[[ReadTx], Awaitable[T]]) -> T:
-        """Carry out a read (S7)."""
-        ...
-
-    def on_commit(self, tell: Callable[[str], None]) -> None:
-        """Have a function called with the name of an app whose log has grown (S44).
-
-        An empty name stands for any app. At most one function; it must be quick.
-        """
-        ...
-
-    async def check_readable(self) -> None:
-        """Raise `StoreDown` when reads fail."""
-
-    async def check_writable(self) -> None:
-        """Raise `StoreFull` or `StoreDown` when writes fail."""
-
-    async def stats(self) -> StoreStats:
-        """What it has done, and how large it is (S60)."""
         ...
