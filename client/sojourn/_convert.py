@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TypeVar
@@ -24,6 +25,8 @@ E = TypeVar("E", bound=StrEnum)
 
 _BILLION = 10**9
 ZERO = timedelta(0)
+NO_VALUES = JsonMap({})
+NO_STATE = models.State(NO_VALUES)
 
 
 def members(kind: type[E], names: dict[str, int], prefix: str) -> dict[int, E]:
@@ -83,7 +86,7 @@ def message(source: message_pb2.Message) -> models.Message:
         content=source.content if source.HasField("content") else None,
         payload=source.payload,
         content_type=source.content_type,
-        metadata=JsonMap(source.metadata),
+        metadata=json_map(source.metadata),
         event_time_ns=ns_of(source.event_time) if source.HasField("event_time") else None,
         create_time=from_timestamp(source.create_time),
     )
@@ -91,7 +94,12 @@ def message(source: message_pb2.Message) -> models.Message:
 
 def state(source: session_pb2.State) -> models.State:
     """Return the state of one scope."""
-    return models.State(JsonMap(source.values), source.version)
+    return models.State(json_map(source.values), source.version)
+
+
+def json_map(source: Mapping[str, str]) -> JsonMap:
+    """Return the JSON texts of a protobuf map, which is slow to look at even when it is empty."""
+    return JsonMap({key: source[key] for key in source}) if source else NO_VALUES
 
 
 def turn(source: session_pb2.Turn) -> models.Turn:
@@ -195,11 +203,12 @@ def metrics(source: session_pb2.Metrics) -> models.Metrics:
 
 
 def _content(source: session_pb2.Session) -> models.SessionContent:
+    scopes = source.state
     return models.SessionContent(
-        metadata=JsonMap(source.metadata),
-        state=state(source.state.session),
-        user_state=state(source.state.user),
-        app_state=state(source.state.app),
+        metadata=json_map(source.metadata),
+        state=state(scopes.session),
+        user_state=state(scopes.user) if scopes.HasField("user") else NO_STATE,
+        app_state=state(scopes.app) if scopes.HasField("app") else NO_STATE,
         end_reason=source.end_reason,
         end_result_json=source.end_result,
         last_turn_error=source.last_turn_error,

@@ -6,7 +6,7 @@ as making it from parts. What the protos' rules checked already is not checked a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Final
 
 from sojourn.v1 import session_pb2, session_service_pb2
@@ -302,7 +302,7 @@ def fill_turn(target: session_pb2.Turn, turn: Turn) -> None:
 
 
 def _fill_content(target: session_pb2.Session, content: SessionContent) -> None:
-    target.metadata.update(content.metadata)
+    fill_texts(target.metadata, content.metadata)
     fill_state(target.state.session, content.session_state)
     fill_state(target.state.user, content.user_state)
     fill_state(target.state.app, content.app_state)
@@ -313,9 +313,16 @@ def _fill_content(target: session_pb2.Session, content: SessionContent) -> None:
 
 
 def fill_state(target: session_pb2.State, state: ScopeDocument) -> None:
-    """Write one scope's state."""
-    target.values.update(state.values)
-    target.version = state.version
+    """Write one scope's state; of one that was never written nothing is sent."""
+    if state.version:
+        target.version = state.version
+        fill_texts(target.values, state.values)
+
+
+def fill_texts(target: MutableMapping[str, str], texts: Mapping[str, str]) -> None:
+    """Write JSON texts by their keys: faster than the `update` of protobuf's maps."""
+    for key, text in texts.items():
+        target[key] = text
 
 
 def fill_versions(target: session_pb2.StateScopes, versions: StateVersions) -> None:

@@ -19,7 +19,7 @@ from sojourn_server.domain.resume import Point
 from sojourn_server.domain.tokens import PagePosition, digest
 from sojourn_server.service.answers import SessionPage, SessionSnapshot
 from sojourn_server.service.paging import open_page, page_size
-from sojourn_server.service.reading import session_size, snapshot
+from sojourn_server.service.reading import Snapshots
 from sojourn_server.service.units import Units
 from sojourn_server.store.base import (
     Candidates,
@@ -182,13 +182,16 @@ async def _gather(
     scan = _Scan([])
     while True:
         rows = await tx.candidates(_candidates(query, after, chunk))
-        for row in rows:
-            if matches(row.session):
+        judged = [(row, matches(row.session)) for row in rows]
+        wanted = [row.session for row, meant in judged if meant][: size - len(scan.found)]
+        shots = Snapshots(tx, wanted, query.view, query.users)
+        for row, meant in judged:
+            if meant:
                 if len(scan.found) == size:
                     scan.more = True
                     return scan
-                shot = await snapshot(tx, row.session, query.view, query.users)
-                scan.size += session_size(shot, query.view)
+                shot, taken = await shots.next()
+                scan.size += taken
                 if scan.size > ANSWER_BYTES and scan.found:
                     scan.more = True
                     return scan

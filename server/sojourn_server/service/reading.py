@@ -34,6 +34,10 @@ _TEXT_FRAME: Final = 8
 _PAIR_FRAME: Final = 2 * _TEXT_FRAME
 _COUNTER_FRAME: Final = 16
 
+FIRST_SESSIONS: Final = 8
+MOST_SESSIONS: Final = 250
+"""How many sessions' content is read at once: at first, and at the most."""
+
 T = TypeVar("T")
 
 _SETTLE_TRIES: Final = 3
@@ -157,6 +161,54 @@ async def snapshot(
     """A session as a view shows it to a caller who may read the sessions of these users."""
     content = await state.read_content(tx, session, users) if view is View.FULL else None
     return SessionSnapshot(session=session, content=content)
+
+
+class Snapshots:
+    """Sessions of one app as a view shows them, one after the other.
+
+    Content is read for several sessions at once: on PostgreSQL each read is a way to the database
+    and back. How many they are follows from how large the ones before were, so that not much more
+    is read than one answer holds.
+
+    Args:
+        tx: Where to read.
+        sessions: Which, in their order.
+        view: How much of them.
+        users: Whose sessions the caller may read.
+    """
+
+    def __init__(
+        self, tx: ReadTx, sessions: Sequence[Session], view: View, users: Users = EVERY_USER
+    ) -> None:
+        self._tx = tx
+        self._sessions = sessions
+        self._view = view
+        self._users = users
+        self._at = 0
+        self._read: list[SessionContent] = []
+        self._begin = 0
+        self._bytes = 0
+
+    async def next(self) -> tuple[SessionSnapshot, int]:
+        """The next session, and how many bytes of an answer it takes at most."""
+        content: SessionContent | None = None
+        if self._view is View.FULL:
+            if self._at == self._begin + len(self._read):
+                await self._read_on()
+            content = self._read[self._at - self._begin]
+        shot = SessionSnapshot(session=self._sessions[self._at], content=content)
+        size = session_size(shot, self._view)
+        self._at += 1
+        self._bytes += size
+        return shot, size
+
+    async def _read_on(self) -> None:
+        most = FIRST_SESSIONS
+        if self._at:
+            most = max(1, min(MOST_SESSIONS, ANSWER_BYTES * self._at // self._bytes))
+        self._begin = self._at
+        batch = self._sessions[self._at : self._at + most]
+        self._read = await state.read_contents(self._tx, batch, self._users)
 
 
 async def content_now(units: Units, session: Session, users: Users) -> SessionContent | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
 import msgspec
 
 from sojourn_server.domain import documents
@@ -20,6 +23,9 @@ from sojourn_server.service.answers import ScopeDocument, SessionContent, StateV
 from sojourn_server.service.work import Work
 from sojourn_server.store.base import ReadTx
 
+PIECES: Final = 5
+"""Of content that a session has: see `_pieces`."""
+
 
 async def read_scope(tx: ReadTx, app: str, user: str | None) -> ScopeDocument:
     """The state of a user, or of the app (None)."""
@@ -33,27 +39,55 @@ async def read_content(tx: ReadTx, session: Session, users: Users) -> SessionCon
 
     The app's state is empty for callers whose grants do not cover the app's own.
     """
-    metadata, state, note, error, reason = await tx.contents(
-        (
-            session.metadata,
-            session.state,
-            session.end_note,
-            session.turn_error,
-            session.reset_reason,
+    (content,) = await read_contents(tx, [session], users)
+    return content
+
+
+async def read_contents(
+    tx: ReadTx, sessions: Sequence[Session], users: Users
+) -> list[SessionContent]:
+    """The content of several sessions of one app, in two steps however many they are.
+
+    What sessions share, the state of a user and of the app, is read once.
+    """
+    if not sessions:
+        return []
+    app = sessions[0].app
+    whose: list[str | None] = list(dict.fromkeys(each.user for each in sessions))
+    if users.covers(THE_APP):
+        whose.append(None)
+    states = await tx.scope_states(app, whose)
+    own = [piece for each in sessions for piece in _pieces(each)]
+    texts = await tx.contents([*own, *(each.values for each in states)])
+    scopes: dict[str | None, ScopeDocument] = {None: ScopeDocument(values={}, version=0)}
+    for user, found, values in zip(whose, states, texts[len(own) :], strict=True):
+        scopes[user] = ScopeDocument(values=documents.decode(values), version=found.version)
+    contents = []
+    for at, session in enumerate(sessions):
+        metadata, state, note, error, reason = texts[at * PIECES : (at + 1) * PIECES]
+        document = ScopeDocument(values=documents.decode(state), version=session.state_version)
+        contents.append(
+            SessionContent(
+                metadata=documents.decode(metadata),
+                session_state=document,
+                user_state=scopes[session.user],
+                app_state=scopes[None],
+                end_note=decode_note(note),
+                turn_error=error.decode(),
+                reset_reason=reason.decode(),
+            )
         )
-    )
-    return SessionContent(
-        metadata=documents.decode(metadata),
-        session_state=ScopeDocument(values=documents.decode(state), version=session.state_version),
-        user_state=await read_scope(tx, session.app, session.user),
-        app_state=(
-            await read_scope(tx, session.app, None)
-            if users.covers(THE_APP)
-            else ScopeDocument(values={}, version=0)
-        ),
-        end_note=decode_note(note),
-        turn_error=error.decode(),
-        reset_reason=reason.decode(),
+    return contents
+
+
+def _pieces(session: Session) -> tuple[ContentId, ...]:
+    """What a session holds of its own, `PIECES` of them."""
+    return (
+        session.metadata,
+        session.state,
+        session.end_note,
+        session.turn_error,
+        session.reset_reason,
     )
 
 

@@ -245,6 +245,10 @@ class ReadTx(AuditReads, Counting, OperationReads, StagedReads, Protocol):
         """The state of a user, or of the app (None); version 0 where there is none."""
         ...
 
+    async def scope_states(self, app: str, users: Sequence[str | None]) -> Sequence[ScopeState]:
+        """The states of several users, or of the app (None), in the order asked."""
+        ...
+
     async def request(self, key: RequestKey) -> RequestRecord | None:
         """What is remembered of a request (S42)."""
         ...
