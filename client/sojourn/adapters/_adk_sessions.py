@@ -65,7 +65,7 @@ def delta(state: dict[str, Any]) -> Delta:
 def update_time(session: Stored) -> float:
     """Return the newest event's own time, in seconds since 1970; without events, the creation's."""
     if session.last_event_time_ns is not None:
-        return session.last_event_time_ns / 1e9
+        return session.last_event_time_ns / 10**9  # Exact: both are ints.
     # A message that others wrote may have no time of its own.
     moved = session.update_time if session.message_count else session.create_time
     return moved.timestamp()
