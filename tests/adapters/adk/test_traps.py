@@ -302,7 +302,9 @@ async def test_an_ended_session_is_gone(service: Service, app: str, place: Place
 async def test_sessions_live_until_told_otherwise(service: Service, app: str, place: Place) -> None:
     """No timeout, whatever the app's policy says, unless the service names one; and labels."""
     async with place.client(app) as client:
-        await client.apps.update(policy=sojourn.Policy(default_idle_timeout=1, default_max_lifetime=3600))
+        await client.apps.update(
+            policy=sojourn.Policy(default_idle_timeout=1, default_max_lifetime=3600)
+        )
         made = await service.create_session(app_name=app, user_id="u")
         stored = await client.sessions.get(made.id, user="u")
         assert (stored.idle_timeout, stored.max_lifetime) == (timedelta(0), timedelta(0))
