@@ -94,6 +94,25 @@ def state(source: session_pb2.State) -> models.State:
     return models.State(JsonMap(source.values), source.version)
 
 
+class SharedState:
+    """The state of an app and its users, as a page of sessions brings it: once.
+
+    Args:
+        page: The page. One of a server that does not know of this has it with each session.
+    """
+
+    def __init__(self, page: session_service_pb2.ListSessionsResponse) -> None:
+        self._once = page.HasField("app_state")
+        self._app = state(page.app_state)
+        self._users = {user: state(one) for user, one in page.user_states.items()}
+
+    def of(self, source: session_pb2.Session) -> tuple[models.State, models.State]:
+        """Return the state of a session's user and of its app."""
+        if self._once:
+            return self._users[source.key.user], self._app
+        return state(source.state.user), state(source.state.app)
+
+
 def turn(source: session_pb2.Turn) -> models.Turn:
     """Return a turn."""
     return models.Turn(
@@ -122,6 +141,7 @@ def session(
     full: bool = False,
     messages: tuple[models.Message, ...] | None = None,
     sums: models.RolledUp | None = None,
+    shared: SharedState | None = None,
 ) -> models.Session:
     """Return a session of the view BASIC, or of the view FULL when `full`."""
     # Lists and watches bring them by the ten thousand: what is absent is not looked at.
@@ -165,7 +185,7 @@ def session(
         else None,
         last_reset_time=from_timestamp(source.last_reset_time) if has("last_reset_time") else None,
         revision=revision,
-        content=_content(source) if full else None,
+        content=_content(source, shared) if full else None,
         last_messages=messages,
         sums=sums,
     )
@@ -194,12 +214,14 @@ def metrics(source: session_pb2.Metrics) -> models.Metrics:
     )
 
 
-def _content(source: session_pb2.Session) -> models.SessionContent:
+def _content(source: session_pb2.Session, shared: SharedState | None) -> models.SessionContent:
+    own = source.state
+    of_user, of_app = shared.of(source) if shared else (state(own.user), state(own.app))
     return models.SessionContent(
         metadata=JsonMap(source.metadata),
-        state=state(source.state.session),
-        user_state=state(source.state.user),
-        app_state=state(source.state.app),
+        state=state(own.session),
+        user_state=of_user,
+        app_state=of_app,
         end_reason=source.end_reason,
         end_result_json=source.end_result,
         last_turn_error=source.last_turn_error,

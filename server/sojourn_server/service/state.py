@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from sojourn_server.domain import documents
 from sojourn_server.domain.access import THE_APP, Users
 from sojourn_server.domain.commands import StatePatch, StatePatches
 from sojourn_server.domain.model import (
+    NO_CONTENT,
     Change,
     ChangeCause,
     ChangeDetail,
@@ -33,27 +36,78 @@ async def read_content(tx: ReadTx, session: Session, users: Users) -> SessionCon
 
     The app's state is empty for callers whose grants do not cover the app's own.
     """
-    metadata, state, note, error, reason = await tx.contents(
-        (
-            session.metadata,
-            session.state,
-            session.end_note,
-            session.turn_error,
-            session.reset_reason,
+    shared = SharedState(tx, session.app, users)
+    [content] = await read_contents(tx, [session], shared)
+    return content
+
+
+class SharedState:
+    """The state of an app and its users, each read once however many sessions share it.
+
+    Args:
+        tx: Where.
+        app: Whose.
+        users: The users whose sessions the caller may read: decides if the app's state shows.
+    """
+
+    def __init__(self, tx: ReadTx, app: str, users: Users) -> None:
+        self._tx = tx
+        self._app = app
+        self._shows_app = users.covers(THE_APP)
+        self._of_app: ScopeDocument | None = None
+        self.of_users: dict[str, ScopeDocument] = {}
+        """Those that were read so far."""
+
+    async def of_app(self) -> ScopeDocument:
+        """The app's; empty where it does not show."""
+        if self._of_app is None:
+            self._of_app = (
+                await read_scope(self._tx, self._app, None)
+                if self._shows_app
+                else ScopeDocument(values={}, version=0)
+            )
+        return self._of_app
+
+    async def of_user(self, user: str) -> ScopeDocument:
+        """A user's."""
+        known = self.of_users.get(user)
+        if known is None:
+            known = self.of_users[user] = await read_scope(self._tx, self._app, user)
+        return known
+
+
+async def read_contents(
+    tx: ReadTx, sessions: Sequence[Session], shared: SharedState
+) -> list[SessionContent]:
+    """All content of several sessions of one app, as `read_content`, in few reads."""
+    ids = [one for session in sessions for one in _held(session) if one != NO_CONTENT]
+    bodies = dict(zip(ids, await tx.contents(ids), strict=True))
+    found = []
+    for session in sessions:
+        metadata, state, note, error, reason = (bodies.get(one, b"") for one in _held(session))
+        found.append(
+            SessionContent(
+                metadata=documents.decode(metadata),
+                session_state=ScopeDocument(
+                    values=documents.decode(state), version=session.state_version
+                ),
+                user_state=await shared.of_user(session.user),
+                app_state=await shared.of_app(),
+                end_note=decode_note(note),
+                turn_error=error.decode(),
+                reset_reason=reason.decode(),
+            )
         )
-    )
-    return SessionContent(
-        metadata=documents.decode(metadata),
-        session_state=ScopeDocument(values=documents.decode(state), version=session.state_version),
-        user_state=await read_scope(tx, session.app, session.user),
-        app_state=(
-            await read_scope(tx, session.app, None)
-            if users.covers(THE_APP)
-            else ScopeDocument(values={}, version=0)
-        ),
-        end_note=decode_note(note),
-        turn_error=error.decode(),
-        reset_reason=reason.decode(),
+    return found
+
+
+def _held(session: Session) -> tuple[ContentId, ...]:
+    return (
+        session.metadata,
+        session.state,
+        session.end_note,
+        session.turn_error,
+        session.reset_reason,
     )
 
 

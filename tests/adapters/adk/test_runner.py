@@ -70,8 +70,8 @@ def words(text: str) -> types.Content:
 
 async def ask(runner: Runner, user: str, text: str, **fields: Any) -> list[Event]:
     """One turn: what came of it."""
-    fields = {"session_id": "s", "new_message": words(text)} | fields
-    return [one async for one in runner.run_async(user_id=user, **fields)]
+    options: dict[str, Any] = {"session_id": "s", "new_message": words(text)} | fields
+    return [one async for one in runner.run_async(user_id=user, **options)]
 
 
 async def stored(service: Service, user: str, name: str = "s") -> Session:
