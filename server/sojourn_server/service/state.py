@@ -81,7 +81,7 @@ async def read_contents(
 ) -> list[SessionContent]:
     """All content of several sessions of one app, as `read_content`, in few reads."""
     ids = [one for session in sessions for one in _held(session) if one != NO_CONTENT]
-    bodies = dict(zip(ids, await tx.contents(ids), strict=True))
+    bodies = dict(zip(ids, await tx.contents(ids) if ids else (), strict=True))
     found = []
     for session in sessions:
         metadata, state, note, error, reason = (bodies.get(one, b"") for one in _held(session))
