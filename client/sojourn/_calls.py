@@ -170,6 +170,8 @@ def sessions_page(
     page.page_size = ask.size
     page.total_size = ask.count
     page.view = session_pb2.SESSION_VIEW_IDS if ask.skim else view
+    # The client hands it to each session of the page by itself.
+    page.shared_state_once = page.view == session_pb2.SESSION_VIEW_FULL
     return page
 
 

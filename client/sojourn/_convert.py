@@ -102,6 +102,32 @@ def json_map(source: Mapping[str, str]) -> JsonMap:
     return JsonMap({key: source[key] for key in source}) if source else NO_VALUES
 
 
+class SharedState:
+    """The state of an app and its users, as a page of sessions brings it: once.
+
+    Args:
+        page: The page. One of a server that does not know of this has it with each session.
+    """
+
+    def __init__(self, page: session_service_pb2.ListSessionsResponse) -> None:
+        self._once = page.HasField("app_state")
+        self._app = state(page.app_state)
+        self._users = {user: state(one) for user, one in page.user_states.items()}
+
+    def of(self, source: session_pb2.Session) -> tuple[models.State, models.State]:
+        """Return the state of a session's user and of its app."""
+        if self._once:
+            return self._users[source.key.user], self._app
+        return _shared_by(source.state)
+
+
+def _shared_by(scopes: session_pb2.StateScopes) -> tuple[models.State, models.State]:
+    return (
+        state(scopes.user) if scopes.HasField("user") else NO_STATE,
+        state(scopes.app) if scopes.HasField("app") else NO_STATE,
+    )
+
+
 def turn(source: session_pb2.Turn) -> models.Turn:
     """Return a turn."""
     return models.Turn(
@@ -130,6 +156,7 @@ def session(
     full: bool = False,
     messages: tuple[models.Message, ...] | None = None,
     sums: models.RolledUp | None = None,
+    shared: SharedState | None = None,
 ) -> models.Session:
     """Return a session of the view BASIC, or of the view FULL when `full`."""
     # Lists and watches bring them by the ten thousand: what is absent is not looked at.
@@ -173,7 +200,7 @@ def session(
         else None,
         last_reset_time=from_timestamp(source.last_reset_time) if has("last_reset_time") else None,
         revision=revision,
-        content=_content(source) if full else None,
+        content=_content(source, shared) if full else None,
         last_messages=messages,
         sums=sums,
     )
@@ -202,13 +229,14 @@ def metrics(source: session_pb2.Metrics) -> models.Metrics:
     )
 
 
-def _content(source: session_pb2.Session) -> models.SessionContent:
-    scopes = source.state
+def _content(source: session_pb2.Session, shared: SharedState | None) -> models.SessionContent:
+    own = source.state
+    of_user, of_app = shared.of(source) if shared else _shared_by(own)
     return models.SessionContent(
         metadata=json_map(source.metadata),
-        state=state(scopes.session),
-        user_state=state(scopes.user) if scopes.HasField("user") else NO_STATE,
-        app_state=state(scopes.app) if scopes.HasField("app") else NO_STATE,
+        state=state(own.session),
+        user_state=of_user,
+        app_state=of_app,
         end_reason=source.end_reason,
         end_result_json=source.end_result,
         last_turn_error=source.last_turn_error,

@@ -11,7 +11,6 @@ import msgspec
 import pytest
 
 from sojourn_server.domain import filter as filters
-from sojourn_server.domain.access import Users
 from sojourn_server.domain.clock import HOUR, SECOND
 from sojourn_server.domain.commands import NewOwner, NewSession, View
 from sojourn_server.domain.errors import Reason
@@ -319,9 +318,11 @@ async def test_content_is_listed_as_it_is_read_and_read_for_many_at_once(
     batches: list[int] = []
     read = state.read_contents
 
-    async def watched(tx: ReadTx, sessions: Sequence[Session], users: Users) -> list[Any]:
+    async def watched(
+        tx: ReadTx, sessions: Sequence[Session], shared: state.SharedState
+    ) -> list[Any]:
         batches.append(len(sessions))
-        return await read(tx, sessions, users)
+        return await read(tx, sessions, shared)
 
     monkeypatch.setattr(state, "read_contents", watched)
     which = SessionFilter(session_id_prefix="a-")

@@ -25,7 +25,7 @@ from sojourn.errors import (
 from sojourn.models import Page, Session, SessionRef
 from sojourn.v1 import session_pb2, session_service_pb2
 
-T = TypeVar("T", Session, SessionRef)
+T = TypeVar("T")
 
 # How often `get_or_replace` begins again when somebody else was faster, and what says so.
 ATTEMPTS = 4
@@ -425,7 +425,7 @@ class AsyncSessions(AsyncFollowedSessions):
     def list_ids(self, **fields: Unpack[inputs.ListFields]) -> AsyncPager[SessionRef]:
         """List sessions as references only. The arguments are those of `list`, but for `view`."""
 
-        def ref(source: session_pb2.Session, _revision: int) -> SessionRef:
+        def ref(source: session_pb2.Session, _: int, _shared: convert.SharedState) -> SessionRef:
             return convert.ref_of(source)
 
         return self._lister(session_pb2.SESSION_VIEW_IDS, ref, fields)
@@ -441,8 +441,10 @@ class AsyncSessions(AsyncFollowedSessions):
         """
         full = view == View.FULL
 
-        def session(source: session_pb2.Session, revision: int) -> Session:
-            return convert.session(source, revision, full=full)
+        def session(
+            source: session_pb2.Session, revision: int, shared: convert.SharedState
+        ) -> Session:
+            return convert.session(source, revision, full=full, shared=shared)
 
         return self._lister(calls.view_number(view), session, fields)
 
@@ -468,7 +470,7 @@ class AsyncSessions(AsyncFollowedSessions):
     def _lister(
         self,
         view: session_pb2.SessionView.V,
-        item: Callable[[session_pb2.Session, int], T],
+        item: Callable[[session_pb2.Session, int, convert.SharedState], T],
         fields: inputs.ListFields,
     ) -> AsyncPager[T]:
         request = calls.list_sessions(self._caller.app(fields.get("app")), fields)
@@ -476,8 +478,9 @@ class AsyncSessions(AsyncFollowedSessions):
         async def fetch(ask: calls.PageAsk) -> Page[T]:
             stub = self._caller.stubs.sessions.ListSessions
             answer = await self._caller.call(stub, calls.sessions_page(request, ask, view))
+            shared = convert.SharedState(answer)
             return Page(
-                items=tuple(item(one, answer.revision) for one in answer.sessions),
+                items=tuple(item(one, answer.revision, shared) for one in answer.sessions),
                 next_page_token=answer.next_page_token,
                 revision=answer.revision,
                 total_size=answer.total_size if answer.HasField("total_size") else None,

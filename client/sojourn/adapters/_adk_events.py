@@ -156,5 +156,5 @@ def to_event(item: items.Item) -> Event:
         id=item.message_id,
         author=item.role,
         content=types.Content(role=USER if item.role == USER else "model", parts=parts),
-        timestamp=head.create_time.timestamp() if time_ns is None else time_ns / 1e9,
+        timestamp=head.create_time.timestamp() if time_ns is None else time_ns / 10**9,
     )

@@ -152,7 +152,12 @@ def _decode_owner(path: str, ephemeral: session_service_pb2.Ephemeral) -> NewOwn
 
 
 def fill_snapshot(
-    target: session_pb2.Session, snapshot: SessionSnapshot, now: Nanos, view: View
+    target: session_pb2.Session,
+    snapshot: SessionSnapshot,
+    now: Nanos,
+    view: View,
+    *,
+    shared: bool = True,
 ) -> None:
     """Write a session as a view shows it.
 
@@ -161,6 +166,7 @@ def fill_snapshot(
         snapshot: The session, with its content for view FULL.
         now: The clock that times left count from.
         view: How much to show.
+        shared: Whether the state of user and app is part of it.
     """
     session = snapshot.session
     if view is View.IDS:
@@ -169,6 +175,9 @@ def fill_snapshot(
     fill_session(target, session, now)
     if view is View.FULL and snapshot.content is not None:
         _fill_content(target, snapshot.content)
+        if shared:
+            fill_state(target.state.user, snapshot.content.user_state)
+            fill_state(target.state.app, snapshot.content.app_state)
 
 
 def fill_ids(target: session_pb2.Session, session: Session) -> None:
@@ -304,8 +313,6 @@ def fill_turn(target: session_pb2.Turn, turn: Turn) -> None:
 def _fill_content(target: session_pb2.Session, content: SessionContent) -> None:
     fill_texts(target.metadata, content.metadata)
     fill_state(target.state.session, content.session_state)
-    fill_state(target.state.user, content.user_state)
-    fill_state(target.state.app, content.app_state)
     target.end_reason = content.end_note.reason
     target.end_result = content.end_note.result
     target.last_turn_error = content.turn_error

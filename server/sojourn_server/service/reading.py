@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -16,6 +16,7 @@ from sojourn_server.domain.model import Message, MessageBody, Session
 from sojourn_server.service import state
 from sojourn_server.service.answers import (
     MessageSnapshot,
+    ScopeDocument,
     SessionContent,
     SessionRead,
     SessionSnapshot,
@@ -34,9 +35,9 @@ _TEXT_FRAME: Final = 8
 _PAIR_FRAME: Final = 2 * _TEXT_FRAME
 _COUNTER_FRAME: Final = 16
 
-FIRST_SESSIONS: Final = 8
-MOST_SESSIONS: Final = 250
-"""How many sessions' content is read at once: at first, and at the most."""
+_AHEAD_FIRST: Final = 8
+_AHEAD_MOST: Final = 500
+"""How many sessions' content is read at once, at first and at most."""
 
 T = TypeVar("T")
 
@@ -163,54 +164,6 @@ async def snapshot(
     return SessionSnapshot(session=session, content=content)
 
 
-class Snapshots:
-    """Sessions of one app as a view shows them, one after the other.
-
-    Content is read for several sessions at once: on PostgreSQL each read is a way to the database
-    and back. How many they are follows from how large the ones before were, so that not much more
-    is read than one answer holds.
-
-    Args:
-        tx: Where to read.
-        sessions: Which, in their order.
-        view: How much of them.
-        users: Whose sessions the caller may read.
-    """
-
-    def __init__(
-        self, tx: ReadTx, sessions: Sequence[Session], view: View, users: Users = EVERY_USER
-    ) -> None:
-        self._tx = tx
-        self._sessions = sessions
-        self._view = view
-        self._users = users
-        self._at = 0
-        self._read: list[SessionContent] = []
-        self._begin = 0
-        self._bytes = 0
-
-    async def next(self) -> tuple[SessionSnapshot, int]:
-        """The next session, and how many bytes of an answer it takes at most."""
-        content: SessionContent | None = None
-        if self._view is View.FULL:
-            if self._at == self._begin + len(self._read):
-                await self._read_on()
-            content = self._read[self._at - self._begin]
-        shot = SessionSnapshot(session=self._sessions[self._at], content=content)
-        size = session_size(shot, self._view)
-        self._at += 1
-        self._bytes += size
-        return shot, size
-
-    async def _read_on(self) -> None:
-        most = FIRST_SESSIONS
-        if self._at:
-            most = max(1, min(MOST_SESSIONS, ANSWER_BYTES * self._at // self._bytes))
-        self._begin = self._at
-        batch = self._sessions[self._at : self._at + most]
-        self._read = await state.read_contents(self._tx, batch, self._users)
-
-
 async def content_now(units: Units, session: Session, users: Users) -> SessionContent | None:
     """What a session that was created before holds by now; None: it is deleted."""
 
@@ -219,6 +172,31 @@ async def content_now(units: Units, session: Session, users: Users) -> SessionCo
         return None if row is None else await state.read_content(tx, row.session, users)
 
     return await units.read(query)
+
+
+async def snapshots(
+    tx: ReadTx, sessions: Sequence[Session], view: View, shared: state.SharedState
+) -> AsyncGenerator[SessionSnapshot, None]:
+    """Several sessions of one app as a view shows them, in order, as they are asked for.
+
+    Their content is read some sessions ahead: as many as by the size of those before fit into
+    an answer, for nobody knows how much the next ones hold.
+    """
+    if view is not View.FULL:
+        for session in sessions:
+            yield SessionSnapshot(session=session)
+        return
+    at, ahead, read = 0, _AHEAD_FIRST, 0
+    while at < len(sessions):
+        chunk = sessions[at : at + ahead]
+        for session, content in zip(
+            chunk, await state.read_contents(tx, chunk, shared), strict=True
+        ):
+            shot = SessionSnapshot(session=session, content=content)
+            read += session_size(shot, view, shared=False)
+            yield shot
+        at += len(chunk)
+        ahead = max(1, min(_AHEAD_MOST, (ANSWER_BYTES - read) * at // read))
 
 
 async def with_bodies(tx: ReadTx, messages: Sequence[Message]) -> list[MessageSnapshot]:
@@ -267,8 +245,8 @@ def message_size(shot: MessageSnapshot) -> int:
     return _MESSAGE_FRAME + names + message.size + _PAIR_FRAME * len(shot.body.metadata)
 
 
-def session_size(shot: SessionSnapshot, view: View) -> int:
-    """At least as many bytes as the session takes in an answer."""
+def session_size(shot: SessionSnapshot, view: View, *, shared: bool = True) -> int:
+    """At least as many bytes as the session takes in an answer, with or without shared state."""
     session, content = shot.session, shot.content
     names = _bytes(session.app) + _bytes(session.user) + _bytes(session.session_id)
     if view is View.IDS:
@@ -277,23 +255,26 @@ def session_size(shot: SessionSnapshot, view: View) -> int:
     if session.turn:
         texts.append(session.turn.holder)
     if content:
-        texts += _texts(content)
+        texts += _texts(content, shared=shared)
     counters = _COUNTER_FRAME * len(session.metrics.counters)
     text_bytes = sum(_bytes(text) + _TEXT_FRAME for text in texts)
     return _SESSION_FRAME + names + counters + text_bytes
+
+
+def scope_size(scope: ScopeDocument) -> int:
+    """At least as many bytes as a scope's state takes in an answer, without its name."""
+    texts = (text for pair in scope.values.items() for text in pair)
+    return _NAME_FRAME + sum(_bytes(text) + _TEXT_FRAME for text in texts)
 
 
 def _bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
-def _texts(content: SessionContent) -> list[str]:
-    documents = (
-        content.metadata,
-        content.session_state.values,
-        content.user_state.values,
-        content.app_state.values,
-    )
+def _texts(content: SessionContent, *, shared: bool) -> list[str]:
+    documents = [content.metadata, content.session_state.values]
+    if shared:
+        documents += [content.user_state.values, content.app_state.values]
     texts = [text for document in documents for pair in document.items() for text in pair]
     note = content.end_note
     return [*texts, note.reason, note.result, content.turn_error, content.reset_reason]
