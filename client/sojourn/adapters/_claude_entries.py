@@ -14,14 +14,13 @@ import hashlib
 import json
 import re
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Self, cast
 
 from claude_agent_sdk import SessionKey, SessionStoreEntry
 
-from sojourn._json import RawJson
 from sojourn.adapters import _items as items
 from sojourn.inputs import NewMessage
 from sojourn.models import EPOCH, Session
@@ -38,6 +37,7 @@ OTHER_ROLE: Final = "entry"
 PROJECT_KEY: Final = "claude.project_key"
 SESSION_ID: Final = "claude.session_id"
 SUBPATH: Final = "claude.subpath"
+ESCAPED: Final = "escaped"
 
 _HASH: Final = 32
 _SHORTENED: Final = re.compile(r"~[0-9a-f]{32}\Z")
@@ -78,32 +78,46 @@ def _named(text: str, most: int, without: str = "") -> str:
     fit = 0 < len(text) <= most and text.isprintable() and text == text.strip()
     if fit and not is_shortened(text) and not (without and without in text):
         return text
-    kept = "".join(letter for letter in text if letter.isprintable() and letter != without)
+    head = "".join(letter for letter in text if letter.isprintable() and letter != without)
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:_HASH]
-    return f"{kept.strip()[: most - _HASH - 1]}~{digest}"
+    return f"{head.strip()[: most - _HASH - 1]}~{digest}"
 
 
-def described(key: SessionKey) -> dict[str, str]:
-    """Return what a session keeps of its key: the exact texts."""
-    kept = {PROJECT_KEY: key["project_key"], SESSION_ID: key["session_id"]}
+def described(key: SessionKey) -> dict[str, Any]:
+    """Return the metadata that a session keeps of its key: the exact texts."""
+    texts = {PROJECT_KEY: key["project_key"], SESSION_ID: key["session_id"]}
     if subpath := key.get("subpath"):
-        kept[SUBPATH] = subpath
-    return kept
+        texts[SUBPATH] = subpath
+    return {name: keepable(text) for name, text in texts.items()}
 
 
-def as_metadata(texts: Mapping[str, str]) -> dict[str, RawJson]:
-    """Return texts as metadata, halves of surrogates too."""
-    return {key: RawJson(items.dump(text).decode()) for key, text in texts.items()}
+def keepable(value: Any) -> Any:
+    """Return a value as metadata and state take it: no halves of surrogates, but told by escapes.
+
+    JavaScript cuts texts in the midst of a letter, and the SDK hands them on.
+    """
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return {ESCAPED: json.dumps(value)}
+    return value
+
+
+def kept(value: Any) -> Any:
+    """Return what `keepable` was given."""
+    if isinstance(value, dict) and set(value) == {ESCAPED}:
+        return json.loads(value[ESCAPED])
+    return value
 
 
 def exact_session_id(session: Session) -> str:
     """Return the SDK's id of a main transcript, of a session in the view FULL."""
-    return cast(str, session.metadata.get(SESSION_ID, session.session_id))
+    return cast(str, kept(session.metadata.get(SESSION_ID, session.session_id)))
 
 
 def exact_subpath(session: Session) -> str:
     """Return the SDK's subpath of a sub-agent's transcript, of a session in the view FULL."""
-    return cast(str, session.metadata.get(SUBPATH, session.session_id.partition("/")[2]))
+    return cast(str, kept(session.metadata.get(SUBPATH, session.session_id.partition("/")[2])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +157,11 @@ class Batch:
     @classmethod
     def of(cls, values: Iterable[SessionStoreEntry]) -> Self:
         """Return a batch of entries; of those with the same `uuid` the first."""
-        kept: dict[str, Entry] = {}
+        first: dict[str, Entry] = {}
         for value in values:
             entry = Entry.of(value)
-            kept.setdefault(identity(value) or entry.first_id, entry)
-        return cls(tuple(kept.values()))
+            first.setdefault(identity(value) or entry.first_id, entry)
+        return cls(tuple(first.values()))
 
     @property
     def values(self) -> list[SessionStoreEntry]:
@@ -186,12 +200,12 @@ def entries(found: Iterable[items.Item]) -> list[SessionStoreEntry]:
 
     What others appended, messages with a text and no payload, is passed over.
     """
-    kept: dict[str, Any] = {}
+    first: dict[str, items.Item] = {}
     for item in found:
         if item.payload:
             # A uuid counts once, also where one writer cut its entry into parts and one did not.
-            kept.setdefault(item.message_id, item)
-    return [json.loads(item.payload) for item in kept.values()]
+            first.setdefault(item.message_id, item)
+    return [json.loads(item.payload) for item in first.values()]
 
 
 def _time(timestamp: object) -> int | None:

@@ -12,8 +12,8 @@ from typing import Any, Final, TypeAlias
 
 from claude_agent_sdk import SessionKey, SessionStoreEntry, fold_session_summary
 
-from sojourn._json import RawJson
 from sojourn.adapters import _items as items
+from sojourn.adapters._claude_entries import keepable, kept
 from sojourn.inputs import StatePatch
 from sojourn.models import Session
 
@@ -41,7 +41,7 @@ def of(session: Session) -> Summary | None:
     reached = (stored["generation"], stored["through"])
     if reached != (session.generation, session.last_sequence):
         return None
-    return Summary(stored["data"])
+    return Summary(kept(stored["data"]))
 
 
 def fold(key: SessionKey, before: Data | None, entries: Iterable[SessionStoreEntry]) -> Data | None:
@@ -69,8 +69,8 @@ def patch(data: Data | None, generation: int, through: int) -> StatePatch:
         generation: Of the history that it tells of.
         through: The sequence of the last message that it covers.
     """
-    text = items.dump(data)
-    if len(text) > BYTES:
-        text = items.dump(None)
-    whole = b'{"generation":%d,"through":%d,"data":%s}' % (generation, through, text)
-    return StatePatch(set={STATE_KEY: RawJson(whole.decode())})
+    told = keepable(data)
+    if len(items.dump(told)) > BYTES:
+        told = None
+    summary = {"generation": generation, "through": through, "data": told}
+    return StatePatch(set={STATE_KEY: summary})

@@ -249,7 +249,7 @@ class SojournSessionStore(SessionStore):
         return await self._create(names.main, names, described)
 
     async def _create(
-        self, name: str, names: Names, metadata: Mapping[str, str], parent: str = ""
+        self, name: str, names: Names, metadata: Mapping[str, Any], parent: str = ""
     ) -> Session:
         """Make a session: it counts as not there until it has its first entry."""
         return await _finish(
@@ -259,7 +259,7 @@ class SojournSessionStore(SessionStore):
                 app=self._app,
                 parent=parent,
                 labels=self._labels,
-                metadata=entries_of.as_metadata(metadata),
+                metadata=metadata,
                 idle_timeout=self._idle_timeout,
                 max_lifetime=self._max_lifetime,
             )
@@ -393,7 +393,7 @@ async def _finish(work: Coroutine[Any, Any, T]) -> T:
     """Do a write to its end, also when the SDK gives up waiting for it."""
     with anyio.CancelScope(shield=True):
         done = await async_finish(work)
-    return done
+    return done  # noqa: RET504 - inside, a scope might swallow an exception, says its type
 
 
 def _mtime(session: Session) -> int:

@@ -81,6 +81,7 @@ async def test_a_client_of_many_turns_and_its_helpers(
     store: SojournSessionStore, machine: Machine
 ) -> None:
     """Each turn is stored when its result is seen; helpers come along at resume."""
+    session_id = ""
     async with ClaudeSDKClient(machine.options(store)) as agent:
         for number in range(3):
             await agent.query(f"delegate task {number}")
