@@ -130,8 +130,8 @@ class Entry:
     @classmethod
     def of(cls, value: SessionStoreEntry) -> Self:
         """Return an entry with the messages that hold it."""
-        kind: object = value.get("type")  # The SDK promises a text; who knows.
-        fit = isinstance(kind, str) and _named(kind, ROLE) == kind
+        kind = str(value.get("type"))
+        fit = _named(kind, ROLE) == kind
         return cls(
             value,
             items.to_messages(

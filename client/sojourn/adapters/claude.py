@@ -390,7 +390,10 @@ class SojournSessionStore(SessionStore):
 
 
 async def _finish(work: Coroutine[Any, Any, T]) -> T:
-    """Do a write to its end, also when the SDK gives up waiting for it."""
+    """Do a write to its end, also when the SDK gives up waiting for it.
+
+    The SDK cancels by a scope of anyio, which would go on cancelling at each turn of the loop.
+    """
     with anyio.CancelScope(shield=True):
         done = await async_finish(work)
     return done  # noqa: RET504 - inside, a scope might swallow an exception, says its type

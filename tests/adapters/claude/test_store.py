@@ -14,6 +14,7 @@ from claude_agent_sdk import SessionKey, fold_session_summary
 
 import sojourn
 from sojourn.adapters import _items as items
+from sojourn.adapters._claude_entries import Names
 from sojourn.adapters.claude import SojournSessionStore
 from sojourn.errors import GenerationChangedError, QuotaExceededError
 from tests.acceptance.kit import Place, eventually
@@ -39,7 +40,7 @@ async def folded(store: SojournSessionStore, named: SessionKey) -> Any:
     return fold_session_summary(None, named, await store.load(named) or [])["data"]
 
 
-ENTRIES = [
+ENTRIES: list[Any] = [
     entry("a", z=1, y=1.0, x=2**70, w=-0.0, v=None, u=True, t=[], s={}),
     entry("b", text="Grüße, 世界 🎉 \u2028", nul="\0", half="\ud800", empty=""),
     entry("c", deep={"b": [[{"a": 1}]], "a": {"": ""}}),
@@ -50,7 +51,8 @@ ENTRIES = [
     entry("f", timestamp="0001-01-01T00:00:00Z"),
     entry("g", timestamp="2024-01-01T00:00:00"),
     {**entry(), "uuid": ""},
-    {**entry(), "uuid": 7},  # type: ignore[typeddict-item]  # who knows what comes
+    {**entry(), "uuid": 7},
+    {"n": "of no type"},
 ]
 
 
@@ -76,6 +78,8 @@ async def test_others_see_roles_times_and_ids(
 NAMES = [
     "s1",
     "s1/subagents/a",
+    "subagents/a",
+    Names.of(key("x" * 129)).main,  # What that one is called here.
     " s1",
     "s1 ",
     "S1",
@@ -213,7 +217,9 @@ async def test_what_comes_again_turns_no_summary_back(store: SojournSessionStore
     assert found == await folded(store, key())
 
 
-@pytest.mark.parametrize("batch", [numbered(range(1_001)), numbered([0, 1])], ids=["many", "known"])
+@pytest.mark.parametrize(
+    "batch", [numbered(range(4), p="p" * 900_000), numbered([0, 1])], ids=["large", "known"]
+)
 async def test_a_summary_that_was_not_finished_is_not_shown_and_mended(
     store: SojournSessionStore, monkeypatch: pytest.MonkeyPatch, batch: list[Any]
 ) -> None:
