@@ -99,6 +99,15 @@ kill -9, with 3 sub-agents at work
 the root is ACTIVE, with 2 requests and 1 error
 the root is COMPLETED
 """,
+    "claude_transcripts": """
+machine-1: 'What is in the shop?' -> I know 0 questions of before.
+machine-2: 'And what is missing?' -> I know 1 questions of before.
+listed: The shop, first asked 'What is in the shop?'
+messages: ['user', 'assistant', 'user', 'assistant'], helpers: ['scout']
+a session of 5 messages, labels {'team': 'shop'}; with helpers 7 in 2
+deleted, and watchers know
+left: []
+""",
 }
 """What each prints."""
 
