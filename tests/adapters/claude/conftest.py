@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 import sojourn
 from sojourn.adapters.claude import SojournSessionStore
+from tests.acceptance.kit import Place
 from tests.adapters.claude.kit import Machine
 
 STUB = Path(__file__).parent / "stub_cli.py"
@@ -18,6 +20,15 @@ STUB = Path(__file__).parent / "stub_cli.py"
 def store(client: sojourn.AsyncClient) -> SojournSessionStore:
     """The store of this test's app."""
     return SojournSessionStore(client)
+
+
+@pytest.fixture
+async def stores(
+    place: Place, client: sojourn.AsyncClient
+) -> AsyncIterator[list[SojournSessionStore]]:
+    """Two processes with the same transcripts."""
+    async with place.client(client.app) as other:
+        yield [SojournSessionStore(client), SojournSessionStore(other)]
 
 
 @pytest.fixture

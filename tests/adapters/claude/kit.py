@@ -11,6 +11,7 @@ from claude_agent_sdk import (
     ClaudeAgentOptions,
     SessionKey,
     SessionStoreEntry,
+    fold_session_summary,
     project_key_for_directory,
 )
 
@@ -63,3 +64,13 @@ def entry(uuid: str = "", **more: Any) -> SessionStoreEntry:
 def numbered(numbers: Iterable[int], **more: Any) -> list[SessionStoreEntry]:
     """Entries with uuids `u1`, `u2` and so on."""
     return [entry(f"u{number}", n=number, **more) for number in numbers]
+
+
+async def summary(store: SojournSessionStore, name: str = "s1") -> Any:
+    found = await store.list_session_summaries(PROJECT)
+    return {one["session_id"]: one["data"] for one in found}.get(name)
+
+
+async def folded(store: SojournSessionStore, named: SessionKey) -> Any:
+    """What the summary must be: the SDK's fold over all that is stored, in its order."""
+    return fold_session_summary(None, named, await store.load(named) or [])["data"]
