@@ -53,7 +53,9 @@ PROTOS: tuple[FileDescriptor, ...] = tuple(
 )
 BLOCKS = {
     "tutorial": 30,
+    "aiecs": 4,
     "back-up": 10,
+    "claude-agent-sdk": 6,
     "delete-app": 6,
     "embed": 8,
     "erase": 7,
