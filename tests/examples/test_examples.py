@@ -121,6 +121,21 @@ a session of 5 messages, labels {'team': 'shop'}; with helpers 7 in 2
 deleted, and watchers know
 left: []
 """,
+    "langgraph_threads": """
+answer 1
+answer 2
+refund: granted
+TURN_CONFLICT: held by worker-1
+answer 1
+  ann/chat: 3 runs, {'agent': 'desk', 'tier': 'gold'}
+  ann/claim: 2 runs, {'agent': 'desk'}
+  bob/chat: 1 runs, {'agent': 'desk'}
+threads in the checkpointer: 3
+after bob's has expired: 2
+after the reset: answer 1
+threads in the checkpointer: 2
+after ann was erased: 0
+""",
 }
 """What each prints."""
 

@@ -62,6 +62,7 @@ BLOCKS = {
     "export": 5,
     "jwt": 6,
     "keys": 8,
+    "langgraph": 13,
     "limits": 3,
     "operate": 8,
     "policies": 10,
