@@ -11,6 +11,7 @@ read, reading begins again.
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -149,7 +150,7 @@ def to_messages(
     payload: bytes,
     *,
     role: str,
-    message_id: str,
+    message_id: str = "",
     content_type: str = JSON_TYPE,
     metadata: Mapping[str, Any] | None = None,
     event_time_ns: int | None = None,
@@ -159,7 +160,8 @@ def to_messages(
     Args:
         payload: Its JSON text.
         role: Who speaks.
-        message_id: Its id, up to 240 characters: the parts add their numbers.
+        message_id: Its id, up to 240 characters: the parts add their numbers. Empty: one is made.
+            Then it is written faster, for nobody has to look whether it is known.
         content_type: The media type of the payload.
         metadata: What else is to be kept of it.
         event_time_ns: The framework's own time of it, in nanoseconds since 1970.
@@ -176,13 +178,14 @@ def to_messages(
                 event_time=event_time_ns,
             )
         ]
+    name = message_id or uuid.uuid4().hex
     return [
         NewMessage(
             role=role,
             payload=chunk,
             content_type=content_type,
             metadata={**(metadata or {}), PART: number, PARTS: len(chunks)},
-            message_id=f"{message_id}/{number}",
+            message_id=f"{name}/{number}",
             event_time=event_time_ns,
         )
         for number, chunk in enumerate(chunks, 1)
@@ -411,13 +414,12 @@ async def append_many(
 def _distinct(messages: Iterable[NewMessage]) -> list[NewMessage]:
     """Leave out what repeats an earlier one, as an append does; the server refuses the others."""
     first: dict[str, NewMessage] = {}
-    return [
-        one
-        for one in messages
-        if not one.message_id
-        or first.setdefault(one.message_id, one) is one
-        or first[one.message_id] != one
-    ]
+    left: list[NewMessage] = []
+    for one in messages:
+        if not one.message_id or first.get(one.message_id) != one:
+            left.append(one)
+            first.setdefault(one.message_id, one)
+    return left
 
 
 async def _unknown(

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack
@@ -350,9 +349,7 @@ def _messages(items: Sequence[TResponseInputItem]) -> list[NewMessage]:
     for item in items:
         if not isinstance(item, dict):
             raise TypeError(f"an item must be a dict, not {type(item).__name__}")
-        messages += things.to_messages(
-            things.dump(item), role=_role(item), message_id=uuid.uuid4().hex
-        )
+        messages += things.to_messages(things.dump(item), role=_role(item))
     return messages
 
 

@@ -85,6 +85,7 @@ async def test_a_batch_of_any_size_is_one(place: Place, app: str) -> None:
         adding = asyncio.create_task(session.add_items(users(range(1_200))))
         while not adding.done():
             seen.add(len(await SojournSession("s", looker).get_items()))
+            await asyncio.sleep(0.05)
         await adding
         assert seen <= {1, 1_201}
         assert said(await session.get_items()) == ["first", *map(str, range(1_200))]
