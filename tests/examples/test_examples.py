@@ -99,6 +99,15 @@ kill -9, with 3 sub-agents at work
 the root is ACTIVE, with 2 requests and 1 error
 the root is COMPLETED
 """,
+    "openai_agents_desk": """
+one pod: It left yesterday.
+the other: Tomorrow, I think.
+  its model saw ['user', 'function_call', 'function_call_output', 'message', 'user']
+after two runs at once: 10 items
+u-456's order-77: 10 messages, expires after 30 idle days
+erased: 1 session, 10 messages
+what is left: []
+""",
 }
 """What each prints."""
 

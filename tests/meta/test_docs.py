@@ -61,6 +61,7 @@ BLOCKS = {
     "jwt": 6,
     "keys": 8,
     "limits": 3,
+    "openai-agents": 6,
     "operate": 8,
     "policies": 10,
     "postgresql": 16,
