@@ -16,6 +16,7 @@ from typing import Any, cast
 import pytest
 from agents.memory import Session, SessionSettings
 from agents.memory.session import _session_accepts_wrapper
+from agents.testing import assistant_message
 
 import sojourn
 from sojourn.adapters.openai_agents import SojournSession
@@ -221,7 +222,7 @@ async def test_a_session_that_has_expired_counts_as_none(client: sojourn.AsyncCl
     assert said(await session.get_items()) == ["b"]
 
 
-@pytest.mark.parametrize("wrong", [object(), {1, 2}, b"x"])
+@pytest.mark.parametrize("wrong", [object(), {1, 2}, b"x", assistant_message("of the model")])
 async def test_a_batch_with_what_json_does_not_know_writes_nothing(
     session: SojournSession, wrong: object
 ) -> None:
@@ -230,6 +231,9 @@ async def test_a_batch_with_what_json_does_not_know_writes_nothing(
         await session.add_items([user("a"), user(wrong), user("b")])
     with pytest.raises(TypeError):
         await session.add_items([user("a"), cast("Any", wrong)])
+    for no_dict in ("a text", [], None):
+        with pytest.raises(TypeError, match="must be a dict"):
+            await session.add_items([user("a"), cast("Any", no_dict)])
     assert said(await session.get_items()) == ["kept"]
 
 
