@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -35,6 +36,23 @@ async def test_the_first_items_of_many_workers_make_one_session(place: Place, ap
         assert sorted(texts) == sorted(f"{n}{part}" for n in range(24) for part in "ab")
         # No batch is torn apart.
         assert all(a[:-1] == b[:-1] for a, b in zip(texts[::2], texts[1::2], strict=True))
+
+
+def test_one_object_serves_the_loops_of_several_threads(place: Place, app: str) -> None:
+    session = SojournSession("s", place.target, app=app)
+
+    async def add(name: str) -> None:
+        await session.add_items(users([name]))
+        await session.close()
+
+    with ThreadPoolExecutor(5) as threads:
+        list(threads.map(lambda n: asyncio.run(add(str(n))), range(20)))
+
+    async def read() -> list[str]:
+        async with session:
+            return said(await session.get_items())
+
+    assert sorted(asyncio.run(read())) == sorted(map(str, range(20)))
 
 
 async def test_the_first_items_after_an_end_make_one_session(client: sojourn.AsyncClient) -> None:
