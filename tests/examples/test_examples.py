@@ -136,6 +136,15 @@ after the reset: answer 1
 threads in the checkpointer: 2
 after ann was erased: 0
 """,
+    "openai_agents_desk": """
+one pod: It left yesterday.
+the other: Tomorrow, I think.
+  its model saw ['user', 'function_call', 'function_call_output', 'message', 'user']
+after two runs at once: 10 items
+u-456's order-77: 10 messages, expires after 30 idle days
+erased: 1 session, 10 messages
+what is left: []
+""",
 }
 """What each prints."""
 

@@ -64,6 +64,7 @@ BLOCKS = {
     "keys": 8,
     "langgraph": 13,
     "limits": 3,
+    "openai-agents": 6,
     "operate": 8,
     "policies": 10,
     "postgresql": 16,
