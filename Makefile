@@ -111,7 +111,9 @@ check-audit: setup
 
 # --- tests -------------------------------------------------------------------------------------
 
-test: check pytest ## all checks, then all tests
+test: setup ## all checks, two at a time, then all tests
+	$(MAKE) --no-print-directory -j2 check
+	$(MAKE) --no-print-directory pytest
 
 # One process more than there are processors; a file's tests stay together and share its servers,
 # and the longest files begin first. PYTEST_JOBS=0 runs them one after the other.

@@ -60,7 +60,7 @@ def request_types() -> list[type[Message]]:
 
 @functools.cache
 def warm_rules() -> Rules:
-    """The protos' rules, compiled for every request type: once in a process, for all its servers."""
+    """The protos' rules, compiled for every request type, once for all servers of a process."""
     return Rules(request_types())
 
 
