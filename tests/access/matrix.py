@@ -415,6 +415,7 @@ def stores(kind: str, folder: File) -> Iterator[Any]:
     name = str(conninfo_to_dict(dsn)["dbname"])
 
     def cloned() -> dict[str, Any]:
+        database.leave(dsn)
         database.execute(f'CREATE DATABASE "{name}_copy" TEMPLATE "{name}"')
         return _on(make_conninfo(dsn, dbname=f"{name}_copy"))
 
