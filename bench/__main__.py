@@ -28,6 +28,7 @@ from bench import (
     aggregates,
     bulk,
     children,
+    drop_in,
     expiry,
     machine,
     neighbours,
@@ -119,6 +120,7 @@ def _measure(
     sections: list[tuple[tuple[str, ...], Callable[..., None]]] = [
         (("echo", *rpcs.RPCS), rpcs.measure),
         (("adk",), peers.measure_adk),
+        (("adapter",), drop_in.measure),
         (("etcd",), peers.measure_etcd),
         (("access",), access.measure),
         (("neighbours",), neighbours.measure),

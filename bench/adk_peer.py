@@ -2,9 +2,9 @@
 
     .venv-bench/bin/python -m bench.adk_peer FOLDER
 
-Runs in an environment of its own and so imports nothing of Sojourn. Each service has
-its own SQLite file and its own defaults. What is measured is calls per second, with one
-caller and with several at once; the better of the two counts.
+Runs in an environment of its own and so imports nothing of Sojourn; `adk_adapter` does the same
+with our adapter. Each service has its own SQLite file and its own defaults. What is measured is
+calls per second, with one caller and with several at once; the better of the two counts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,11 @@ def _adk(module: str, name: str) -> Any:
 _SESSIONS = "google.adk.sessions"
 Event = _adk("google.adk.events", "Event")
 GetSessionConfig = _adk(f"{_SESSIONS}.base_session_service", "GetSessionConfig")
-DatabaseSessionService = _adk(f"{_SESSIONS}.database_session_service", "DatabaseSessionService")
-SqliteSessionService = _adk(f"{_SESSIONS}.sqlite_session_service", "SqliteSessionService")
 types = _adk("google.genai", "types")
 
 APP = "bench"
+LISTED = "listed"
+"""The app whose sessions are listed."""
 SESSIONS = 32
 """How many sessions the appends and reads go round."""
 Call = Callable[[int], Awaitable[Any]]
@@ -43,20 +43,33 @@ Call = Callable[[int], Awaitable[Any]]
 class Peer:
     """One of ADK's services, with sessions that hold messages."""
 
-    def __init__(self, service: Any, text: str, last: int) -> None:
+    def __init__(self, service: Any) -> None:
         self.service = service
-        self._text = text
-        self._last = last
+        self._text = ""
+        self._last = 0
+        self._messages = 0
+        self._listed = 0
         self._sessions: list[Any] = []
+        self._read: list[Any] = []
         self._number = 0
 
-    async def prepare(self, messages: int) -> None:
-        """Make the sessions that are read and written."""
-        for _ in range(SESSIONS):
-            session = await self.create(0)
-            for _ in range(messages):
-                await self._append_to(session)
-            self._sessions.append(session)
+    async def prepare(self, order: Mapping[str, Any]) -> None:
+        """Make the sessions that are written, those that are read, and those that are listed."""
+        self._text, self._last = order["text"], order["last"]
+        self._messages, self._listed = order["messages"], order.get("listed", 0)
+        for sessions in (self._sessions, self._read):
+            for _ in range(SESSIONS):
+                session = await self.create(0)
+                for _ in range(self._messages):
+                    await self._append_to(session)
+                sessions.append(session)
+        for number in range(self._listed):
+            await self.service.create_session(
+                app_name=LISTED,
+                user_id=f"user-{number % 50}",
+                session_id=f"session-{number:08d}",
+                state={"topic": "the weather in Graz", "turns": 3, "user:language": "de"},
+            )
 
     async def create(self, index: int) -> Any:
         """Create a session."""
@@ -79,19 +92,31 @@ class Peer:
         """Get a session without its messages."""
         await self._get(index, 0)
 
+    async def get_all(self, index: int) -> None:
+        """Get a session with all its messages, as a runner does."""
+        found = await self._get(index, None)
+        if len(found.events) != self._messages:
+            raise RuntimeError(f"{len(found.events)} events instead of {self._messages}")
+
+    async def list_all(self, _: int) -> None:
+        """List the sessions of an app, with their state."""
+        found = (await self.service.list_sessions(app_name=LISTED)).sessions
+        if len(found) != self._listed:
+            raise RuntimeError(f"{len(found)} sessions instead of {self._listed}")
+
     async def get_full(self, index: int) -> None:
         """Get a session with its newest messages."""
         found = await self._get(index, self._last)
         if len(found.events) != self._last:
             raise RuntimeError(f"{len(found.events)} events instead of {self._last}")
 
-    async def _get(self, index: int, events: int) -> Any:
-        session = self._sessions[index % SESSIONS]
+    async def _get(self, index: int, events: int | None) -> Any:
+        session = self._read[index % SESSIONS]
         return await self.service.get_session(
             app_name=APP,
             user_id=session.user_id,
             session_id=session.id,
-            config=GetSessionConfig(num_recent_events=events),
+            config=None if events is None else GetSessionConfig(num_recent_events=events),
         )
 
 
@@ -125,23 +150,27 @@ async def _measure(peers: dict[str, Peer], order: dict[str, Any]) -> dict[str, A
     return {"rate": rates[best], "callers": best}
 
 
-async def _obey_all(folder: Path) -> None:
+async def obey(services: Mapping[str, Any]) -> None:
+    """Prepare services, by their names, and measure them until the pipe closes."""
     order = json.loads(await asyncio.to_thread(sys.stdin.readline))
-    peers = {
-        "database": Peer(
-            DatabaseSessionService(f"sqlite+aiosqlite:///{folder / 'adk-database.db'}"),
-            order["text"],
-            order["last"],
-        ),
-        "sqlite": Peer(
-            SqliteSessionService(str(folder / "adk-sqlite.db")), order["text"], order["last"]
-        ),
-    }
+    names = order.get("services", services)
+    peers = {name: Peer(services[name]) for name in names}
     for peer in peers.values():
-        await peer.prepare(order["messages"])
+        await peer.prepare(order)
     _say({})
     while line := await asyncio.to_thread(sys.stdin.readline):
         _say(await _measure(peers, json.loads(line)))
+
+
+async def _own_services(folder: Path) -> None:
+    database = _adk(f"{_SESSIONS}.database_session_service", "DatabaseSessionService")
+    sqlite = _adk(f"{_SESSIONS}.sqlite_session_service", "SqliteSessionService")
+    await obey(
+        {
+            "database": database(f"sqlite+aiosqlite:///{folder / 'adk-database.db'}"),
+            "sqlite": sqlite(str(folder / "adk-sqlite.db")),
+        }
+    )
 
 
 def _say(answer: dict[str, Any]) -> None:
@@ -152,7 +181,7 @@ def _say(answer: dict[str, Any]) -> None:
 def main() -> None:
     """Obey until the pipe closes."""
     warnings.simplefilter("ignore")
-    asyncio.run(_obey_all(Path(sys.argv[1]).resolve()))
+    asyncio.run(_own_services(Path(sys.argv[1]).resolve()))
 
 
 if __name__ == "__main__":

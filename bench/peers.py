@@ -51,7 +51,7 @@ def measure_adk(plan: Plan, folder: Path, results: Results, say: Say) -> None:
     peer = Worker("adk", [str(python), "-m", "bench.adk_peer", str(folder)], folder)
     try:
         say("google-adk: filling its sessions")
-        peer.ask(text=TEXT, last=LAST, messages=READ_MESSAGES)
+        peer.ask(text=TEXT, last=LAST, messages=READ_MESSAGES, services=list(SERVICES))
         with (
             start_sojourn(folder, "peers") as server,
             Workers(server.target, folder, PROCESSES) as workers,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 SECTIONS: Mapping[str, str] = {
     "adk": "google-adk's session services, in-process",
+    "adapter": "the adapter for google-adk, over google-adk's DatabaseSessionService",
     "etcd": "etcd's put and get",
     "lists": "pages of 100 at a million sessions",
     "pages": "page 1,000 against page 1",
@@ -93,6 +94,11 @@ class Plan:
     def ended(self) -> int:
         """How many sessions one call ends."""
         return 5_000 if self.quick else 100_000
+
+    @property
+    def listed(self) -> int:
+        """How many sessions an agent framework lists."""
+        return 2_000 if self.quick else 10_000
 
     @property
     def far_page(self) -> int:

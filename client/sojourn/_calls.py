@@ -72,6 +72,7 @@ def create_session(
     default_labels: Mapping[str, str],
     if_exists: IfExists = IfExists.FAIL,
     request_id: str | None = None,
+    view: View = View.BASIC,
 ) -> session_service_pb2.CreateSessionRequest:
     """Build CreateSession."""
     choice = describe.member("if_exists", IfExists, if_exists)
@@ -80,6 +81,7 @@ def create_session(
         session=describe.new_session(session, default_labels),
         if_exists=session_service_pb2.IfExists.Value(f"IF_EXISTS_{choice}"),
         request_id=request_id_of(request_id),
+        view=view_number(view),
     )
 
 
@@ -168,6 +170,8 @@ def sessions_page(
     page.page_size = ask.size
     page.total_size = ask.count
     page.view = session_pb2.SESSION_VIEW_IDS if ask.skim else view
+    # The client hands it to each session of the page by itself.
+    page.shared_state_once = page.view == session_pb2.SESSION_VIEW_FULL
     return page
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TypeVar
@@ -24,6 +25,8 @@ E = TypeVar("E", bound=StrEnum)
 
 _BILLION = 10**9
 ZERO = timedelta(0)
+NO_VALUES = JsonMap({})
+NO_STATE = models.State(NO_VALUES)
 
 
 def members(kind: type[E], names: dict[str, int], prefix: str) -> dict[int, E]:
@@ -83,7 +86,7 @@ def message(source: message_pb2.Message) -> models.Message:
         content=source.content if source.HasField("content") else None,
         payload=source.payload,
         content_type=source.content_type,
-        metadata=JsonMap(source.metadata),
+        metadata=json_map(source.metadata),
         event_time_ns=ns_of(source.event_time) if source.HasField("event_time") else None,
         create_time=from_timestamp(source.create_time),
     )
@@ -91,7 +94,38 @@ def message(source: message_pb2.Message) -> models.Message:
 
 def state(source: session_pb2.State) -> models.State:
     """Return the state of one scope."""
-    return models.State(JsonMap(source.values), source.version)
+    return models.State(json_map(source.values), source.version)
+
+
+def json_map(source: Mapping[str, str]) -> JsonMap:
+    """Return the JSON texts of a protobuf map, which is slow to look at even when it is empty."""
+    return JsonMap({key: source[key] for key in source}) if source else NO_VALUES
+
+
+class SharedState:
+    """The state of an app and its users, as a page of sessions brings it: once.
+
+    Args:
+        page: The page. One of a server that does not know of this has it with each session.
+    """
+
+    def __init__(self, page: session_service_pb2.ListSessionsResponse) -> None:
+        self._once = page.HasField("app_state")
+        self._app = state(page.app_state)
+        self._users = {user: state(one) for user, one in page.user_states.items()}
+
+    def of(self, source: session_pb2.Session) -> tuple[models.State, models.State]:
+        """Return the state of a session's user and of its app."""
+        if self._once:
+            return self._users[source.key.user], self._app
+        return _shared_by(source.state)
+
+
+def _shared_by(scopes: session_pb2.StateScopes) -> tuple[models.State, models.State]:
+    return (
+        state(scopes.user) if scopes.HasField("user") else NO_STATE,
+        state(scopes.app) if scopes.HasField("app") else NO_STATE,
+    )
 
 
 def turn(source: session_pb2.Turn) -> models.Turn:
@@ -122,6 +156,7 @@ def session(
     full: bool = False,
     messages: tuple[models.Message, ...] | None = None,
     sums: models.RolledUp | None = None,
+    shared: SharedState | None = None,
 ) -> models.Session:
     """Return a session of the view BASIC, or of the view FULL when `full`."""
     # Lists and watches bring them by the ten thousand: what is absent is not looked at.
@@ -165,7 +200,7 @@ def session(
         else None,
         last_reset_time=from_timestamp(source.last_reset_time) if has("last_reset_time") else None,
         revision=revision,
-        content=_content(source) if full else None,
+        content=_content(source, shared) if full else None,
         last_messages=messages,
         sums=sums,
     )
@@ -194,12 +229,14 @@ def metrics(source: session_pb2.Metrics) -> models.Metrics:
     )
 
 
-def _content(source: session_pb2.Session) -> models.SessionContent:
+def _content(source: session_pb2.Session, shared: SharedState | None) -> models.SessionContent:
+    own = source.state
+    of_user, of_app = shared.of(source) if shared else _shared_by(own)
     return models.SessionContent(
-        metadata=JsonMap(source.metadata),
-        state=state(source.state.session),
-        user_state=state(source.state.user),
-        app_state=state(source.state.app),
+        metadata=json_map(source.metadata),
+        state=state(own.session),
+        user_state=of_user,
+        app_state=of_app,
         end_reason=source.end_reason,
         end_result_json=source.end_result,
         last_turn_error=source.last_turn_error,

@@ -188,7 +188,7 @@ async def start(settings: Settings) -> RunningServer:
             ),
             "retention": lambda: retention.run(use_cases.units, note_removed),
             "purge": lambda: housekeeping.purge(store),
-            "unstage": lambda: housekeeping.unstage(store),
+            "unstage": lambda: housekeeping.unstage(use_cases.units),
             "forget": lambda: housekeeping.forget(store, settings.request_keeping),
             "compaction": lambda: compaction.run(
                 store, settings.change_keeping, settings.max_changes

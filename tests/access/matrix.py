@@ -261,9 +261,10 @@ class _Matrix:
         for method in _in_order(asked):
             for path in paths(method):
                 theirs = tenants.get((method, path, ""), next(iter(tenants.values())))
+                targets = {"other": theirs, "missing": self._ghost(theirs)}
                 for value in values:
                     mine = own.get((method, path, value), spare)
-                    target = {"own": mine, "other": theirs, "missing": self._ghost(theirs)}[value]
+                    target = targets.get(value, mine)
                     raw = stream(method, make(method, path, mine, target), mine)
                     # Whoever is nobody gets one answer for all requests: that is asked of every
                     # one, and needs no second server.
@@ -314,14 +315,15 @@ class _Matrix:
     def _ghost(self, target: Target) -> Target:
         """One that nowhere is, with names as long as another's."""
         ghosts = self._ran.ghosts
-        for text in (self._vault, self._alice, self._secret):
+        names = (self._vault, self._alice, self._secret)
+        for text in names:
             ghosts.setdefault(text, text[:2] + canary()[: len(text) - 2].ljust(len(text) - 2, "0"))
         for uid in (target.uid, target.parent_uid):
             ghosts.setdefault(uid, str(uuid.uuid4()))
 
         def haunted(text: str) -> str:
-            for known, ghost in ghosts.items():
-                text = text.replace(known, ghost)
+            for known in names:
+                text = text.replace(known, ghosts[known])
             return text
 
         app = target.app if target.app == SHARED else haunted(target.app)
@@ -413,6 +415,7 @@ def stores(kind: str, folder: File) -> Iterator[Any]:
     name = str(conninfo_to_dict(dsn)["dbname"])
 
     def cloned() -> dict[str, Any]:
+        database.leave(dsn)
         database.execute(f'CREATE DATABASE "{name}_copy" TEMPLATE "{name}"')
         return _on(make_conninfo(dsn, dbname=f"{name}_copy"))
 

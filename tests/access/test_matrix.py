@@ -55,7 +55,7 @@ def test_what_is_known_to_be_harmless_is_there():
         assert set(names.split()) <= there[message], message
 
 
-def test_all_of_it_was_asked_by_everybody(ran: Ran):
+def test_all_of_it_was_asked_by_everybody(ran: Ran, leaks: list[str], told_apart: list[str]):
     asked = Counter((case.caller, case.method.name, case.path, case.value) for case in ran.cases)
     assert set(asked.values()) == {1}
     callers = {case.caller for case in ran.cases}
@@ -68,7 +68,7 @@ def test_all_of_it_was_asked_by_everybody(ran: Ran):
         for path in paths(method)
         for value in (VALUES if every else VALUES[1:])
     }
-    leaked = len(_leaks(ran)) + len(_told_apart(ran))
+    leaked = len(leaks) + len(told_apart)
     codes = Counter(case.code for case in ran.cases)
     most = ", ".join(f"{number:,} {code}" for code, number in codes.most_common(5))
     store = "SQLite" if every else "PostgreSQL"
@@ -149,8 +149,8 @@ def test_who_is_nobody_gets_one_answer_whatever_is_asked(ran: Ran):
         assert _of(ran, caller)[0].code == "UNAUTHENTICATED"
 
 
-def test_what_is_another_s_and_what_is_not_there_get_the_same_bytes(ran: Ran):
-    assert _told_apart(ran) == []
+def test_what_is_another_s_and_what_is_not_there_get_the_same_bytes(told_apart: list[str]):
+    assert told_apart == []
 
 
 def test_a_thing_and_its_ghost_get_the_same_bytes(ran: Ran):
@@ -178,7 +178,7 @@ def test_what_is_all_another_s_is_refused(ran: Ran):
         if case.path not in (WHOLE, BY_UID):
             continue
         if case.method.name in ("GetServerInfo", "ListApps"):
-            continue  # They name nothing; `_leaks` looks at what is listed.
+            continue  # They name nothing; `leaks` looks at what is listed.
         if _about_apps(case):
             # One of these names no app, and whoever is in one sees that it is there.
             assert _reason(case) in ("GRANT_MISSING", "APP_NOT_FOUND"), case
@@ -213,8 +213,8 @@ def test_who_was_granted_nothing_learns_nothing_else(ran: Ran):
     assert all(len(each) == 1 for each in answers.values())
 
 
-def test_no_answer_holds_a_byte_of_what_is_another_s(ran: Ran):
-    assert _leaks(ran) == []
+def test_no_answer_holds_a_byte_of_what_is_another_s(leaks: list[str]):
+    assert leaks == []
 
 
 def test_nothing_of_the_others_has_changed(ran: Ran):
@@ -241,7 +241,8 @@ def _of(ran: Ran, caller: str) -> list[Case]:
     return [case for case in ran.cases if case.caller == caller]
 
 
-def _told_apart(ran: Ran) -> list[str]:
+@pytest.fixture(scope="module")
+def told_apart(ran: Ran) -> list[str]:
     """Calls whose answers tell a world with the others from one without them."""
     return [
         f"{case}\n  and without them {case.missing}"
@@ -250,9 +251,11 @@ def _told_apart(ran: Ran) -> list[str]:
     ]
 
 
-def _leaks(ran: Ran) -> list[str]:
+@pytest.fixture(scope="module")
+def leaks(ran: Ran) -> list[str]:
     """Calls whose answers hold a secret that their caller did not bring."""
     found = []
+    secrets = {caller: [each.encode() for each in known] for caller, known in ran.secrets.items()}
     for case in ran.cases:
         answer = repr(case.there).encode() + case.there[0]
         for part in case.there[1]:
@@ -261,9 +264,9 @@ def _leaks(ran: Ran) -> list[str]:
         answer += b"".join(_tokens(case))
         brought = case.request + _opened(case)
         found += [
-            f"{case} holds {secret}"
-            for secret in ran.secrets[case.caller]
-            if secret.encode() in answer and secret.encode() not in brought
+            f"{case} holds {secret.decode()}"
+            for secret in secrets[case.caller]
+            if secret in answer and secret not in brought
         ]
     return found
 

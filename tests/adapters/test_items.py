@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import random
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 import sojourn
+from sojourn._json import JsonMap
 from sojourn.adapters import _items as items
-from sojourn.errors import GenerationChangedError, SessionNotFoundError
+from sojourn.errors import (
+    AbortedError,
+    GenerationChangedError,
+    MessageExistsError,
+    MessageNotFoundError,
+    QuotaExceededError,
+    SessionNotFoundError,
+)
 
 VALUES: list[Any] = [
     {},
@@ -123,3 +133,189 @@ async def test_a_session_that_is_not_there(client: sojourn.AsyncClient) -> None:
     for batch in (thing("a"), thing("a", 2 * LARGE)):
         with pytest.raises(SessionNotFoundError):
             await items.append_many(client, "nobody", batch)
+
+
+async def test_a_known_message_is_passed_over_in_a_batch_of_any_size(
+    client: sojourn.AsyncClient,
+) -> None:
+    await client.sessions.create("s")
+    many = [message for number in range(1_010) for message in thing(f"m{number}")]
+    large = thing("large", LARGE)
+    before = [*many[500:520], *large]
+    await items.append_many(client, "s", before)
+    await items.append_many(client, "s", [*many, *large, *many[:10]])
+    known = [*(f"m{number}" for number in range(500, 520)), "large"]
+    new = [f"m{number}" for number in range(1_010) if not 500 <= number < 520]
+    assert [one.message_id for one in await items.newest(client, "s")] == known + new
+    revision = (await client.sessions.get("s")).revision
+    await items.append_many(client, "s", [*many, *large])
+    assert (await client.sessions.get("s")).revision == revision
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"payload": b"other"},
+        {"role": "other"},
+        {"content": ""},
+        {"content_type": "text/plain"},
+        {"metadata": {"kind": "other"}},
+        {"event_time": 8},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+async def test_another_message_under_a_known_id_refuses_a_batch_of_any_size(
+    client: sojourn.AsyncClient, other: dict[str, Any]
+) -> None:
+    await client.sessions.create("s")
+    [known] = thing("known")
+    await items.append_many(client, "s", [known])
+    batch = [message for number in range(3) for message in thing(f"m{number}", LARGE)]
+    with pytest.raises(MessageExistsError):
+        await items.append_many(client, "s", [*batch, dataclasses.replace(known, **other)])
+    assert len(await items.newest(client, "s")) == 1
+
+
+async def test_a_large_batch_is_refused_where_old_messages_would_have_to_go(
+    client: sojourn.AsyncClient,
+) -> None:
+    """Small ones push them out; a replacement, by the contract, does not."""
+    await client.sessions.create("s")
+    await items.append_many(client, "s", thing("first"))
+    policy = sojourn.Policy(
+        max_messages_per_session=6, overflow_action=sojourn.OverflowAction.DROP_OLDEST
+    )
+    await client.apps.update(policy=policy)
+    batches = [thing(name, LARGE) for name in "ab"]
+    with pytest.raises(QuotaExceededError):
+        await items.append_many(client, "s", [message for batch in batches for message in batch])
+    for batch in batches:
+        await items.append_many(client, "s", batch)
+    assert [one.message_id for one in await items.newest(client, "s")] == ["a", "b"]
+
+
+async def test_a_thing_without_an_id_is_given_one(client: sojourn.AsyncClient) -> None:
+    await client.sessions.create("s")
+    for size in (10, LARGE, LARGE):
+        await items.append_many(client, "s", items.to_messages(b"x" * size, role="user"))
+    found = await items.newest(client, "s")
+    assert [one.messages for one in found] == [1, 3, 3]
+    assert len({one.message_id for one in found}) == 3
+    assert all(one.message_id for one in found)
+
+
+async def test_marks_that_are_not_ours_are_plain_metadata(client: sojourn.AsyncClient) -> None:
+    await client.sessions.create("s")
+    marks: list[dict[str, Any]] = [
+        {items.PART: 1},
+        {items.PART: "1", items.PARTS: 1},
+        {items.PART: 3, items.PARTS: 2},
+        {items.PART: 1, items.PARTS: 2},
+    ]
+    for number, metadata in enumerate(marks):
+        message = sojourn.NewMessage("user", message_id=f"m{number}", metadata=metadata)
+        await client.messages.append("s", message)
+    assert [dict(one.metadata) for one in await items.newest(client, "s")] == marks
+
+
+def test_parts_of_different_things_are_never_put_together() -> None:
+    a, b = (
+        [stored(one, number) for number, one in enumerate(thing(name, LARGE), 1)] for name in "ab"
+    )
+    assembler = items.Assembler()
+    assert [assembler.feed(one) for one in (b[2], a[1], a[0])] == [None] * 3
+    [*torn, whole] = [assembler.feed(one) for one in (b[2], b[1], a[2], a[1], a[0])]
+    assert torn == [None] * 4
+    assert whole is not None
+    assert whole.message_id == "a"
+
+
+def stored(new: sojourn.NewMessage, sequence: int) -> sojourn.Message:
+    """The message that a server would make of it."""
+    return sojourn.Message(
+        message_id=new.message_id,
+        sequence=sequence,
+        role=new.role,
+        content=new.content,
+        payload=new.payload,
+        content_type=new.content_type,
+        metadata=JsonMap({key: json.dumps(value) for key, value in new.metadata.items()}),
+        event_time_ns=7,
+        create_time=datetime.now(UTC),
+    )
+
+
+@pytest.mark.parametrize("how", ["pop", "reset", "replace"])
+@pytest.mark.parametrize("reading", ["newest", "snapshot"])
+async def test_what_is_read_in_several_requests_stood_there_at_one_time(
+    client: sojourn.AsyncClient, monkeypatch: pytest.MonkeyPatch, reading: str, how: str
+) -> None:
+    """The ground of the first page is taken away before the second is read."""
+    await client.sessions.create("s")
+    await items.append_many(client, "s", [thing(f"m{number}")[0] for number in range(12)])
+    monkeypatch.setattr(items, "REQUEST_MESSAGES", 5)
+    writes = {
+        "pop": lambda: client.messages.truncate("s", 3),
+        "reset": lambda: client.sessions.reset("s"),
+        "replace": lambda: client.messages.replace("s", thing("new")),
+    }
+    real = client._services.messages._caller.call
+    reads = 0
+
+    async def call(method: Any, request: Any, **fields: Any) -> Any:
+        nonlocal reads
+        a_read = type(request).__name__ in ("ListMessagesRequest", "GetSessionRequest")
+        reads += a_read
+        first = reads == 1
+        answer = await real(method, request, **fields)
+        if a_read and first:
+            await writes[how]()
+        return answer
+
+    monkeypatch.setattr(client._services.messages._caller, "call", call)
+    if reading == "newest":
+        found = await items.newest(client, "s")
+    else:
+        _, found = await items.snapshot(client, "s")
+    left = {"pop": ["m0", "m1", "m2"], "reset": [], "replace": ["new"]}
+    assert [one.message_id for one in found] == left[how]
+    assert reads >= 3
+
+
+async def test_a_history_that_never_stands_still_is_not_read(
+    client: sojourn.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await client.sessions.create("s")
+    await items.append_many(client, "s", [thing(f"m{number}")[0] for number in range(60)])
+    monkeypatch.setattr(items, "REQUEST_MESSAGES", 2)
+
+    async def gone(*_: Any, **__: Any) -> None:
+        raise MessageNotFoundError("not there")
+
+    monkeypatch.setattr(client.messages, "get", gone)
+    for read in (items.newest, items.snapshot):
+        with pytest.raises(AbortedError, match="long history"):
+            await read(client, "s")
+        assert await read(client, "s", 2)
+
+
+async def test_only_what_is_wanted_counts(client: sojourn.AsyncClient) -> None:
+    await client.sessions.create("s")
+    for number in range(6):
+        await items.append_many(client, "s", thing(f"m{number}", LARGE if number == 2 else 10))
+
+    def even(item: items.Item) -> bool:
+        return int(item.message_id[1:]) % 2 == 0
+
+    found = await items.newest(client, "s", 2, wanted=even)
+    assert [one.message_id for one in found] == ["m2", "m4"]
+    session, found = await items.snapshot(client, "s", 2, wanted=even)
+    assert [one.message_id for one in found] == ["m2", "m4"]
+    assert (session.message_count, session.is_active) == (8, True)
+    assert [one.message_id for one in (await items.snapshot(client, "s", 3))[1]] == [
+        "m3",
+        "m4",
+        "m5",
+    ]
+    assert (await items.snapshot(client, "s", 0))[1] == []
+    assert len((await items.snapshot(client, "s"))[1]) == 6

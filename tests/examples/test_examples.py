@@ -99,6 +99,28 @@ kill -9, with 3 sub-agents at work
 the root is ACTIVE, with 2 requests and 1 error
 the root is COMPLETED
 """,
+    "aiecs_sessions": """
+user-123: 5 requests, completed
+user-456: 20 requests, 25% errors, 0.5 s
+try 1: the model did not answer
+try 2: the model did not answer
+try 3: the model did not answer
+fragile: 3 errors, failed
+4 active: Maximum session limit reached
+pool, 1800 s: 1 requests
+pool, 1800 s: 2 requests
+pool, 0 s: 1 requests
+all: 7 sessions, 29 requests
+""",
+    "claude_transcripts": """
+machine-1: 'What is in the shop?' -> I know 0 questions of before.
+machine-2: 'And what is missing?' -> I know 1 questions of before.
+listed: The shop, first asked 'What is in the shop?'
+messages: ['user', 'assistant', 'user', 'assistant'], helpers: ['scout']
+a session of 5 messages, labels {'team': 'shop'}; with helpers 7 in 2
+deleted, and watchers know
+left: []
+""",
     "langgraph_threads": """
 answer 1
 answer 2
@@ -113,6 +135,15 @@ after bob's has expired: 2
 after the reset: answer 1
 threads in the checkpointer: 2
 after ann was erased: 0
+""",
+    "openai_agents_desk": """
+one pod: It left yesterday.
+the other: Tomorrow, I think.
+  its model saw ['user', 'function_call', 'function_call_output', 'message', 'user']
+after two runs at once: 10 items
+u-456's order-77: 10 messages, expires after 30 idle days
+erased: 1 session, 10 messages
+what is left: []
 """,
 }
 """What each prints."""

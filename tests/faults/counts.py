@@ -47,6 +47,8 @@ COUNTS: Final = {
     "operation_kills": Count(4, 100),
     "purge_kills": Count(2, 50),
     "race_seconds": Count(1, 30),
+    "random_logs": Count(6, 60),
+    "model_runs": Count(24, 600),
 }
 
 

@@ -23,6 +23,7 @@ TARGET: Final = admin_service_pb2.ImportSessionsRequest(
 )
 STATUS_BYTES: Final = 4_096
 REASONS: Final = frozenset(error_reason_pb2.ErrorReason.keys())
+CODES: Final = {reason.value: row.code.name for reason, row in TABLE.items()}
 NEVER: Final = frozenset({"INTERNAL", "UNKNOWN", "DEADLINE_EXCEEDED", "CANCELLED", "UNAVAILABLE"})
 
 
@@ -110,7 +111,7 @@ def _proper(method: Method, error: Any) -> Outcome:
     assert status.details[0].Unpack(info), where
     assert info.domain == "sojourn", where
     assert f"ERROR_REASON_{info.reason}" in REASONS or info.reason in REASONS, info.reason
-    assert {reason.value: row.code.name for reason, row in TABLE.items()}[info.reason] == code
+    assert CODES[info.reason] == code
     fields = [info.metadata["field"]] if "field" in info.metadata else []
     for detail in status.details[1:]:
         request = error_details_pb2.BadRequest()

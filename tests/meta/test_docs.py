@@ -53,7 +53,9 @@ PROTOS: tuple[FileDescriptor, ...] = tuple(
 )
 BLOCKS = {
     "tutorial": 30,
+    "aiecs": 4,
     "back-up": 10,
+    "claude-agent-sdk": 6,
     "delete-app": 6,
     "embed": 8,
     "erase": 7,
@@ -62,6 +64,7 @@ BLOCKS = {
     "keys": 8,
     "langgraph": 13,
     "limits": 3,
+    "openai-agents": 6,
     "operate": 8,
     "policies": 10,
     "postgresql": 16,

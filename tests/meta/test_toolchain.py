@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from tests.longest import LONGEST
 from tools import check_lengths
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,3 +110,8 @@ def test_file_of_500_lines_is_too_long(tmp_path: Path) -> None:
 
 def test_a_check_of_no_files_fails(tmp_path: Path) -> None:
     assert check_lengths.main(["--root", str(tmp_path)]) == 1
+
+
+def test_the_files_that_begin_first_are_there() -> None:
+    assert [name for name in LONGEST if not (ROOT / name).is_file()] == []
+    assert len(LONGEST) == len(set(LONGEST))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from functools import partial
 from typing import Any
 
@@ -11,16 +12,19 @@ import msgspec
 import pytest
 
 from sojourn_server.domain.clock import HOUR, SECOND, Nanos
-from sojourn_server.domain.commands import OnConflict
+from sojourn_server.domain.commands import NewOwner, NewSession, OnConflict
 from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.domain.filter import LabelOperator, LabelSelector
+from sojourn_server.domain.limits import UNIT_ROWS
 from sojourn_server.domain.model import App, AppStatus, ChangeCause, DeletedWhy, EndCause
+from sojourn_server.jobs import expiry
 from sojourn_server.service import deleting, operations
 from sojourn_server.service.answers import Answer
 from sojourn_server.service.blockers import blockers
 from sojourn_server.service.deleting import DeleteAppOutcome, DeleteMode
 from sojourn_server.service.deleting_many import DeleteAppsOutcome, WhichApps
 from sojourn_server.store.base import RequestKey, Tx
+from sojourn_server.store.work import PRECEDING
 from tests.service.kit import APP, USER, World, message, refused
 from tests.service.test_jobs import until
 
@@ -76,6 +80,11 @@ async def status(world: World, app: str = APP) -> AppStatus:
 
 async def deleted(world: World, app: str = APP) -> bool:
     return await status(world, app) is AppStatus.DELETED
+
+
+async def expired(world: World) -> bool:
+    """Let the job look once more; whether it found nothing."""
+    return not await expiry.settle_batch(world.units, world.clock)
 
 
 async def causes(world: World, app: str = APP) -> list[ChangeCause]:
@@ -190,6 +199,61 @@ async def test_live_sessions_are_named_with_who_holds_them(apps: World) -> None:
     apps.clock.step(65)
     # The turn was abandoned, and the sessions have expired: nobody needed to look before.
     assert (await delete(apps)).outcome.status is AppStatus.DELETED
+
+
+async def test_what_ends_with_a_session_past_its_deadline_is_not_live_however_much_it_is(
+    apps: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("operations", "taking", "deleting"):
+        monkeypatch.setattr(f"sojourn_server.service.{module}.STEP_ROWS", 100)
+    parent = await apps.create("p", idle_timeout=HOUR)
+    owner = NewOwner(lease=20 * HOUR)
+    new = NewSession(user=USER, parent_uid=parent.uid, owner=owner, idle_timeout=0)
+    for count in (UNIT_ROWS, 1):
+        call = apps.call("BatchCreateSessions")
+        await apps.sessions.create_many(call, APP, [new] * count)
+    apps.clock.step(2 * 3600)
+    answer = await delete(apps)
+    assert answer.outcome == DeleteAppOutcome(status=AppStatus.DELETED, sessions=UNIT_ROWS + 2)
+    ended = [each.after.end_cause for each in await apps.log() if each.uid and each.after]
+    assert Counter(ended) == {
+        None: UNIT_ROWS + 2,
+        EndCause.PARENT_ENDED: UNIT_ROWS + 1,
+        EndCause.IDLE: 1,
+    }
+
+
+@pytest.mark.parametrize("mode", list(DeleteMode))
+async def test_very_many_sessions_past_their_deadline_are_not_live(
+    apps: World, monkeypatch: pytest.MonkeyPatch, mode: DeleteMode
+) -> None:
+    monkeypatch.setattr("sojourn_server.service.work.SETTLE_MOST", 3)
+    count = 3 * PRECEDING + 1
+    for number in range(count):
+        await apps.create(f"s-{number}", idle_timeout=HOUR)
+    apps.clock.step(2 * 3600)
+    answer = await delete(apps, mode)
+    if mode is DRAIN:
+        # The job of expiry is at it, and the drain does not wait for that to begin.
+        assert answer.outcome == DeleteAppOutcome(status=AppStatus.DRAINING)
+        await until(partial(expired, apps))
+        await until(partial(deleted, apps))
+    else:
+        assert answer.outcome == DeleteAppOutcome(status=AppStatus.DELETED, sessions=count)
+    causes = {each.cause for each in await apps.log() if each.after and not each.after.is_active}
+    assert causes == ({ChangeCause.ENDED} if mode is FORCE else {ChangeCause.EXPIRED})
+
+
+async def test_a_live_session_beside_very_many_past_their_deadline_is_in_the_way(
+    apps: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sojourn_server.service.work.SETTLE_MOST", 3)
+    for number in range(3 * PRECEDING + 1):
+        await apps.create(f"s-{number}", idle_timeout=HOUR)
+    await apps.create("live", idle_timeout=0)
+    apps.clock.step(2 * 3600)
+    with refused(Reason.APP_HAS_SESSIONS, count="1", first_keys='[["ann","live"]]'):
+        await delete(apps)
 
 
 async def test_a_session_that_lasts_for_ever_never_lets_go(apps: World) -> None:

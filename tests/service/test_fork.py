@@ -328,9 +328,9 @@ async def test_what_a_dead_server_left_staged_is_removed_after_a_minute(
     with pytest.raises(StoreFull):
         await world.fork("s-1", "copy")
     assert await stagings(world) == 1
-    assert await staging.remove_expired(world.store) == 0, "it may still be at work"
+    assert await staging.remove_expired(world.units) == 0, "it may still be at work"
     world.clock.step(61)
-    assert await staging.remove_expired(world.store) == 1
+    assert await staging.remove_expired(world.units) == 1
     assert await stagings(world) == 0
     await purged(world)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -17,9 +18,9 @@ from sojourn_server.domain.filter import LabelOperator, LabelSelector, SessionFi
 from sojourn_server.domain.limits import ANSWER_BYTES, PAGE_MOST, SCAN_ROWS
 from sojourn_server.domain.model import EndCause, Session, Status, TurnOutcome
 from sojourn_server.domain.tokens import ResumePoint, Sealer
-from sojourn_server.service import listing
+from sojourn_server.service import listing, state
 from sojourn_server.service.answers import SessionPage
-from sojourn_server.store.base import SortBy, TokenKey
+from sojourn_server.store.base import ReadTx, SortBy, TokenKey
 from tests.service.kit import APP, START, USER, World, patches, refused
 
 
@@ -303,6 +304,42 @@ async def test_a_page_is_cut_at_a_mebibyte_or_holds_one_session(world: World) ->
         for shot in page.snapshots:
             assert msgspec.msgpack.encode(shot.content) != b""
     assert ANSWER_BYTES == 1 << 20
+
+
+async def test_content_is_listed_as_it_is_read_and_read_for_many_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(120):
+        await world.create(
+            f"{'ab'[number % 2]}-{number}",
+            user=["", "ann", "bob"][number % 3],
+            state=patches(session={"n": str(number)}, user={"last": str(number)}),
+        )
+    batches: list[int] = []
+    read = state.read_contents
+
+    async def watched(
+        tx: ReadTx, sessions: Sequence[Session], shared: state.SharedState
+    ) -> list[Any]:
+        batches.append(len(sessions))
+        return await read(tx, sessions, shared)
+
+    monkeypatch.setattr(state, "read_contents", watched)
+    which = SessionFilter(session_id_prefix="a-")
+    (page,) = await pages(world, view=View.FULL, filter=which, page_size=100)
+    assert len(page.snapshots) == 60
+    assert batches == [8, 52]
+    for shot in page.snapshots:
+        assert shot == (await world.read(shot.session, View.FULL)).snapshot
+        assert shot.content is not None
+        assert shot.content.user_state.values.keys() == {"last"}
+    batches.clear()
+    big = {"state": '"' + "x" * 200_000 + '"'}
+    for number in range(30):
+        await world.create(f"c-{number}", user="", state=patches(session=big))
+    found = await pages(world, view=View.FULL, filter=SessionFilter(session_id_prefix="c-"))
+    assert len(found) == 6
+    assert sum(batches) <= 6 * 13, "of what an answer does not hold little is read"
 
 
 async def test_the_total_counts_all_pages(world: World) -> None:

@@ -25,6 +25,7 @@ from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.domain.model import ChangeCause, Status, TurnOutcome
 from sojourn_server.jobs import expiry
 from sojourn_server.service import units, work
+from tests.faults import counts
 from tests.service.kit import World, message, patches, tag
 from tests.service.truth import check_log, without_touches
 
@@ -185,7 +186,7 @@ class Caller:
         await self.world.store.forget_requests(self.world.clock.time - 30 * SECOND, 5)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(counts.count("random_logs")))
 async def test_the_log_replays_to_the_sessions_there_are_whatever_one_caller_does(
     world: World, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,7 +200,7 @@ async def test_the_log_replays_to_the_sessions_there_are_whatever_one_caller_doe
     assert len(caller.done) >= 12, caller.done
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(counts.count("random_logs") // 2))
 async def test_the_log_replays_to_the_sessions_there_are_whatever_many_callers_do(
     world: World, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

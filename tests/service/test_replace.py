@@ -217,7 +217,7 @@ async def test_what_changes_the_history_meanwhile_is_not_lost(world: World, mean
     if meanwhile in ("append", "pop"):
         assert (await texts(world))[-1] == {"append": (11, "late"), "pop": (9, "m-9")}[meanwhile]
         world.clock.step(2 * 3600)
-        await staging.remove_expired(world.store)
+        await staging.remove_expired(world.units)
     await purged(world)
     await nothing_left(world)
 
@@ -228,9 +228,9 @@ async def test_what_is_staged_and_not_used_is_erased_after_an_hour(world: World)
     world.clock.step(3_500)
     await world.replace("s-1", 0, [message()], staging_id="x", part=1, more_follow=True)
     world.clock.step(3_500)
-    assert await staging.remove_expired(world.store) == 0, "each part waits an hour"
+    assert await staging.remove_expired(world.units) == 0, "each part waits an hour"
     world.clock.step(101)
-    assert await staging.remove_expired(world.store) == 1
+    assert await staging.remove_expired(world.units) == 1
     assert await stagings(world) == 0
     await purged(world)
     with refused(Reason.STAGING_LOST, part="0"):

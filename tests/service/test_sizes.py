@@ -21,14 +21,14 @@ from sojourn_server.domain.model import (
     Turn,
 )
 from sojourn_server.rpc.convert_message import fill_message
-from sojourn_server.rpc.convert_session import fill_ref, fill_snapshot
+from sojourn_server.rpc.convert_session import fill_ref, fill_snapshot, fill_state
 from sojourn_server.service.answers import (
     MessageSnapshot,
     ScopeDocument,
     SessionContent,
     SessionSnapshot,
 )
-from sojourn_server.service.reading import message_size, session_size
+from sojourn_server.service.reading import message_size, scope_size, session_size
 
 MOST = 2**63 - 1
 UID = "018bcfe5-6800-7000-8000-000000000001"
@@ -120,6 +120,16 @@ def test_a_session_is_never_larger_than_counted(
     answer = session_service_pb2.ListSessionsResponse()
     fill_snapshot(answer.sessions.add(), shot, now, view)
     assert answer.ByteSize() <= session_size(shot, view)
+
+
+@given(texts(256), contents)
+@settings(max_examples=100, deadline=None)
+def test_shared_state_is_never_larger_than_counted(user: str, content: SessionContent) -> None:
+    answer = session_service_pb2.ListSessionsResponse()
+    fill_state(answer.app_state, content.app_state)
+    fill_state(answer.user_states[user], content.user_state)
+    counted = scope_size(content.app_state) + scope_size(content.user_state) + 4 * len(user)
+    assert answer.ByteSize() <= counted
 
 
 bodies = st.builds(

@@ -33,7 +33,7 @@ DONE, FAILED, EXPIRED = Status.COMPLETED, Status.FAILED, Status.EXPIRED
 @pytest.fixture
 def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trees of more than 5 sessions are large, of more than 20 very large."""
-    for module in (ahead, cascades, tree, work):
+    for module in (cascades, tree, work):
         monkeypatch.setattr(module, "UNIT_ROWS", 5)
     monkeypatch.setattr(cascades, "CASCADE_MOST", 20)
 

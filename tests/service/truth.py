@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import psycopg
 
 from sojourn_server.domain.limits import SUM_COUNTERS_MOST
 from sojourn_server.domain.model import ScopeState, Session, Status
 from sojourn_server.domain.sums import Sums
 from sojourn_server.store.base import AppCounts, LoggedChange, Store
 from sojourn_server.store.rows import held_of
+from tests import postgres
 
 
 def without_touches(session: Session | None) -> Session | None:
@@ -122,13 +122,13 @@ def check_file(path: Path) -> None:
 
 def check_database(dsn: str) -> None:
     """Every piece of content is held once, by a row that lives, or is gone."""
-    with psycopg.connect(dsn) as database:
+    database = postgres.server().inside(dsn)
 
-        def rows(query: str) -> Iterable[tuple[Any, ...]]:
-            return database.execute(query.encode())
+    def rows(query: str) -> Iterable[tuple[Any, ...]]:
+        return database.execute(query.encode())
 
-        pieces = {content_id for (content_id,) in rows("SELECT content_id FROM content")}
-        assert _held(rows) == pieces, "content that nobody holds is not erased"
+    pieces = {content_id for (content_id,) in rows("SELECT content_id FROM content")}
+    assert _held(rows) == pieces, "content that nobody holds is not erased"
 
 
 async def check_tallies(store: Store, app: str, sessions: Sequence[Session]) -> None:

@@ -26,7 +26,7 @@ from sojourn.errors import (
 from sojourn.models import Page, Session, SessionRef
 from sojourn.v1 import session_pb2, session_service_pb2
 
-T = TypeVar("T", Session, SessionRef)
+T = TypeVar("T")
 
 # How often `get_or_replace` begins again when somebody else was faster, and what says so.
 ATTEMPTS = 4
@@ -57,11 +57,12 @@ class Sessions(FollowedSessions):
         session_id: str | None = None,
         *,
         if_exists: IfExists = IfExists.FAIL,
+        view: View = View.BASIC,
         app: str | None = None,
         request_id: str | None = None,
         **fields: Unpack[inputs.SessionFields],
     ) -> Session:
-        """Create a session and return it in the view BASIC.
+        """Create a session and return it; with `view=View.FULL`, with the state of all scopes.
 
         Without a `session_id` the server makes one. The other fields are those of `NewSession`; the
         client's default labels are added.
@@ -71,8 +72,8 @@ class Sessions(FollowedSessions):
         `AppDeletedError`, `AppDrainingError`, `AppUnknownError`, `ContentTooLargeError`,
         `StateVersionMismatchError`.
         """
-        answer = self._create(session_id, if_exists, app, request_id, fields)
-        return convert.session(answer.session, answer.revision)
+        answer = self._create(session_id, if_exists, app, request_id, fields, view)
+        return convert.session(answer.session, answer.revision, full=view == View.FULL)
 
     def get_or_create(
         self,
@@ -425,7 +426,7 @@ class Sessions(FollowedSessions):
     def list_ids(self, **fields: Unpack[inputs.ListFields]) -> Pager[SessionRef]:
         """List sessions as references only. The arguments are those of `list`, but for `view`."""
 
-        def ref(source: session_pb2.Session, _revision: int) -> SessionRef:
+        def ref(source: session_pb2.Session, _: int, _shared: convert.SharedState) -> SessionRef:
             return convert.ref_of(source)
 
         return self._lister(session_pb2.SESSION_VIEW_IDS, ref, fields)
@@ -441,8 +442,10 @@ class Sessions(FollowedSessions):
         """
         full = view == View.FULL
 
-        def session(source: session_pb2.Session, revision: int) -> Session:
-            return convert.session(source, revision, full=full)
+        def session(
+            source: session_pb2.Session, revision: int, shared: convert.SharedState
+        ) -> Session:
+            return convert.session(source, revision, full=full, shared=shared)
 
         return self._lister(calls.view_number(view), session, fields)
 
@@ -453,6 +456,7 @@ class Sessions(FollowedSessions):
         app: str | None,
         request_id: str | None,
         fields: inputs.SessionFields,
+        view: View = View.BASIC,
     ) -> session_service_pb2.CreateSessionResponse:
         request = calls.create_session(
             self._caller.app(app),
@@ -460,13 +464,14 @@ class Sessions(FollowedSessions):
             default_labels=self._caller.config.default_labels,
             if_exists=if_exists,
             request_id=request_id,
+            view=view,
         )
         return self._caller.call(self._caller.stubs.sessions.CreateSession, request)
 
     def _lister(
         self,
         view: session_pb2.SessionView.V,
-        item: Callable[[session_pb2.Session, int], T],
+        item: Callable[[session_pb2.Session, int, convert.SharedState], T],
         fields: inputs.ListFields,
     ) -> Pager[T]:
         request = calls.list_sessions(self._caller.app(fields.get("app")), fields)
@@ -474,8 +479,9 @@ class Sessions(FollowedSessions):
         def fetch(ask: calls.PageAsk) -> Page[T]:
             stub = self._caller.stubs.sessions.ListSessions
             answer = self._caller.call(stub, calls.sessions_page(request, ask, view))
+            shared = convert.SharedState(answer)
             return Page(
-                items=tuple(item(one, answer.revision) for one in answer.sessions),
+                items=tuple(item(one, answer.revision, shared) for one in answer.sessions),
                 next_page_token=answer.next_page_token,
                 revision=answer.revision,
                 total_size=answer.total_size if answer.HasField("total_size") else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Mapping
 from typing import Self, Unpack
 from urllib.parse import urlsplit
@@ -41,6 +42,7 @@ class Connection:
     def __init__(self, server: AsyncClient | str, **fields: Unpack[ClientFields]) -> None:
         self._given = None if isinstance(server, str) else server
         self._own: dict[asyncio.AbstractEventLoop, AsyncClient] = {}
+        self._making = threading.Lock()  # Loops run in threads.
         self._target = ""
         self._fields = fields
         if isinstance(server, str):
@@ -57,14 +59,17 @@ class Connection:
         loop = asyncio.get_running_loop()
         client = self._own.get(loop)
         if client is None:
-            for other in [other for other in self._own if other.is_closed()]:
-                del self._own[other]
-            client = self._own[loop] = AsyncClient(self._target, **self._fields)
+            client = AsyncClient(self._target, **self._fields)
+            with self._making:
+                for other in [other for other in self._own if other.is_closed()]:
+                    del self._own[other]
+                self._own[loop] = client
         return client
 
     async def close(self) -> None:
         """Close the client that was made in this event loop; one that was given stays open."""
-        client = self._own.pop(asyncio.get_running_loop(), None)
+        with self._making:
+            client = self._own.pop(asyncio.get_running_loop(), None)
         if client is not None:
             await client.close()
 

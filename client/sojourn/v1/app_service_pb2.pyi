@@ -32,7 +32,8 @@ class _DeleteModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DeleteMode
     """The same as REFUSE."""
     DELETE_MODE_REFUSE: _DeleteMode.ValueType  # 1
     """With live sessions `FAILED_PRECONDITION / APP_HAS_SESSIONS`, saying who and
-    until when; without any as FORCE.
+    until when; without any as FORCE. Sessions past their deadline, and what ends
+    with them, end first and are not live.
     """
     DELETE_MODE_DRAIN: _DeleteMode.ValueType  # 2
     """No new sessions and turns; wait until those there are have ended or expired;
@@ -50,7 +51,8 @@ DELETE_MODE_UNSPECIFIED: DeleteMode.ValueType  # 0
 """The same as REFUSE."""
 DELETE_MODE_REFUSE: DeleteMode.ValueType  # 1
 """With live sessions `FAILED_PRECONDITION / APP_HAS_SESSIONS`, saying who and
-until when; without any as FORCE.
+until when; without any as FORCE. Sessions past their deadline, and what ends
+with them, end first and are not live.
 """
 DELETE_MODE_DRAIN: DeleteMode.ValueType  # 2
 """No new sessions and turns; wait until those there are have ended or expired;

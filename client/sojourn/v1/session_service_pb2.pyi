@@ -245,12 +245,18 @@ class CreateSessionRequest(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     IF_EXISTS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     app: _builtins.str
     """The app, 1 to 128 printable characters."""
     if_exists: Global___IfExists.ValueType
     """What to do when the id is taken. Default FAIL."""
     request_id: _builtins.str
     """Makes repeats safe: up to 128 characters, kept for 24 h. Empty: not kept."""
+    view: _session_pb2.SessionView.ValueType
+    """How much of the session the answer carries. Default BASIC. FULL brings the
+    state of all three scopes as it is right after the creation; a repeat with
+    the same request_id brings it as it is then.
+    """
     @_builtins.property
     def session(self) -> Global___NewSession:
         """What to create."""
@@ -262,10 +268,11 @@ class CreateSessionRequest(_message.Message):
         session: Global___NewSession | None = ...,
         if_exists: Global___IfExists.ValueType = ...,
         request_id: _builtins.str = ...,
+        view: _session_pb2.SessionView.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["app", b"app", "if_exists", b"if_exists", "request_id", b"request_id", "session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["app", b"app", "if_exists", b"if_exists", "request_id", b"request_id", "session", b"session", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -286,7 +293,7 @@ class CreateSessionResponse(_message.Message):
     """The revision taken, or the head where nothing was created."""
     @_builtins.property
     def session(self) -> _session_pb2.Session:
-        """The session, in view BASIC."""
+        """The session, in the view that was asked for."""
 
     def __init__(
         self,
@@ -541,6 +548,7 @@ class ListSessionsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     VIEW_FIELD_NUMBER: _builtins.int
     TOTAL_SIZE_FIELD_NUMBER: _builtins.int
+    SHARED_STATE_ONCE_FIELD_NUMBER: _builtins.int
     app: _builtins.str
     """The app."""
     user: _builtins.str
@@ -552,13 +560,17 @@ class ListSessionsRequest(_message.Message):
     page_size: _builtins.int
     """At most so many; 0 means 50, more than 1,000 means 1,000."""
     page_token: _builtins.str
-    """From the page before. All other fields but `page_size` and `view` must be as
-    they were.
+    """From the page before. All other fields but `page_size`, `view` and
+    `shared_state_once` must be as they were.
     """
     view: _session_pb2.SessionView.ValueType
     """How much of each. Default BASIC."""
     total_size: _builtins.bool
     """Count all sessions that the filter selects, on every page: costs a scan."""
+    shared_state_once: _builtins.bool
+    """With view FULL: the state of the app and of each user comes once a page, in
+    `app_state` and `user_states`, and not again with each session.
+    """
     @_builtins.property
     def filter(self) -> _session_pb2.SessionFilter:
         """Which sessions. Absent: all, ended ones too."""
@@ -575,10 +587,11 @@ class ListSessionsRequest(_message.Message):
         page_token: _builtins.str = ...,
         view: _session_pb2.SessionView.ValueType = ...,
         total_size: _builtins.bool = ...,
+        shared_state_once: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_user", b"_user", "filter", b"filter", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_user", b"_user", "app", b"app", "descending", b"descending", "filter", b"filter", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "total_size", b"total_size", "user", b"user", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_user", b"_user", "app", b"app", "descending", b"descending", "filter", b"filter", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "shared_state_once", b"shared_state_once", "total_size", b"total_size", "user", b"user", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__user: _TypeAlias = _typing.Literal["user"]  # noqa: Y015
     _WhichOneofArgType__user: _TypeAlias = _typing.Literal["_user", b"_user"]  # noqa: Y015
@@ -592,11 +605,34 @@ class ListSessionsResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class UserStatesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _session_pb2.State: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _session_pb2.State | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     SESSIONS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    APP_STATE_FIELD_NUMBER: _builtins.int
+    USER_STATES_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """For the next page. Empty: this is the last."""
     total_size: _builtins.int
@@ -611,6 +647,18 @@ class ListSessionsResponse(_message.Message):
     def sessions(self) -> _containers.RepeatedCompositeFieldContainer[_session_pb2.Session]:
         """The sessions."""
 
+    @_builtins.property
+    def app_state(self) -> _session_pb2.State:
+        """With `shared_state_once`: the app's state. Empty for callers whose grants do
+        not cover the app's own.
+        """
+
+    @_builtins.property
+    def user_states(self) -> _containers.MessageMap[_builtins.str, _session_pb2.State]:
+        """With `shared_state_once`: by user, the state of those whose sessions are on
+        this page.
+        """
+
     def __init__(
         self,
         *,
@@ -619,10 +667,12 @@ class ListSessionsResponse(_message.Message):
         total_size: _builtins.int | None = ...,
         revision: _builtins.int = ...,
         resume_token: _builtins.str = ...,
+        app_state: _session_pb2.State | None = ...,
+        user_states: _abc.Mapping[_builtins.str, _session_pb2.State] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_total_size", b"_total_size", "total_size", b"total_size"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_total_size", b"_total_size", "app_state", b"app_state", "total_size", b"total_size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_total_size", b"_total_size", "next_page_token", b"next_page_token", "resume_token", b"resume_token", "revision", b"revision", "sessions", b"sessions", "total_size", b"total_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_total_size", b"_total_size", "app_state", b"app_state", "next_page_token", b"next_page_token", "resume_token", b"resume_token", "revision", b"revision", "sessions", b"sessions", "total_size", b"total_size", "user_states", b"user_states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__total_size: _TypeAlias = _typing.Literal["total_size"]  # noqa: Y015
     _WhichOneofArgType__total_size: _TypeAlias = _typing.Literal["_total_size", b"_total_size"]  # noqa: Y015

@@ -9,6 +9,7 @@ from sojourn_server.domain.clock import Nanos
 from sojourn_server.domain.limits import UNIT_ROWS
 from sojourn_server.jobs.leading import wait_to_lead
 from sojourn_server.service.staging import remove_expired
+from sojourn_server.service.units import Units
 from sojourn_server.store.base import ReadTx, Store
 
 PURGE_INTERVAL: Final = 1.0
@@ -33,11 +34,11 @@ async def purge(store: Store) -> None:
         await asyncio.sleep(PURGE_INTERVAL if done else PURGE_PAUSE)
 
 
-async def unstage(store: Store) -> None:
+async def unstage(units: Units) -> None:
     """Remove stagings that have expired, until cancelled: their callers have gone."""
     while True:
-        await wait_to_lead(store, "unstage")
-        removed = await remove_expired(store)
+        await wait_to_lead(units.store, "unstage")
+        removed = await remove_expired(units)
         await asyncio.sleep(PURGE_PAUSE if removed else STAGED_INTERVAL)
 
 

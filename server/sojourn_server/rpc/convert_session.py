@@ -6,7 +6,7 @@ as making it from parts. What the protos' rules checked already is not checked a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Final
 
 from sojourn.v1 import session_pb2, session_service_pb2
@@ -152,7 +152,12 @@ def _decode_owner(path: str, ephemeral: session_service_pb2.Ephemeral) -> NewOwn
 
 
 def fill_snapshot(
-    target: session_pb2.Session, snapshot: SessionSnapshot, now: Nanos, view: View
+    target: session_pb2.Session,
+    snapshot: SessionSnapshot,
+    now: Nanos,
+    view: View,
+    *,
+    shared: bool = True,
 ) -> None:
     """Write a session as a view shows it.
 
@@ -161,6 +166,7 @@ def fill_snapshot(
         snapshot: The session, with its content for view FULL.
         now: The clock that times left count from.
         view: How much to show.
+        shared: Whether the state of user and app is part of it.
     """
     session = snapshot.session
     if view is View.IDS:
@@ -169,6 +175,9 @@ def fill_snapshot(
     fill_session(target, session, now)
     if view is View.FULL and snapshot.content is not None:
         _fill_content(target, snapshot.content)
+        if shared:
+            fill_state(target.state.user, snapshot.content.user_state)
+            fill_state(target.state.app, snapshot.content.app_state)
 
 
 def fill_ids(target: session_pb2.Session, session: Session) -> None:
@@ -302,10 +311,8 @@ def fill_turn(target: session_pb2.Turn, turn: Turn) -> None:
 
 
 def _fill_content(target: session_pb2.Session, content: SessionContent) -> None:
-    target.metadata.update(content.metadata)
+    fill_texts(target.metadata, content.metadata)
     fill_state(target.state.session, content.session_state)
-    fill_state(target.state.user, content.user_state)
-    fill_state(target.state.app, content.app_state)
     target.end_reason = content.end_note.reason
     target.end_result = content.end_note.result
     target.last_turn_error = content.turn_error
@@ -313,9 +320,16 @@ def _fill_content(target: session_pb2.Session, content: SessionContent) -> None:
 
 
 def fill_state(target: session_pb2.State, state: ScopeDocument) -> None:
-    """Write one scope's state."""
-    target.values.update(state.values)
-    target.version = state.version
+    """Write one scope's state; of one that was never written nothing is sent."""
+    if state.version:
+        target.version = state.version
+        fill_texts(target.values, state.values)
+
+
+def fill_texts(target: MutableMapping[str, str], texts: Mapping[str, str]) -> None:
+    """Write JSON texts by their keys: faster than the `update` of protobuf's maps."""
+    for key, text in texts.items():
+        target[key] = text
 
 
 def fill_versions(target: session_pb2.StateScopes, versions: StateVersions) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -57,8 +58,9 @@ def request_types() -> list[type[Message]]:
     return [method.request for method in methods()]
 
 
+@functools.cache
 def warm_rules() -> Rules:
-    """The protos' rules, compiled for every request type."""
+    """The protos' rules, compiled for every request type, once for all servers of a process."""
     return Rules(request_types())
 
 

@@ -44,10 +44,12 @@ class SessionServicer:
         """CreateSession."""
         new = convert.decode_new_session("session", request.session, call.users)
         if_exists = convert.IF_EXISTS[request.if_exists]
-        answer = await self._sessions.create(call, request.app, new, if_exists)
-        outcome = answer.outcome
-        response = pb.CreateSessionResponse(created=outcome.created, revision=answer.revision)
-        convert.fill_session(response.session, outcome.session, answer.now)
+        view = convert.VIEWS[request.view]
+        answer, shot = await self._sessions.create_shown(call, request.app, new, if_exists, view)
+        response = pb.CreateSessionResponse(
+            created=answer.outcome.created, revision=answer.revision
+        )
+        convert.fill_snapshot(response.session, shot, answer.now, view)
         return response
 
     async def batch_create_sessions(
@@ -120,6 +122,7 @@ class SessionServicer:
                 view=view,
                 total=request.total_size,
                 users=call.users,
+                shared_once=request.shared_state_once,
             ),
         )
         response = pb.ListSessionsResponse(
@@ -128,8 +131,16 @@ class SessionServicer:
             revision=page.revision,
             resume_token=page.resume_token,
         )
+        once = page.app_state is not None
         for snapshot in page.snapshots:
-            convert.fill_snapshot(response.sessions.add(), snapshot, page.now, view)
+            convert.fill_snapshot(
+                response.sessions.add(), snapshot, page.now, view, shared=not once
+            )
+        if page.app_state is not None:
+            response.app_state.SetInParent()  # what says that it is not with each session
+            convert.fill_state(response.app_state, page.app_state)
+            for user, state in page.user_states.items():
+                convert.fill_state(response.user_states[user], state)
         return response
 
     async def aggregate_sessions(

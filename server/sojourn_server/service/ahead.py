@@ -1,23 +1,42 @@
-"""What ends with a session or its turn, where it is too much for one unit: it ends ahead.
+"""What must be done before a unit, and is too much to be done in it: it is done ahead.
 
-Batches of at most `UNIT_ROWS` sessions end first, each a unit of its own, so that none holds
-the writer for long. The unit that could not do it all comes last, children first and parent
-last. A server that dies meanwhile leaves fewer children and a parent as it was.
+Of what ends with a session or its turn, batches of at most `UNIT_ROWS` sessions end first,
+each a unit of its own, so that none holds the writer for long. The unit that could not do it
+all comes last, children first and parent last. A server that dies meanwhile leaves fewer
+children and a parent as it was. Of many sessions that are overdue, each is settled by a unit
+of its own, as the job of expiry would.
+
+`Units.apply` sees to both, for every use case.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sojourn_server.domain.limits import CASCADE_MOST, UNIT_ROWS
+from sojourn_server.domain.limits import CASCADE_MOST
 from sojourn_server.domain.model import EndCause
 from sojourn_server.service import tree
 from sojourn_server.service.tree import TooMany
+from sojourn_server.service.work import ManyOverdue
 from sojourn_server.store.base import Priority, ReadTx, Tx
 
 if TYPE_CHECKING:
     from sojourn_server.service.units import Units
+
+
+async def settle_ahead(units: Units, many: ManyOverdue, priority: Priority) -> None:
+    """Settle what is overdue, each session in a unit of its own.
+
+    Args:
+        units: Where.
+        many: What could not be settled before a unit, within its commit.
+        priority: As the unit's own.
+    """
+    await asyncio.gather(
+        *(units.settle(session.app, session.uid, priority) for session in many.sessions)
+    )
 
 
 async def end_ahead(units: Units, many: TooMany, actor: str, priority: Priority) -> int:
@@ -41,10 +60,10 @@ async def end_ahead(units: Units, many: TooMany, actor: str, priority: Priority)
         return [(each.session.uid, cause) for each, cause in rows]
 
     ended = 0
-    while len(found := await units.read(survey)) > UNIT_ROWS:
-        for end in range(len(found), UNIT_ROWS, -UNIT_ROWS):
+    while len(found := await units.read(survey)) > many.most:
+        for end in range(len(found), many.most, -many.most):
             # The deepest first: a child is never without its parent.
-            batch = found[max(0, end - UNIT_ROWS) : end][::-1]
+            batch = found[max(0, end - many.most) : end][::-1]
             ended += await _end(units, many, actor, priority, batch)
     return ended
 
@@ -75,6 +94,6 @@ async def _end(
         freed.update(work.freed)
         return ended
 
-    applied = await units.store.apply(many.app, actor, unit, priority)
+    applied = await units.apply(many.app, actor, unit, priority)
     units.line.freed(freed)
     return applied.value

@@ -7,7 +7,7 @@ hold no content.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
 import msgspec
@@ -156,6 +156,10 @@ class SessionPage(msgspec.Struct, frozen=True, kw_only=True):
     resume_token: str
     """On the first page; empty later."""
     now: Nanos
+    app_state: ScopeDocument | None = None
+    """The app's state, where it was asked for once a page."""
+    user_states: Mapping[str, ScopeDocument] = {}
+    """By user, likewise."""
 
 
 class MessagePage(msgspec.Struct, frozen=True, kw_only=True):

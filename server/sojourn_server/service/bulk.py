@@ -18,7 +18,7 @@ from sojourn_server.domain.errors import invalid_field
 from sojourn_server.domain.filter import SessionFilter
 from sojourn_server.domain.limits import SCAN_ROWS
 from sojourn_server.domain.model import EndNote, Session, Status
-from sojourn_server.service import state
+from sojourn_server.service import state, tree
 from sojourn_server.service.answers import Answer, Call
 from sojourn_server.service.operations import STEP_ROWS, Begun, Done, Operations, Task
 from sojourn_server.service.taking import (
@@ -241,9 +241,10 @@ class _Step:
         meant = [row for row in rows if self._meant(row.session)]
         overdue = [row for row in meant if is_overdue(row.session, self._work.now)]
         if overdue:
-            if self.budget.count:
-                return False  # what is done stays, and what is due comes first in the next step
-            self._work.require_settled(*overdue)
+            if not self.budget.count:  # else what is done stays: it comes in the next step
+                for row in overdue:
+                    await tree.settle(self._work, self._app, row.session.uid)
+            return False
         uids = [row.session.uid for row in meant]
         parents = await self._work.tx.with_children(self._app, uids)
         wanted = set(uids)

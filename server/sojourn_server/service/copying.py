@@ -271,7 +271,7 @@ async def stage(units: Units, call: Call, copy: Copy) -> None:
         return staging, batch, copy.through if done else batch[-1].sequence
 
     while copy.at < copy.through:
-        applied = await units.store.apply(source.app, call.actor, unit)
+        applied = await units.apply(source.app, call.actor, unit)
         copy.staging, batch, until = applied.value
         copy.took(batch, until)
         await asyncio.sleep(_PAUSE)
@@ -300,7 +300,7 @@ async def drop(units: Units, copy: Copy | None) -> None:
 
     # Where the store fails, or the caller has gone, the job removes it later.
     with contextlib.suppress(StoreFull, StoreDown):
-        await units.store.apply(staging.app, "", unit)
+        await units.apply(staging.app, "", unit)
 
 
 def _reset(session: Session) -> Refusal:

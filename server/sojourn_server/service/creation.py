@@ -71,7 +71,7 @@ async def settle_parents(work: Work, app: str, sessions: Sequence[NewSession]) -
     """Let what is due on the parents of several new sessions come first, all at once.
 
     Raises:
-        Precede: Something is due.
+        Precede, ManyOverdue: Something is due.
     """
     parents = {new.parent_uid: new for new in sessions if new.parent_uid}
     found = [await _parent(work, app, new) for new in parents.values()]
@@ -85,7 +85,7 @@ async def insert(work: Work, app: str, new: NewSession) -> SessionRow:
 
     Raises:
         Refusal: As `create`.
-        Precede: As `quotas.admit`.
+        Precede, ManyOverdue: As `quotas.admit`.
     """
     check_labels(new.labels, work.limits)
     documents.check_metadata(new.metadata, work.limits)

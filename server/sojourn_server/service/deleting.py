@@ -19,7 +19,6 @@ import msgspec
 from sojourn_server.domain.clock import SECOND, Nanos
 from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.domain.ids import uuid7
-from sojourn_server.domain.limits import UNIT_ROWS
 from sojourn_server.domain.model import (
     NO_CONTENT,
     App,
@@ -29,7 +28,6 @@ from sojourn_server.domain.model import (
     ChangeDetail,
     DeletedWhy,
     EndCause,
-    Status,
 )
 from sojourn_server.domain.policy import NO_POLICY
 from sojourn_server.service.answers import Answer, Call
@@ -48,7 +46,7 @@ from sojourn_server.service.operations import (
 )
 from sojourn_server.service.taking import Budget, Deleting
 from sojourn_server.service.units import Units, decode_outcome, request_key
-from sojourn_server.service.work import Work
+from sojourn_server.service.work import ManyOverdue, Work
 from sojourn_server.store.base import Candidates, ReadTx, RequestKey, RequestRecord, Tx
 
 DELETE_APP: Final = "DeleteApp"
@@ -164,7 +162,7 @@ class AppDeletion:
                 )
             return begun
 
-        applied = await self._units.store.apply(app, call.actor, unit)
+        applied = await self._units.apply(app, call.actor, unit)
         return applied.value, applied.revision
 
     async def wait_for(self, driven: list[asyncio.Task[None]], call: Call) -> None:
@@ -213,7 +211,7 @@ async def _begin(work: Work, call: Call, app: str, mode: DeleteMode, drain_timeo
         raise Refusal(Reason.APP_NOT_FOUND, "there is no such app", {"app": app})
     if found.status is AppStatus.DELETED:
         return Begun(run="", forced=False)
-    await _settle(work, app)
+    await _settle(work, app, mode)
     counts = await tx.app_counts(app)
     running = await tx.operation(app, DELETE_APP)
     state = Deletion(run=uuid7(work.now)) if running is None else _state(running.record)
@@ -241,16 +239,19 @@ async def _begin(work: Work, call: Call, app: str, mode: DeleteMode, drain_timeo
     return Begun(run=state.run, forced=deadline <= work.now or not counts.active)
 
 
-async def _settle(work: Work, app: str) -> None:
+async def _settle(work: Work, app: str, mode: DeleteMode) -> None:
     """Let what is due come first, so that nothing past its deadline counts as live.
 
     Raises:
-        Precede: Something is due. Where very much is, the job that does so is at it.
+        Precede: Something is due.
+        ManyOverdue: Very much is, and the app is to be refused for what is live. Who drains
+            or forces does not wait for it: the job of expiry, or the deletion, deals with it.
     """
-    query = Candidates(app=app, status=Status.ACTIVE, limit=UNIT_ROWS)
-    rows = await work.tx.candidates(query)
-    if len(rows) < UNIT_ROWS:
-        work.require_settled(*rows)
+    try:
+        work.require_settled(*await work.overdue_in(app))
+    except ManyOverdue:
+        if mode is DeleteMode.REFUSE:
+            raise
 
 
 async def _tell(work: Work, app: App, active: int) -> None:

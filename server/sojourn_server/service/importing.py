@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -228,7 +228,7 @@ class Importing:
                 await stagings.discard(tx, found)
 
         with contextlib.suppress(StoreFull, StoreDown):  # the job does it later
-            await self._units.store.apply(self._app, "", unit)
+            await self._units.apply(self._app, "", unit)
 
     def _require_none_coming(self, field: str) -> None:
         coming = self._coming
@@ -240,8 +240,8 @@ class Importing:
                 f"{coming.count} of {session.message_count} have",
             )
 
-    async def _apply(self, unit: object) -> None:
-        applied = await self._units.store.apply(self._app, self._call.actor, unit)  # type: ignore[arg-type,var-annotated]
+    async def _apply(self, unit: Callable[[Tx], Awaitable[None]]) -> None:
+        applied = await self._units.apply(self._app, self._call.actor, unit)
         if applied.changed:
             self.done.revision = applied.revision
 
@@ -268,7 +268,7 @@ class Importing:
         while coming.waiting:
             some = [message for message, _ in coming.waiting[: copying.BATCH_ROWS]]
             batch = coming.waiting[: len(copying.within(some))]
-            applied = await self._units.store.apply(self._app, self._call.actor, unit)
+            applied = await self._units.apply(self._app, self._call.actor, unit)
             coming.staging = applied.value
             del coming.waiting[: len(batch)]
 
@@ -299,7 +299,7 @@ class Importing:
             return await self._insert(self._units.work(tx), coming)
 
         try:
-            applied = await self._units.store.apply(self._app, self._call.actor, unit)
+            applied = await self._units.apply(self._app, self._call.actor, unit)
         except BaseException:
             self._coming = coming
             raise

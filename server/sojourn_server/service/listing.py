@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from functools import partial
 from typing import Final
 
@@ -19,7 +20,8 @@ from sojourn_server.domain.resume import Point
 from sojourn_server.domain.tokens import PagePosition, digest
 from sojourn_server.service.answers import SessionPage, SessionSnapshot
 from sojourn_server.service.paging import open_page, page_size
-from sojourn_server.service.reading import session_size, snapshot
+from sojourn_server.service.reading import scope_size, session_size, snapshots
+from sojourn_server.service.state import SharedState
 from sojourn_server.service.units import Units
 from sojourn_server.store.base import (
     Candidates,
@@ -48,6 +50,8 @@ class ListQuery(msgspec.Struct, frozen=True, kw_only=True):
     total: bool = False
     users: Users = EVERY_USER
     """Whose sessions the caller may read: decides what view FULL shows of the app."""
+    shared_once: bool = False
+    """Whether the page has the state of users and app once, and not with each session."""
 
 
 class _Scan(msgspec.Struct):
@@ -59,6 +63,8 @@ class _Scan(msgspec.Struct):
     last: SessionRow | None = None
     """The last candidate that the page has dealt with."""
     more: bool = False
+    users: set[str] = msgspec.field(default_factory=set)
+    """Whose state the page has, where it has it once."""
 
 
 class Listing:
@@ -80,7 +86,9 @@ class Listing:
         async def read(tx: ReadTx) -> SessionPage:
             now = token.now if token else tx.now
             after = Position(token.value, token.tie) if token else None
-            scan = await _gather(tx, query, now, after, size)
+            shared = SharedState(tx, query.app, query.users)
+            scan = await _gather(tx, query, now, after, size, shared)
+            once = query.shared_once and query.view is View.FULL
             return SessionPage(
                 snapshots=tuple(scan.found),
                 next_page_token=self._next(query, request, now, scan),
@@ -88,6 +96,11 @@ class Listing:
                 revision=await tx.head(query.app),
                 resume_token="" if token else await self._resume(tx, query),
                 now=tx.now,
+                app_state=await shared.of_app() if once else None,
+                user_states={
+                    user: shared.of(user)
+                    for user in {shot.session.user for shot in scan.found if once}
+                },
             )
 
         page = await self._units.read(read)
@@ -174,7 +187,12 @@ def _candidates(query: ListQuery, after: Position | None, limit: int) -> Candida
 
 
 async def _gather(
-    tx: ReadTx, query: ListQuery, now: Nanos, after: Position | None, size: int
+    tx: ReadTx,
+    query: ListQuery,
+    now: Nanos,
+    after: Position | None,
+    size: int,
+    shared: SharedState,
 ) -> _Scan:
     """Look at candidates until the page is full, or `SCAN_ROWS` were looked at."""
     matches = filters.matcher(query.filter, now)
@@ -182,18 +200,14 @@ async def _gather(
     scan = _Scan([])
     while True:
         rows = await tx.candidates(_candidates(query, after, chunk))
-        for row in rows:
-            if matches(row.session):
-                if len(scan.found) == size:
-                    scan.more = True
+        chosen = [matches(row.session) for row in rows]
+        wanted = [row.session for row, match in zip(rows, chosen, strict=True) if match]
+        rest = wanted[: size - len(scan.found)]
+        async with aclosing(snapshots(tx, rest, query.view, shared)) as shots:
+            for row, match in zip(rows, chosen, strict=True):
+                if match and not await _take(scan, query, size, shots):
                     return scan
-                shot = await snapshot(tx, row.session, query.view, query.users)
-                scan.size += session_size(shot, query.view)
-                if scan.size > ANSWER_BYTES and scan.found:
-                    scan.more = True
-                    return scan
-                scan.found.append(shot)
-            scan.last = row
+                scan.last = row
         scan.looked_at += len(rows)
         if len(rows) < chunk:
             return scan
@@ -201,3 +215,31 @@ async def _gather(
             scan.more = True
             return scan
         after = position_of(rows[-1], query.sort_by)
+
+
+async def _take(
+    scan: _Scan, query: ListQuery, size: int, shots: AsyncIterator[SessionSnapshot]
+) -> bool:
+    """Put the next session onto the page; say whether it still fitted."""
+    if len(scan.found) < size:
+        shot = await anext(shots)
+        scan.size += _size(scan, shot, query)
+        if scan.size <= ANSWER_BYTES or not scan.found:
+            scan.found.append(shot)
+            scan.users.add(shot.session.user)
+            return True
+    scan.more = True
+    return False
+
+
+def _size(scan: _Scan, shot: SessionSnapshot, query: ListQuery) -> int:
+    """What a session adds to the page; with the first of a user or of all, what they share."""
+    content = shot.content
+    size = session_size(shot, query.view, shared=not query.shared_once)
+    if content is not None and query.shared_once:
+        user = shot.session.user
+        if user not in scan.users:
+            size += scope_size(content.user_state) + 4 * len(user)
+        if not scan.found:
+            size += scope_size(content.app_state)
+    return size

@@ -8,7 +8,7 @@ changes of one unit: what makes room ends before the new session is there.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from sojourn_server.domain import lifecycle
@@ -22,8 +22,6 @@ from sojourn_server.store.base import Candidates, Position, SessionRow, SortBy
 
 END_MOST: Final = 16
 """How many sessions one new one ends at most: more than one only after a limit was lowered."""
-SETTLE_MOST: Final = 64
-"""How many overdue sessions are settled at once to find out how many places are taken."""
 LOOK: Final = 32
 """How many sessions are looked at together, those that are idle longest first."""
 
@@ -69,7 +67,8 @@ async def admit(work: Work, app: str, user: str, parent_uid: str = "") -> None:
 
     Raises:
         Refusal: `QUOTA_EXCEEDED`.
-        Precede: Sessions that are past their deadline hold places; they end first.
+        Precede, ManyOverdue: Sessions that are past their deadline hold places; they end
+            first.
     """
     policy = await work.policy(app)
     for quota in _quotas(policy, app, user):
@@ -90,30 +89,49 @@ async def foresee(work: Work, app: str, users: Iterable[str]) -> None:
 
     Raises:
         Refusal: `QUOTA_EXCEEDED`.
-        Precede: As `admit`.
+        Precede, ManyOverdue: As `admit`.
     """
     policy = await work.policy(app)
     wanted = Counter(users)
-    for user in wanted:
-        for quota in _quotas(policy, app, user):
-            count = wanted.total() if quota.user is None else wanted[user]
-            if policy.session_quota_action is not QuotaAction.REFUSE and count <= quota.limit:
-                continue
-            over = await _over(work, quota, count)
-            if over > 0:
-                raise await _exceeded(work, quota, over, count)
+    counts = {
+        quota: wanted.total() if quota.user is None else wanted[user]
+        for user in wanted
+        for quota in _quotas(policy, app, user)
+    }
+    await _settle(work, counts)
+    for quota, count in counts.items():
+        if policy.session_quota_action is not QuotaAction.REFUSE and count <= quota.limit:
+            continue
+        over = await _over(work, quota, count)
+        if over > 0:
+            raise await _exceeded(work, quota, over, count)
+
+
+async def _settle(work: Work, counts: Mapping[_Quota, int]) -> None:
+    """Let those that hold places past their deadline end first, for all limits together.
+
+    One limit after the other would ask for a unit that comes first too often (`Precede`).
+
+    Raises:
+        Precede, ManyOverdue: There are some.
+    """
+    overdue: dict[str, SessionRow] = {}
+    for quota, more in counts.items():
+        if await quota.active(work) + more > quota.limit:
+            rows = await work.overdue_in(quota.app, quota.user)
+            overdue.update((row.session.uid, row) for row in rows)
+    work.require_settled(*overdue.values())
 
 
 async def _over(work: Work, quota: _Quota, more: int) -> int:
     """By how many the limit would be exceeded with some more; at most 0 if they fit.
 
     Raises:
-        Precede: Some of those that are counted are past their deadline.
+        Precede, ManyOverdue: Some of those that are counted are past their deadline.
     """
     over = await quota.active(work) + more - quota.limit
     if over > 0:
-        rows = await work.tx.overdue_in(quota.app, quota.user, work.now, SETTLE_MOST)
-        work.require_settled(*rows)
+        work.require_settled(*await work.overdue_in(quota.app, quota.user))
     return over
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -16,6 +16,7 @@ from sojourn_server.domain.model import Message, MessageBody, Session
 from sojourn_server.service import state
 from sojourn_server.service.answers import (
     MessageSnapshot,
+    ScopeDocument,
     SessionContent,
     SessionRead,
     SessionSnapshot,
@@ -33,6 +34,10 @@ _MESSAGE_FRAME: Final = 96
 _TEXT_FRAME: Final = 8
 _PAIR_FRAME: Final = 2 * _TEXT_FRAME
 _COUNTER_FRAME: Final = 16
+
+_AHEAD_FIRST: Final = 8
+_AHEAD_MOST: Final = 500
+"""How many sessions' content is read at once, at first and at most."""
 
 T = TypeVar("T")
 
@@ -159,6 +164,41 @@ async def snapshot(
     return SessionSnapshot(session=session, content=content)
 
 
+async def content_now(units: Units, session: Session, users: Users) -> SessionContent | None:
+    """What a session that was created before holds by now; None: it is deleted."""
+
+    async def query(tx: ReadTx) -> SessionContent | None:
+        row = await tx.session_by_uid(session.app, session.uid)
+        return None if row is None else await state.read_content(tx, row.session, users)
+
+    return await units.read(query)
+
+
+async def snapshots(
+    tx: ReadTx, sessions: Sequence[Session], view: View, shared: state.SharedState
+) -> AsyncGenerator[SessionSnapshot, None]:
+    """Several sessions of one app as a view shows them, in order, as they are asked for.
+
+    Their content is read some sessions ahead: as many as by the size of those before fit into
+    an answer, for nobody knows how much the next ones hold.
+    """
+    if view is not View.FULL:
+        for session in sessions:
+            yield SessionSnapshot(session=session)
+        return
+    at, ahead, read = 0, _AHEAD_FIRST, 0
+    while at < len(sessions):
+        chunk = sessions[at : at + ahead]
+        for session, content in zip(
+            chunk, await state.read_contents(tx, chunk, shared), strict=True
+        ):
+            shot = SessionSnapshot(session=session, content=content)
+            read += session_size(shot, view, shared=False)
+            yield shot
+        at += len(chunk)
+        ahead = max(1, min(_AHEAD_MOST, (ANSWER_BYTES - read) * at // read))
+
+
 async def with_bodies(tx: ReadTx, messages: Sequence[Message]) -> list[MessageSnapshot]:
     """Messages with their content."""
     bodies = await tx.contents([message.body for message in messages])
@@ -205,8 +245,8 @@ def message_size(shot: MessageSnapshot) -> int:
     return _MESSAGE_FRAME + names + message.size + _PAIR_FRAME * len(shot.body.metadata)
 
 
-def session_size(shot: SessionSnapshot, view: View) -> int:
-    """At least as many bytes as the session takes in an answer."""
+def session_size(shot: SessionSnapshot, view: View, *, shared: bool = True) -> int:
+    """At least as many bytes as the session takes in an answer, with or without shared state."""
     session, content = shot.session, shot.content
     names = _bytes(session.app) + _bytes(session.user) + _bytes(session.session_id)
     if view is View.IDS:
@@ -215,23 +255,26 @@ def session_size(shot: SessionSnapshot, view: View) -> int:
     if session.turn:
         texts.append(session.turn.holder)
     if content:
-        texts += _texts(content)
+        texts += _texts(content, shared=shared)
     counters = _COUNTER_FRAME * len(session.metrics.counters)
     text_bytes = sum(_bytes(text) + _TEXT_FRAME for text in texts)
     return _SESSION_FRAME + names + counters + text_bytes
+
+
+def scope_size(scope: ScopeDocument) -> int:
+    """At least as many bytes as a scope's state takes in an answer, without its name."""
+    texts = (text for pair in scope.values.items() for text in pair)
+    return _NAME_FRAME + sum(_bytes(text) + _TEXT_FRAME for text in texts)
 
 
 def _bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
-def _texts(content: SessionContent) -> list[str]:
-    documents = (
-        content.metadata,
-        content.session_state.values,
-        content.user_state.values,
-        content.app_state.values,
-    )
+def _texts(content: SessionContent, *, shared: bool) -> list[str]:
+    documents = [content.metadata, content.session_state.values]
+    if shared:
+        documents += [content.user_state.values, content.app_state.values]
     texts = [text for document in documents for pair in document.items() for text in pair]
     note = content.end_note
     return [*texts, note.reason, note.result, content.turn_error, content.reset_reason]

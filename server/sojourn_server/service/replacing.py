@@ -94,7 +94,7 @@ async def replace(
     if asked.more_follow:
         return await units.write(call, ref.app, ReplaceOutcome, parts.stage)
     try:
-        await units.store.apply(ref.app, call.actor, parts.stage_last)
+        await units.apply(ref.app, call.actor, parts.stage_last)
         await parts.copy_kept()
     finally:
         units.line.freed(parts.freed)
@@ -206,7 +206,7 @@ class _Parts:
 
         more = keep > 0
         while more:
-            more = (await units.store.apply(self._ref.app, self._call.actor, unit)).value
+            more = (await units.apply(self._ref.app, self._call.actor, unit)).value
             await asyncio.sleep(PAUSE)
 
     async def switch(self, work: Work) -> ReplaceOutcome:

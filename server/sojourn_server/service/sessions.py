@@ -46,8 +46,10 @@ from sojourn_server.service.answers import (
     EndOutcome,
     ForkOutcome,
     ResetOutcome,
+    SessionContent,
     SessionPage,
     SessionRead,
+    SessionSnapshot,
     SessionsRead,
     TouchOutcome,
     UpdateOutcome,
@@ -69,17 +71,38 @@ class Sessions:
     async def create(
         self, call: Call, app: str, new: NewSession, if_exists: IfExists
     ) -> Answer[CreateOutcome]:
-        """CreateSession."""
+        """CreateSession, in view BASIC."""
+        answer, _ = await self.create_shown(call, app, new, if_exists, View.BASIC)
+        return answer
+
+    async def create_shown(
+        self, call: Call, app: str, new: NewSession, if_exists: IfExists, view: View
+    ) -> tuple[Answer[CreateOutcome], SessionSnapshot]:
+        """CreateSession.
+
+        Returns:
+            The answer, and the session as the view shows it.
+        """
         creation.check(new)
+        content: SessionContent | None = None
 
         async def decide(work: Work) -> CreateOutcome:
-            return await creation.create(work, app, new, if_exists)
+            nonlocal content
+            outcome = await creation.create(work, app, new, if_exists)
+            if view is View.FULL:
+                content = await state.read_content(work.tx, outcome.session, call.users)
+            return outcome
 
-        while True:
+        answer = None
+        while answer is None:
             try:
-                return await self._units.write(call, app, CreateOutcome, decide)
+                answer = await self._units.write(call, app, CreateOutcome, decide)
             except creation.LongTrace as long:
                 await cascades.delete_trace(self._units, call, app, long.uid)
+        session = answer.outcome.session
+        if view is View.FULL and content is None:
+            content = await reading.content_now(self._units, session, call.users)
+        return answer, SessionSnapshot(session=session, content=content)
 
     async def create_many(
         self, call: Call, app: str, sessions: Sequence[NewSession]

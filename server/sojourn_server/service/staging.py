@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sojourn_server.domain.clock import MINUTE, Nanos
 from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.domain.limits import SEQUENCE_MOST
 from sojourn_server.domain.model import Message, Session, Status
 from sojourn_server.service.work import Work
-from sojourn_server.store.base import Priority, ReadTx, SessionRow, Staging, Store, Tx
+from sojourn_server.store.base import Priority, ReadTx, SessionRow, Staging, Tx
+
+if TYPE_CHECKING:
+    from sojourn_server.service.units import Units
 
 PATIENCE: Final[Nanos] = MINUTE
 """How long what a server stages for a call outlives the last batch."""
@@ -102,15 +105,15 @@ def lost(**metadata: str) -> Refusal:
     return Refusal(Reason.STAGING_LOST, "what was staged before is there no more", metadata)
 
 
-async def remove_expired(store: Store) -> int:
+async def remove_expired(units: Units) -> int:
     """Remove stagings that nobody came back for, each in a unit of its own; how many."""
 
     async def look(tx: ReadTx) -> Sequence[Staging]:
         return await tx.stagings_due(tx.now, DUE_MOST)
 
-    due = await store.read(look)
+    due = await units.read(look)
     for staging in due:
-        await store.apply(staging.app, "", partial(_remove, staging=staging), Priority.JOB)
+        await units.apply(staging.app, "", partial(_remove, staging=staging), Priority.JOB)
     return len(due)
 
 

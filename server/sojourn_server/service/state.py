@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import msgspec
 
 from sojourn_server.domain import documents
 from sojourn_server.domain.access import THE_APP, Users
 from sojourn_server.domain.commands import StatePatch, StatePatches
 from sojourn_server.domain.model import (
+    NO_CONTENT,
     Change,
     ChangeCause,
     ChangeDetail,
@@ -33,27 +36,84 @@ async def read_content(tx: ReadTx, session: Session, users: Users) -> SessionCon
 
     The app's state is empty for callers whose grants do not cover the app's own.
     """
-    metadata, state, note, error, reason = await tx.contents(
-        (
-            session.metadata,
-            session.state,
-            session.end_note,
-            session.turn_error,
-            session.reset_reason,
+    shared = SharedState(tx, session.app, users)
+    [content] = await read_contents(tx, [session], shared)
+    return content
+
+
+class SharedState:
+    """The state of an app and its users, each read once however many sessions share it.
+
+    Args:
+        tx: Where.
+        app: Whose.
+        users: The users whose sessions the caller may read: decides if the app's state shows.
+    """
+
+    def __init__(self, tx: ReadTx, app: str, users: Users) -> None:
+        self._tx = tx
+        self._app = app
+        self._known: dict[str | None, ScopeDocument] = {}
+        if not users.covers(THE_APP):
+            self._known[None] = ScopeDocument(values={}, version=0)
+
+    async def unread(self, sessions: Sequence[Session]) -> dict[str | None, ScopeState]:
+        """What some sessions share and what was not read yet, by user; None: the app's."""
+        whose = dict.fromkeys([None, *(each.user for each in sessions)])
+        missing = [user for user in whose if user not in self._known]
+        states = await self._tx.scope_states(self._app, missing) if missing else ()
+        return dict(zip(missing, states, strict=True))
+
+    def keep(self, states: Mapping[str | None, ScopeState], values: Sequence[bytes]) -> None:
+        """Take what `unread` told, with its content."""
+        for (user, state), text in zip(states.items(), values, strict=True):
+            self._known[user] = ScopeDocument(values=documents.decode(text), version=state.version)
+
+    async def of_app(self) -> ScopeDocument:
+        """The app's; empty where it does not show."""
+        if None not in self._known:
+            self._known[None] = await read_scope(self._tx, self._app, None)
+        return self._known[None]
+
+    def of(self, user: str | None) -> ScopeDocument:
+        """A user's, or the app's (None), that was read."""
+        return self._known[user]
+
+
+async def read_contents(
+    tx: ReadTx, sessions: Sequence[Session], shared: SharedState
+) -> list[SessionContent]:
+    """All content of several sessions of one app, as `read_content`, in two reads."""
+    states = await shared.unread(sessions)
+    own = [one for session in sessions for one in _held(session)]
+    ids = [one for one in (*own, *(each.values for each in states.values())) if one != NO_CONTENT]
+    bodies = dict(zip(ids, await tx.contents(ids) if ids else (), strict=True))
+    shared.keep(states, [bodies.get(each.values, b"") for each in states.values()])
+    found = []
+    for session in sessions:
+        metadata, state, note, error, reason = (bodies.get(one, b"") for one in _held(session))
+        document = ScopeDocument(values=documents.decode(state), version=session.state_version)
+        found.append(
+            SessionContent(
+                metadata=documents.decode(metadata),
+                session_state=document,
+                user_state=shared.of(session.user),
+                app_state=shared.of(None),
+                end_note=decode_note(note),
+                turn_error=error.decode(),
+                reset_reason=reason.decode(),
+            )
         )
-    )
-    return SessionContent(
-        metadata=documents.decode(metadata),
-        session_state=ScopeDocument(values=documents.decode(state), version=session.state_version),
-        user_state=await read_scope(tx, session.app, session.user),
-        app_state=(
-            await read_scope(tx, session.app, None)
-            if users.covers(THE_APP)
-            else ScopeDocument(values={}, version=0)
-        ),
-        end_note=decode_note(note),
-        turn_error=error.decode(),
-        reset_reason=reason.decode(),
+    return found
+
+
+def _held(session: Session) -> tuple[ContentId, ...]:
+    return (
+        session.metadata,
+        session.state,
+        session.end_note,
+        session.turn_error,
+        session.reset_reason,
     )
 
 

@@ -45,6 +45,8 @@ class TooMany(Exception):
         self.uid = session.uid
         self.turn = turn
         self.status = status
+        self.most = UNIT_ROWS
+        """How many a unit may end."""
 
     def holds(self, session: Session) -> bool:
         """Whether the session is still as it was in what matters: ACTIVE, in the same turn."""

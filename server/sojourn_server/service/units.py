@@ -15,13 +15,14 @@ from sojourn_server.domain.errors import Reason, Refusal
 from sojourn_server.domain.limits import UNIT_ROWS, Limits
 from sojourn_server.domain.model import AppStatus, ContentId, Session
 from sojourn_server.domain.tokens import Sealer
-from sojourn_server.service.ahead import end_ahead
+from sojourn_server.service.ahead import end_ahead, settle_ahead
 from sojourn_server.service.answers import Answer, Call
 from sojourn_server.service.tree import TooMany, settle
 from sojourn_server.service.turn_line import TurnLine
-from sojourn_server.service.work import Defaults, Work, absent
+from sojourn_server.service.work import Defaults, ManyOverdue, Work, absent
 from sojourn_server.store.base import (
     Applied,
+    BesideUnits,
     Priority,
     ReadTx,
     RequestKey,
@@ -56,7 +57,7 @@ def _holds_nothing(_: object) -> Held:
 
 
 class Units:
-    """Carries out units for the use cases.
+    """Carries out units for the use cases: there is no other way to write.
 
     Args:
         store: Where.
@@ -66,7 +67,9 @@ class Units:
     """
 
     def __init__(self, store: Store, sealer: Sealer, limits: Limits, defaults: Defaults) -> None:
-        self.store = store
+        self._store = store
+        self.store: BesideUnits = store
+        """For what needs no unit."""
         self.sealer = sealer
         self.limits = limits
         self.defaults = defaults
@@ -177,7 +180,7 @@ class Units:
         *,
         ended_ahead: Callable[[int], None] | None = None,
     ) -> Applied[T]:
-        """Carry out a unit, after others where too much ends with a session for one.
+        """Carry out a unit, after others where too much is to be done before it or with it.
 
         Args:
             app: Whose log it writes.
@@ -188,11 +191,13 @@ class Units:
         """
         while True:
             try:
-                return await self.store.apply(app, actor, unit, priority)
+                return await self._store.apply(app, actor, unit, priority)
             except TooMany as many:
                 ended = await end_ahead(self, many, actor, priority)
                 if ended_ahead is not None:
                     ended_ahead(ended)
+            except ManyOverdue as overdue:
+                await settle_ahead(self, overdue, priority)
 
     async def read(self, query: Callable[[ReadTx], Awaitable[T]]) -> T:
         """Carry out a read."""

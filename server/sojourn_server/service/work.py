@@ -6,7 +6,8 @@ told or finished once the unit is committed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 import msgspec
 
@@ -26,6 +27,24 @@ from sojourn_server.domain.model import (
 from sojourn_server.domain.policy import NO_POLICY, Policy
 from sojourn_server.domain.tokens import Sealer, TurnClaim, etag
 from sojourn_server.store.base import Precede, ReadTx, SessionRow, Tx
+
+SETTLE_MOST: Final = 64
+"""How many overdue sessions are looked for, and settled, at once."""
+
+
+class ManyOverdue(Exception):
+    """So much is due before a unit that units of their own settle it first.
+
+    They do so (`ahead.settle_ahead`), and then this one comes again. A store carries out a
+    unit that comes first only so many times (`Precede`), and all that within one commit.
+
+    Args:
+        sessions: Those to be settled, of one app.
+    """
+
+    def __init__(self, sessions: Sequence[Session]) -> None:
+        super().__init__("more is overdue than comes first within one commit")
+        self.sessions = sessions
 
 
 class Defaults:
@@ -123,13 +142,24 @@ class Work:
         self.require_settled(row)
         return row
 
+    async def overdue_in(self, app: str, user: str | None = None) -> Sequence[SessionRow]:
+        """Sessions that are overdue in an app, or of one of its users, the longest first.
+
+        There are no others where these are fewer than `SETTLE_MOST`. Where they are as many,
+        `require_settled` raises `ManyOverdue`, and the unit that comes again finds the rest.
+        """
+        return await self.tx.overdue_in(app, user, self.now, SETTLE_MOST)
+
     def require_settled(self, *rows: SessionRow) -> None:
-        """Let what is due on sessions come first, all of it in one unit.
+        """Let what is due on sessions of one app come first, in one unit if it is not much.
 
         Raises:
             Precede: Something is due.
+            ManyOverdue: It is due on `SETTLE_MOST` sessions or more.
         """
         overdue = [row.session for row in rows if is_overdue(row.session, self.now)]
+        if len(overdue) >= SETTLE_MOST:
+            raise ManyOverdue(overdue)
         if overdue:
             # Imported late: settling a session needs the tree, and the tree needs Work.
             from sojourn_server.service.tree import settle  # noqa: PLC0415

@@ -245,6 +245,10 @@ class ReadTx(AuditReads, Counting, OperationReads, StagedReads, Protocol):
         """The state of a user, or of the app (None); version 0 where there is none."""
         ...
 
+    async def scope_states(self, app: str, users: Sequence[str | None]) -> Sequence[ScopeState]:
+        """The states of several users, or of the app (None), in the order asked."""
+        ...
+
     async def request(self, key: RequestKey) -> RequestRecord | None:
         """What is remembered of a request (S42)."""
         ...
@@ -361,8 +365,8 @@ class Tx(ReadTx, ErasingWrites, OperationWrites, StagedWrites, Protocol):
         ...
 
 
-class Store(Backing, Upkeep, Protocol):
-    """A backend. Made by `app`, used by `service`, `feed` and `jobs`."""
+class BesideUnits(Backing, Upkeep, Protocol):
+    """A backend, as far as it can be used without a unit."""
 
     @property
     def kind(self) -> str:
@@ -420,6 +424,31 @@ class Store(Backing, Upkeep, Protocol):
         """Finish what was accepted, then close. Safe to call twice."""
         ...
 
+    async def read(self, query: Callable[[ReadTx], Awaitable[T]]) -> T:
+        """Carry out a read (S7)."""
+        ...
+
+    def on_commit(self, tell: Callable[[str], None]) -> None:
+        """Have a function called with the name of an app whose log has grown (S44).
+
+        An empty name stands for any app. At most one function; it must be quick.
+        """
+        ...
+
+    async def check_readable(self) -> None:
+        """Raise `StoreDown` when reads fail."""
+
+    async def check_writable(self) -> None:
+        """Raise `StoreFull` or `StoreDown` when writes fail."""
+
+    async def stats(self) -> StoreStats:
+        """What it has done, and how large it is (S60)."""
+        ...
+
+
+class Store(BesideUnits, Protocol):
+    """A backend. Made by `app`, used by `service`, `feed` and `jobs`; written to by `Units`."""
+
     async def apply(
         self,
         app: str,
@@ -441,25 +470,4 @@ class Store(Backing, Upkeep, Protocol):
             StoreDown: The store failed; the outcome is unknown.
             Exception: Whatever the unit raised; nothing of it happened.
         """
-        ...
-
-    async def read(self, query: Callable[[ReadTx], Awaitable[T]]) -> T:
-        """Carry out a read (S7)."""
-        ...
-
-    def on_commit(self, tell: Callable[[str], None]) -> None:
-        """Have a function called with the name of an app whose log has grown (S44).
-
-        An empty name stands for any app. At most one function; it must be quick.
-        """
-        ...
-
-    async def check_readable(self) -> None:
-        """Raise `StoreDown` when reads fail."""
-
-    async def check_writable(self) -> None:
-        """Raise `StoreFull` or `StoreDown` when writes fail."""
-
-    async def stats(self) -> StoreStats:
-        """What it has done, and how large it is (S60)."""
         ...

@@ -209,6 +209,13 @@ async def test_scope_states_of_the_app_of_users_and_of_nobody_are_apart(store: S
     await store.apply("other", "me", lambda tx: tx.put_scope_state("other", "ann", ScopeState()))
     for user, state in scopes.items():
         assert await store.read(methodcaller("scope_state", APP, user)) == state
+    asked = ["bob", None, "nobody", *scopes, "bob", "a\0b"]
+    found = await store.read(lambda tx: tx.scope_states(APP, asked))
+    assert list(found) == [scopes.get(user, ScopeState()) for user in asked]
+    assert list(await store.read(lambda tx: tx.scope_states("nothing", asked))) == [
+        ScopeState()
+    ] * len(asked)
+    assert list(await store.read(lambda tx: tx.scope_states(APP, []))) == []
     newer = ScopeState(version=4)
     await apply(store, lambda tx: tx.put_scope_state(APP, "ann", newer))
     assert await store.read(lambda tx: tx.scope_state(APP, "ann")) == newer

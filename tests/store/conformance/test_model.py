@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from sojourn_server.domain.model import Change, ChangeCause
 from sojourn_server.store.base import Precede, Store, Tx
+from tests.faults import counts
 from tests.store.backends import BACKENDS, Backend, make_backend
 from tests.store.conformance.commands import COMMANDS, count, look, sum_up
 from tests.store.conformance.model import Model
@@ -163,13 +164,14 @@ class StoreMachine(RuleBasedStateMachine):
 @pytest.mark.rule("S1", "S2", "S4", "S5", "S6", "S7", "S12", "S13", "S20", "S30", "S41")
 @pytest.mark.rule("S70", "S71", "S72")
 @pytest.mark.parametrize("backend", BACKENDS, indirect=False)
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(counts.patience("model_runs", 10))
 def test_a_store_does_what_the_model_does(backend: str) -> None:
+    runs = counts.count("model_runs")
     run_state_machine_as_test(
         type("Machine", (StoreMachine,), {"kind": backend}),
         settings=settings(
-            # Each step is several round trips there.
-            max_examples=40 if backend == "sqlite" else 15,
+            # Each step is several round trips on PostgreSQL.
+            max_examples=runs if backend == "sqlite" else runs // 3,
             stateful_step_count=20,
             deadline=None,
             report_multiple_bugs=False,

@@ -219,11 +219,17 @@ class PgReadTx(CountingTx):
 
     async def scope_state(self, app: str, user: str | None) -> ScopeState:
         """See `ReadTx`."""
-        entry = await self._entry(app)
-        if entry is None or cannot_be(user or ""):
-            return NO_STATE
-        state: ScopeState = await self._know(scope_need(entry.pk, user))
+        (state,) = await self.scope_states(app, [user])
         return state
+
+    async def scope_states(self, app: str, users: Sequence[str | None]) -> Sequence[ScopeState]:
+        """See `ReadTx`."""
+        entry = await self._entry(app)
+        if entry is None:
+            return [NO_STATE] * len(users)
+        needs = {user: scope_need(entry.pk, user) for user in users if not cannot_be(user or "")}
+        known = dict(zip(needs, await self._know_all(list(needs.values())), strict=True))
+        return [known.get(user, NO_STATE) for user in users]
 
     async def user_states(
         self, app: str, after: str | None, limit: int

@@ -130,10 +130,12 @@ class PostgresStore:
                 await schema.migrate(link, self._options)
                 self._keys = await schema.token_keys(link)
                 self._engine = link.version
-            finally:
+            except BaseException:
                 await link.close()
+                raise
         except (psycopg.Error, Lost) as error:
             raise self._unusable(error) from None
+        self._links.keep(link)
         self._writer.start()
         self._readers.start()
 

@@ -77,9 +77,10 @@ def get(run: Run, content_id: ContentId) -> bytes:
 
 def get_many(run: Run, content_ids: Sequence[ContentId]) -> list[bytes]:
     """The bytes of several pieces, in the order asked."""
-    if len(content_ids) <= _FEW:
+    wanted = [content_id for content_id in content_ids if content_id != NO_CONTENT]
+    if len(wanted) <= _FEW:
         return [get(run, content_id) for content_id in content_ids]
-    asked = msgspec.json.encode(content_ids).decode()
+    asked = msgspec.json.encode(wanted).decode()
     found = {row[0]: unpad(row[1]) for row in run(QUERIES.content_get_many, (asked,))}
     return [found.get(content_id, b"") for content_id in content_ids]
 

@@ -163,6 +163,10 @@ class SqliteReadTx(CountingTx):
         row = self._run(QUERIES.scope_state_get, key).fetchone()
         return _NO_STATE if row is None else decode_scope_state(row[0])
 
+    async def scope_states(self, app: str, users: Sequence[str | None]) -> Sequence[ScopeState]:
+        """See `ReadTx`."""
+        return [await self.scope_state(app, user) for user in users]
+
     async def user_states(
         self, app: str, after: str | None, limit: int
     ) -> Sequence[tuple[str, ScopeState]]:
