@@ -171,9 +171,15 @@ async def test_an_erased_thread_waits_when_the_saver_tells_no_threads(
             raise OSError("the disk is away")
         return held(saver)
 
-    cleaner = ThreadCleaner(threads, saver, thread_ids=tell)
+    position = Memory()
+    first = await ran(threads, saver, user="ann")
+    cleaner = ThreadCleaner(threads, saver, thread_ids=tell, position=position)
     async with at_work(cleaner):
-        first = await ran(threads, saver, user="ann")
+
+        async def has_swept() -> bool:
+            return bool(position.text)
+
+        await eventually(has_swept, "it has looked at all threads")
         works[0] = False
         await threads.erase("ann")
 

@@ -121,16 +121,17 @@ async def test_of_several_cleaners_one_works_and_another_takes_over(
     store: Callable[[sojourn.AsyncClient, Path], PositionStore],
 ) -> None:
     first, second = Failing(), Failing()
-    names = await opened(threads, first, 2)
+    names = await opened(threads, first, 10)
     put(second, names[0])
     one = ThreadCleaner(threads, first, position=store(client, tmp_path))
     other = ThreadCleaner(threads, second, position=store(client, tmp_path))
     async with at_work(one):
         await threads.delete("t0")
-        await left(first, names[1])
+        await left(first, *names[1:])
         async with at_work(other):
-            await threads.delete("t1")
-            await left(first)
+            for number in range(1, 10):
+                await threads.delete(f"t{number}")
+                await left(first, *names[number + 1 :])
             assert second.asked == []
     async with at_work(other):
         await opened(threads, second, 1, "u")
