@@ -53,6 +53,7 @@ PROTOS: tuple[FileDescriptor, ...] = tuple(
 )
 BLOCKS = {
     "tutorial": 30,
+    "adk": 6,
     "back-up": 10,
     "delete-app": 6,
     "embed": 8,
