@@ -53,7 +53,7 @@ PROTOS: tuple[FileDescriptor, ...] = tuple(
 )
 BLOCKS = {
     "tutorial": 30,
-    "adk": 6,
+    "adk": 5,
     "back-up": 10,
     "delete-app": 6,
     "embed": 8,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -176,7 +176,7 @@ async def content_now(units: Units, session: Session, users: Users) -> SessionCo
 
 async def snapshots(
     tx: ReadTx, sessions: Sequence[Session], view: View, shared: state.SharedState
-) -> AsyncIterator[SessionSnapshot]:
+) -> AsyncGenerator[SessionSnapshot, None]:
     """Several sessions of one app as a view shows them, in order, as they are asked for.
 
     Their content is read some sessions ahead: as many as by the size of those before fit into
