@@ -133,7 +133,8 @@ class ThreadCleaner:
             are read for that, which takes long where there are many.
         sweep_every: How often to look at all threads; zero: only when it has to.
         concurrency: How many threads are deleted at once.
-        on_failure: Is told of each failed deletion: the thread id, and what the saver raised.
+        on_failure: Is told of each failed deletion: the thread id, and what the saver raised. What
+            it raises itself ends the work.
 
     Raises:
         ConfigurationError: a saver that cannot delete threads.

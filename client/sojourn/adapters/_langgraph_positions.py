@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -88,6 +87,9 @@ class FilePosition:
 
 
 def _locked(lock: IO[bytes]) -> bool:
+    # Here and not above: Windows has none, and may keep positions in Sojourn.
+    import fcntl  # noqa: PLC0415
+
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

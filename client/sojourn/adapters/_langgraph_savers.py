@@ -17,6 +17,10 @@ ThreadIds: TypeAlias = Callable[
 """Tells a saver's thread ids that begin with a text; others, and repeats, do no harm."""
 
 
+PATIENCE = 60.0
+"""Seconds that the deletion of one thread may take; then it counts as failed."""
+
+
 class SaverError(Exception):
     """The saver failed; what it raised is the cause."""
 
@@ -48,15 +52,19 @@ class Saver:
         """Delete a thread; one that is not there is no error.
 
         Raises:
-            SaverError: it could not, whatever the reason.
+            SaverError: it could not, whatever the reason, or not in a minute.
         """
         try:
-            try:
-                await self._saver.adelete_thread(thread_id)
-            except NotImplementedError:
-                await asyncio.to_thread(self._saver.delete_thread, thread_id)
+            async with asyncio.timeout(PATIENCE):
+                await self._delete(thread_id)
         except Exception as error:
             raise SaverError(f"a thread was not deleted: {type(error).__name__}") from error
+
+    async def _delete(self, thread_id: str) -> None:
+        try:
+            await self._saver.adelete_thread(thread_id)
+        except NotImplementedError:
+            await asyncio.to_thread(self._saver.delete_thread, thread_id)
 
     async def thread_ids(self, prefix: str) -> set[str]:
         """Return the ids of the threads that begin with a text.

@@ -14,7 +14,7 @@ from langgraph.graph import START, StateGraph
 
 import sojourn
 from sojourn import ResetScope, Status, errors
-from sojourn.adapters import _langgraph_cleaner
+from sojourn.adapters import _langgraph_cleaner, _langgraph_savers
 from sojourn.adapters.langgraph import ThreadCleaner, Threads
 from tests.acceptance.kit import Place, Servers, eventually
 from tests.adapters.langgraph.kit import (
@@ -211,6 +211,33 @@ async def test_what_the_saver_fails_to_delete_is_tried_until_it_succeeds_and_hol
             return not successor.failing and not json.loads(position.text)["failing"]
 
         await eventually(nothing_fails, "nothing waits any more")
+
+
+@on_one_store
+async def test_a_deletion_that_hangs_counts_as_failed_and_holds_up_nobody(
+    threads: Threads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Hanging(InMemorySaver):
+        hangs = ""
+
+        async def adelete_thread(self, thread_id: str) -> None:
+            if thread_id == self.hangs:
+                await asyncio.Event().wait()
+            await super().adelete_thread(thread_id)
+
+    monkeypatch.setattr(_langgraph_savers, "PATIENCE", 0.05)
+    saver = Hanging()
+    saver.hangs = await ran(threads, saver, "hangs")
+    await ran(threads, saver)
+    told: list[BaseException] = []
+    cleaner = ThreadCleaner(threads, saver, on_failure=lambda _, error: told.append(error))
+    async with at_work(cleaner):
+        await threads.delete("hangs")
+        await threads.delete("t")
+        await left(saver, saver.hangs)
+        saver.hangs = ""
+        await left(saver)
+    assert {type(error) for error in told} == {TimeoutError}
 
 
 @on_one_store

@@ -53,7 +53,7 @@ async def opened(threads: Threads, saver: Any, count: int, name: str = "t") -> l
 
 
 async def test_a_cleaner_that_is_killed_in_the_middle_misses_nothing(
-    place: Place, threads: Threads, tmp_path: Path
+    place: Place, threads: Threads, client: sojourn.AsyncClient, tmp_path: Path
 ) -> None:
     """Its position is in a file with one of the stores, and in Sojourn with the other."""
     (tmp_path / "threads").mkdir()
@@ -72,8 +72,14 @@ async def test_a_cleaner_that_is_killed_in_the_middle_misses_nothing(
 
     worker = start()
     try:
-        for number in range(60):
-            await threads.delete(f"t{number}")
+        await opened(threads, saver, 1, "first")
+        await threads.delete("first0")
+
+        async def follows() -> bool:
+            return len(saver.held()) == 62
+
+        await eventually(follows, "it deletes what is deleted")
+        await client.sessions.delete_many(filter=sojourn.SessionFilter(session_id_prefix="t"))
 
         async def has_begun() -> bool:
             return len(saver.held()) <= 50
