@@ -53,8 +53,8 @@ PROTOS: tuple[FileDescriptor, ...] = tuple(
 )
 BLOCKS = {
     "tutorial": 30,
-    "aiecs": 4,
     "adk": 5,
+    "aiecs": 4,
     "back-up": 10,
     "claude-agent-sdk": 6,
     "delete-app": 6,
