@@ -102,6 +102,7 @@ class Memory:
 
     def __init__(self, text: str = "") -> None:
         self.text = text
+        self.saved: list[str] = []
         self.holds = 0
 
     @asynccontextmanager
@@ -117,6 +118,7 @@ class Memory:
     async def save(self, text: str) -> None:
         """Keep it."""
         self.text = text
+        self.saved.append(text)
 
 
 class Failing(InMemorySaver):

@@ -287,6 +287,8 @@ async def test_when_more_wait_than_can_be_stored_the_position_stays(
 
         await eventually(tried, "it was tried")
         await left(saver)
+    assert position.saved
+    assert all(len(json.loads(text)["failing"]) <= 1 for text in position.saved)
 
 
 @on_one_store
