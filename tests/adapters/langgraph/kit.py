@@ -16,7 +16,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import interrupt
 
-from sojourn.adapters.langgraph import HeldPosition, ThreadCleaner
+from sojourn.adapters.langgraph import HeldPosition, ThreadCleaner, Threads
 from tests.acceptance.kit import eventually
 
 on_one_store = pytest.mark.parametrize("place", ["sqlite"], indirect=True)
@@ -69,6 +69,14 @@ def put(saver: InMemorySaver, thread_id: str) -> None:
 def thread_id(config: RunnableConfig) -> str:
     """The saver's thread id that a config names."""
     return str(config["configurable"]["thread_id"])
+
+
+async def ran(threads: Threads, saver: InMemorySaver, name: str = "t", **fields: Any) -> str:
+    """Run a graph on a thread, and return the saver's thread id."""
+    async with threads.run(name, **fields) as config:
+        await graph(saver).ainvoke(hi(), config)
+    assert thread_id(config) in held(saver)
+    return thread_id(config)
 
 
 @asynccontextmanager
