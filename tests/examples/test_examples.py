@@ -20,6 +20,15 @@ PATIENCE: Final = 90
 LINES: Final = 150
 
 SAID: Final = {
+    "adk_dungeon_master": """
+made: {'app:world': 'Faerûn'}; the same when read: True
+I know 1 messages.
+You rolled {'result': 20}.
+{'app:world': 'Faerûn', 'last': "You rolled {'result': 20}.", 'rolls': 1, 'user:lucky': True}
+sub-agents: ['I know 1 messages.', 'I know 1 messages.']; left: ['campaign']
+stale: the session was modified in storage since it was loaded
+['user', 'assistant', 'user', 'assistant', 'tool', 'assistant', 'user', 'assistant']
+""",
     "undeletable_deployment": """
 s-1 is ACTIVE; it expires in 30 minutes because of IDLE, unless it is used
 APP_HAS_SESSIONS: 1 session, ['s-1']

@@ -53,6 +53,7 @@ PROTOS: tuple[FileDescriptor, ...] = tuple(
 )
 BLOCKS = {
     "tutorial": 30,
+    "adk": 5,
     "aiecs": 4,
     "back-up": 10,
     "claude-agent-sdk": 6,

@@ -110,7 +110,7 @@ async def read(
     assembler = items.Assembler()
     for message in reversed(session.messages):
         item = assembler.feed(message)
-        if item is not None and (limit is None or len(newest) < limit):
+        if item is not None:
             newest.append(item)
     newest.reverse()
     steady = True

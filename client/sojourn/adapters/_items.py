@@ -275,9 +275,9 @@ async def _feed(found: _Found, pages: AsyncIterator[Page[Message]]) -> int | Non
     """Feed page after page, as many as it takes.
 
     Returns:
-        None when one was enough; else the sequence of the first page's oldest message. Removed is
-        always the end of a history, so while that message is there, all that was read after it
-        belongs before it.
+        None when one was enough; else the sequence of the first page's oldest message. What is
+        removed is the end of a history, or its very beginning; so while that message is there, all
+        that was read after it stands before it.
     """
     first: int | None = None
     several = False

@@ -134,6 +134,8 @@ async def test_lists_are_of_one_user_or_of_all(service: Service, app: str) -> No
         "c": {"k": "c", "user:n": "u2", "app:all": [1]},
     }
     assert all(one.events == [] for one in everybody)
+    everybody[0].state["app:all"].append(2)  # Each is its reader's own.
+    assert [one.state["app:all"] for one in everybody[1:]] == [[1], [1]]
 
 
 async def test_lists_begin_with_the_oldest_update(service: Service, app: str) -> None:
@@ -294,7 +296,15 @@ async def test_all_of_an_event_comes_back(service: Service, app: str) -> None:
 async def test_the_update_time_is_the_newest_event_s(service: Service, app: str) -> None:
     """To the last bit, also when it goes backwards."""
     session = await service.create_session(app_name=app, user_id="u")
-    for when in (session.last_update_time + 10, 1700000000.123, NOW + 1e-6, 0.1, -5.5, 4e9 + 1 / 3):
+    for when in (
+        session.last_update_time + 10,
+        1700000000.123,
+        NOW + 1e-6,
+        1733616158.2164404,
+        0.1,
+        -5.5,
+        4e9 + 1 / 3,
+    ):
         await service.append_event(session, event(timestamp=when))
         assert session.last_update_time == when
         assert await read(service, session) == session

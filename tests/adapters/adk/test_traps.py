@@ -254,6 +254,18 @@ async def test_whatever_moves_history_or_state_makes_stale(
     await service.append_event(stored, event("2"))
 
 
+async def test_an_empty_session_that_was_made_anew_is_another_one(
+    service: Service, app: str
+) -> None:
+    """Nothing but its uid tells the two apart."""
+    old = await service.create_session(app_name=app, user_id="u", session_id="s")
+    await service.delete_session(app_name=app, user_id="u", session_id="s")
+    new = await service.create_session(app_name=app, user_id="u", session_id="s")
+    with pytest.raises(StaleSessionError):
+        await service.append_event(old, event("1"))
+    assert await read(service, new) == new
+
+
 async def test_messages_of_others_are_events(service: Service, app: str, place: Place) -> None:
     """Text and data that the command line, say, appended; whoever reads goes on behind them."""
     session = await service.create_session(app_name=app, user_id="u")

@@ -9,10 +9,10 @@ def test_a_created_session_brings_its_state_when_asked(client: Client) -> None:
     made = client.sessions.create(
         "b", user="ann", state={"s": None}, metadata={"m": 1.0}, idle_timeout=0, view=View.FULL
     )
-    assert dict(made.state) == {"s": None}
+    assert made.state == {"s": None}
     assert made.metadata_json == {"m": "1.0"}
-    assert dict(made.user_state.values) == {"u": 1}
-    assert dict(made.app_state.values) == {"a": 1}
+    assert made.user_state.values == {"u": 1}
+    assert made.app_state.values == {"a": 1}
     assert made == client.sessions.get("b", user="ann")
 
 

@@ -337,10 +337,6 @@ class Links:
                 raise
         return link
 
-    def keep(self, link: Link) -> None:
-        """Have a connection that `connect` has made, and that nobody uses any more."""
-        self._idle.append(link)
-
     async def _drop(self, link: Link) -> None:
         if link.age == self._age:
             self._age += 1

@@ -130,12 +130,10 @@ class PostgresStore:
                 await schema.migrate(link, self._options)
                 self._keys = await schema.token_keys(link)
                 self._engine = link.version
-            except BaseException:
+            finally:
                 await link.close()
-                raise
         except (psycopg.Error, Lost) as error:
             raise self._unusable(error) from None
-        self._links.keep(link)
         self._writer.start()
         self._readers.start()
 
