@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import marshal
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -16,7 +16,6 @@ from google.adk.sessions.state import State
 from pydantic_core import from_json
 
 from sojourn._convert import SharedState, from_timestamp, ns_of
-from sojourn._json import JsonMap
 from sojourn.models import Session as Stored
 from sojourn.models import State as ScopeState
 from sojourn.v1 import session_pb2
@@ -83,9 +82,9 @@ def update_time(session: Stored) -> float:
 def to_session(found: Stored, events: list[Event]) -> Session:
     """Return ADK's session, the state of all three scopes merged, without checking it again."""
     state = (
-        _values(found.state)
-        | _values(found.app_state.values, State.APP_PREFIX)
-        | _values(found.user_state.values, State.USER_PREFIX)
+        _values(found.state_json)
+        | _values(found.app_state.values.json, State.APP_PREFIX)
+        | _values(found.user_state.values.json, State.USER_PREFIX)
     )
     session = Session(
         id=found.session_id,
@@ -122,7 +121,7 @@ class Listing:
     def _to_session(self, source: session_pb2.Session, shared: SharedState) -> Session:
         key = source.key
         of_user, of_app = shared.of(source)
-        state = {name: decode(text) for name, text in source.state.session.values.items()}
+        state = _values(source.state.session.values)
         self._merge(state, State.APP_PREFIX, of_app)
         self._merge(state, State.USER_PREFIX, of_user)
         session = Session(
@@ -152,15 +151,16 @@ class _Prefixed:
     def __init__(self, scope: ScopeState, prefix: str) -> None:
         self._scope = scope  # Kept, so that no other takes its place in memory.
         # JSON values are what marshal can write, and it reads them faster than any parser.
-        self._written = marshal.dumps(_values(scope.values, prefix))
+        self._written = marshal.dumps(_values(scope.values.json, prefix))
 
     def merge_into(self, state: dict[str, Any]) -> None:
         """Add it to the state of a session."""
         state |= marshal.loads(self._written)  # noqa: S302 - written above
 
 
-def _values(values: JsonMap, prefix: str = "") -> dict[str, Any]:
-    return {prefix + name: decode(text) for name, text in values.json.items()}
+def _values(values: Mapping[str, str], prefix: str = "") -> dict[str, Any]:
+    # In one order each time: agents write state into prompts, and prompts are cached.
+    return {prefix + name: decode(values[name]) for name in sorted(values)}
 
 
 def decode(text: str) -> Any:

@@ -441,6 +441,17 @@ async def test_state_that_others_wrote_is_read_as_python_reads_it(
         assert repr(found.state["exact"]) == "1.0"
 
 
+async def test_state_comes_in_one_order(service: Service, app: str) -> None:
+    """By name, scope by scope, each time: agents write it into prompts, which are cached."""
+    names = [f"k{n}" for n in range(30)]
+    state = {prefix + name: 1 for prefix in ("user:", "", "app:") for name in reversed(names)}
+    session = await service.create_session(app_name=app, user_id="u", state=state)
+    wanted = [prefix + name for prefix in ("", "app:", "user:") for name in sorted(names)]
+    [listed] = (await service.list_sessions(app_name=app)).sessions
+    for found in (session, await read(service, session), listed):
+        assert list(found.state) == wanted
+
+
 async def test_lists_leave_the_collector_as_it_was(service: Service, app: str) -> None:
     """On where it was on, off where somebody had it off."""
     await service.create_session(app_name=app, user_id="u")
