@@ -187,10 +187,13 @@ class SojournSessionService(BaseSessionService):
         # Straight from what the server sent: ten thousand sessions are not described twice.
         listed = self._client.sessions._lister(  # noqa: SLF001
             session_pb2.SESSION_VIEW_FULL,
-            sessions.Listing().to_session,
+            lambda source, _, shared: (source, shared),
             ListFields(app=app_name, user=user_id, page_size=items.REQUEST_MESSAGES),
         )
-        found = await listed.to_list()
+        listing = sessions.Listing()
+        found: list[Session] = []
+        async for page in listed.pages():
+            found += listing.of_page(page.items)
         found.sort(key=lambda one: (one.last_update_time, one.user_id, one.id))
         return ListSessionsResponse.model_construct(sessions=found)
 

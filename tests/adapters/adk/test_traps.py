@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections import Counter
 from datetime import timedelta
@@ -417,3 +418,49 @@ async def test_an_event_without_a_time_is_refused(service: Service, app: str) ->
     with pytest.raises(errors.InvalidFieldError, match="timestamp"):
         await service.append_event(session, Event(author="user", timestamp=float("nan")))
     assert (await read(service, session)).events == []
+
+
+async def test_state_that_others_wrote_is_read_as_python_reads_it(
+    service: Service, app: str, place: Place
+) -> None:
+    """Numbers to the last digit, and depths that a faster parser refuses; listed as well."""
+    session = await service.create_session(app_name=app, user_id="u")
+    texts = {"deep": "[" * 400 + "]" * 400, "big": str(10**40), "float": "1e-320", "exact": "1.00"}
+    async with place.client(app) as client:
+        await client.sessions.update(
+            session.id,
+            user="u",
+            state={key: sojourn.RawJson(text) for key, text in texts.items()},
+            app_state={"deep": sojourn.RawJson(texts["deep"])},
+        )
+    wanted = {key: json.loads(text) for key, text in texts.items()}
+    wanted["app:deep"] = wanted["deep"]
+    [listed] = (await service.list_sessions(app_name=app)).sessions
+    for found in (await read(service, session), listed):
+        assert found.state == wanted
+        assert repr(found.state["exact"]) == "1.0"
+
+
+async def test_state_comes_in_one_order(service: Service, app: str) -> None:
+    """By name, scope by scope, each time: agents write it into prompts, which are cached."""
+    names = [f"k{n}" for n in range(30)]
+    state = {prefix + name: 1 for prefix in ("user:", "", "app:") for name in reversed(names)}
+    session = await service.create_session(app_name=app, user_id="u", state=state)
+    wanted = [prefix + name for prefix in ("", "app:", "user:") for name in sorted(names)]
+    [listed] = (await service.list_sessions(app_name=app)).sessions
+    for found in (session, await read(service, session), listed):
+        assert list(found.state) == wanted
+
+
+async def test_lists_leave_the_collector_as_it_was(service: Service, app: str) -> None:
+    """On where it was on, off where somebody had it off."""
+    await service.create_session(app_name=app, user_id="u")
+    assert gc.isenabled()
+    await service.list_sessions(app_name=app)
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        await service.list_sessions(app_name=app)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

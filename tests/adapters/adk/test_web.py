@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
-from fastapi.testclient import TestClient
 from google.adk.cli import service_registry
 from google.adk.cli.fast_api import get_fast_api_app
 
@@ -72,15 +72,17 @@ def agents(
 
 
 @pytest.mark.parametrize("agents", KNOWN_BY, indirect=True)
-def test_adk_web_keeps_its_sessions_here(place: Place, agents: Path) -> None:
+async def test_adk_web_keeps_its_sessions_here(place: Place, agents: Path) -> None:
     """Made known by either file, it creates, runs, lists, patches and deletes them."""
     app = get_fast_api_app(
         agents_dir=str(agents), session_service_uri=f"sojourn://{place.target}", web=False
     )
     user = f"u-{agents.name}-{place.store}"
     path = f"/apps/echo/users/{user}/sessions"
-    with TestClient(app) as web:
-        made = answer(web.post(path, json={"state": {"k": 1}}))
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://127.0.0.1"
+    ) as web:
+        made = answer(await web.post(path, json={"state": {"k": 1}}))
         assert made["state"] == {"k": 1}
         run = {
             "app_name": "echo",
@@ -88,21 +90,22 @@ def test_adk_web_keeps_its_sessions_here(place: Place, agents: Path) -> None:
             "session_id": made["id"],
             "new_message": {"role": "user", "parts": [{"text": "hello"}]},
         }
-        [said] = answer(web.post("/run", json=run))
+        [said] = answer(await web.post("/run", json=run))
         assert said["content"]["parts"] == [{"text": "echo: hello"}]
-        [listed] = answer(web.get(path))
+        [listed] = answer(await web.get(path))
         assert (listed["id"], listed["events"]) == (made["id"], [])
         assert listed["lastUpdateTime"] == said["timestamp"]
-        patched = answer(web.patch(f"{path}/{made['id']}", json={"state_delta": {"k": 2}}))
+        patched = answer(await web.patch(f"{path}/{made['id']}", json={"state_delta": {"k": 2}}))
         assert patched["state"] == {"k": 2}
-        found = answer(web.get(f"{path}/{made['id']}"))
+        found = answer(await web.get(f"{path}/{made['id']}"))
         assert [one["author"] for one in found["events"]][:2] == ["user", "echo"]
-        taken = web.post(path, json={"session_id": made["id"]})
+        taken = await web.post(path, json={"session_id": made["id"]})
         assert taken.status_code == 409
-        with place.sync_client("echo") as client:
-            assert client.sessions.get(made["id"], user=user).message_count == len(found["events"])
-        answer(web.delete(f"{path}/{made['id']}"))
-        assert web.get(f"{path}/{made['id']}").status_code == 404
+        async with place.client("echo") as client:
+            stored = await client.sessions.get(made["id"], user=user)
+            assert stored.message_count == len(found["events"])
+        answer(await web.delete(f"{path}/{made['id']}"))
+        assert (await web.get(f"{path}/{made['id']}")).status_code == 404
 
 
 def answer(response: Any) -> Any:
