@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import uuid
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from google.adk.errors.already_exists_error import AlreadyExistsError
 
 from sojourn import (
     AsyncClient,
     AsyncSessionHandle,
     EndCause,
     Session,
+    SessionKey,
     Status,
     errors,
 )
+from sojourn.adapters.adk import SojournSessionService
 from tests.acceptance.kit import Place, eventually
 
 CAMPAIGN = "campaign-7"
@@ -84,20 +89,25 @@ async def test_s4_03_ids_never_collide(client: AsyncClient, root: AsyncSessionHa
 
 
 async def test_s4_04_by_app_user_and_id(place: Place) -> None:
-    """App, user and session id, as the framework has them, name a session from create to delete."""
-    async with place.client("dungeon_master") as client:
-        await client.sessions.create("sub_agent_1", user="root_agent", state={"scene": "cave"})
-        read = await client.sessions.get("sub_agent_1", user="root_agent")
-        assert (read.app, read.user, read.session_id) == (
-            "dungeon_master",
-            "root_agent",
-            "sub_agent_1",
-        )
-        assert dict(read.state) == {"scene": "cave"}
-        listed = client.sessions.list(user="root_agent")
-        assert [one.session_id async for one in listed] == ["sub_agent_1"]
-        await client.sessions.delete("sub_agent_1", user="root_agent")
-        assert await client.sessions.list(user="root_agent", status="any").to_list() == []
+    """ADK's own call creates a session by app, user and id; all others find it under these."""
+    names: dict[str, Any] = {
+        "app_name": "dungeon_master",
+        "user_id": "root_agent",
+        "session_id": f"sub_agent_{uuid.uuid4()}",
+    }
+    key = SessionKey(names["app_name"], names["user_id"], names["session_id"])
+    async with SojournSessionService(f"sojourn://{place.target}") as service:
+        made = await service.create_session(**names, state={"scene": "cave"})
+        assert (made.app_name, made.user_id, made.id) == (key.app, key.user, key.session_id)
+        with pytest.raises(AlreadyExistsError):
+            await service.create_session(**names)
+        assert await service.get_session(**names) == made
+        async with place.client("dungeon_master") as client:
+            read = await client.sessions.get(key)
+            assert (read.key, dict(read.state)) == (key, {"scene": "cave"})
+            await service.delete_session(**names)
+            with pytest.raises(errors.SessionNotFoundError):
+                await client.sessions.get(key)
 
 
 async def test_s4_05_removed_in_the_end(client: AsyncClient, root: AsyncSessionHandle) -> None:

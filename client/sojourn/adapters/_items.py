@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -88,7 +88,7 @@ class Assembler:
         mark = _mark(message)
         if mark is None:
             self._later, self._next = [], None
-            return _item([message])
+            return _whole(message)
         name, number, total = mark
         if number == total:
             self._later = []  # What came before had lost its beginning.
@@ -105,6 +105,8 @@ class Assembler:
 
 def _mark(message: Message) -> tuple[str, int, int] | None:
     """Return of which thing a message is a part, which, and of how many; None: it is whole."""
+    if not message.metadata:
+        return None  # As nearly always.
     number, total = message.metadata.get(PART), message.metadata.get(PARTS)
     name, _, last = message.message_id.rpartition("/")
     if not isinstance(number, int) or not isinstance(total, int) or last != str(number):
@@ -112,22 +114,29 @@ def _mark(message: Message) -> tuple[str, int, int] | None:
     return (name, number, total) if 1 <= number <= total else None
 
 
-def _item(parts: Sequence[Message]) -> Item:
-    first, last = parts[0], parts[-1]
-    mark = _mark(first)
-    marks = () if mark is None else (PART, PARTS)
-    metadata = {key: value for key, value in first.metadata.items() if key not in marks}
-    message_id = first.message_id if mark is None else mark[0]
+def _whole(message: Message) -> Item:
     return Item(
+        payload=message.payload,
+        message_id=message.message_id,
+        role=message.role,
+        metadata=dict(message.metadata) if message.metadata else {},
+        event_time_ns=message.event_time_ns,
+        first_sequence=message.sequence,
+        last_sequence=message.sequence,
+        messages=1,
+        head=message,
+    )
+
+
+def _item(parts: Sequence[Message]) -> Item:
+    first = _whole(parts[0])
+    return replace(
+        first,
         payload=b"".join(part.payload for part in parts),
-        message_id=message_id,
-        role=first.role,
-        metadata=metadata,
-        event_time_ns=first.event_time_ns,
-        first_sequence=first.sequence,
-        last_sequence=last.sequence,
+        message_id=first.message_id.rpartition("/")[0],
+        metadata={key: value for key, value in first.metadata.items() if key not in (PART, PARTS)},
+        last_sequence=parts[-1].sequence,
         messages=len(parts),
-        head=first,
     )
 
 
