@@ -40,7 +40,7 @@ HARMLESS: Final[dict[str, str]] = {
     "BackupStoreRequest": "name",
     "BatchGetSessionsRequest": "view",
     "BeginTurnRequest": "create_if_missing holder lease on_conflict wait_timeout",
-    "CreateSessionRequest": "if_exists",
+    "CreateSessionRequest": "if_exists view",
     "DeleteAppRequest": "drain_timeout mode",
     "DeleteAppsRequest": "drain_timeout dry_run keep_newest mode",
     "DeleteSessionRequest": "force",
@@ -62,7 +62,7 @@ HARMLESS: Final[dict[str, str]] = {
     "ListAuditEntriesRequest": "actor causes page_size",
     "ListMessagesRequest": "after_sequence before_sequence event_time_not_before last order"
     " page_size",
-    "ListSessionsRequest": "descending order page_size total_size view",
+    "ListSessionsRequest": "descending order page_size shared_state_once total_size view",
     "Message": "content content_type create_time event_time metadata payload role sequence",
     "Metrics": "counters error_count processing_time request_count",
     "MetricsDelta": "counters errors processing_time requests",
@@ -251,6 +251,7 @@ def base(method: Method, target: Target) -> Any:
 def _create(request: Any, target: Target) -> None:
     request.session.user, request.session.session_id = target.user, target.session_id
     request.if_exists = session_service_pb2.IF_EXISTS_RETURN_EXISTING
+    request.view = session_pb2.SESSION_VIEW_FULL
 
 
 def _create_many(request: Any, target: Target) -> None:
@@ -268,7 +269,7 @@ def _get_many(request: Any, target: Target) -> None:
 
 def _list(request: Any, _: Target) -> None:
     request.view, request.page_size = session_pb2.SESSION_VIEW_FULL, 1
-    request.total_size = True
+    request.total_size = request.shared_state_once = True
 
 
 def _aggregate(request: Any, _: Target) -> None:
