@@ -23,6 +23,9 @@ from sojourn.errors import (
     SessionNotFoundError,
 )
 
+# What is done here by the client alone, or proved of each store elsewhere: it takes long.
+ONE_STORE = pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+
 VALUES: list[Any] = [
     {},
     {"n": 1, "x": 1.0, "big": 2**70, "none": None, "yes": True},
@@ -78,6 +81,7 @@ async def test_things_of_any_size_are_read_whole(client: sojourn.AsyncClient) ->
     assert [one.message_id for one in older] == ["a", "b"]
 
 
+@ONE_STORE
 async def test_what_lost_a_part_is_passed_over(client: sojourn.AsyncClient) -> None:
     await client.sessions.create("s")
     for name in ("a", "b"):
@@ -118,6 +122,7 @@ async def test_two_large_batches_at_once_do_not_mix(client: sojourn.AsyncClient)
     assert names in ("x" * 1_001 + "y" * 1_001, "y" * 1_001 + "x" * 1_001)
 
 
+@ONE_STORE
 async def test_a_batch_of_an_older_generation_is_refused(client: sojourn.AsyncClient) -> None:
     await client.sessions.create("s")
     await client.sessions.reset("s")
@@ -127,6 +132,7 @@ async def test_a_batch_of_an_older_generation_is_refused(client: sojourn.AsyncCl
     assert await items.newest(client, "s") == []
 
 
+@ONE_STORE
 async def test_a_session_that_is_not_there(client: sojourn.AsyncClient) -> None:
     with pytest.raises(SessionNotFoundError):
         await items.newest(client, "nobody")
@@ -135,6 +141,7 @@ async def test_a_session_that_is_not_there(client: sojourn.AsyncClient) -> None:
             await items.append_many(client, "nobody", batch)
 
 
+@ONE_STORE
 async def test_a_known_message_is_passed_over_in_a_batch_of_any_size(
     client: sojourn.AsyncClient,
 ) -> None:
@@ -164,6 +171,7 @@ async def test_a_known_message_is_passed_over_in_a_batch_of_any_size(
     ],
     ids=lambda other: next(iter(other)),
 )
+@ONE_STORE
 async def test_another_message_under_a_known_id_refuses_a_batch_of_any_size(
     client: sojourn.AsyncClient, other: dict[str, Any]
 ) -> None:
@@ -176,6 +184,7 @@ async def test_another_message_under_a_known_id_refuses_a_batch_of_any_size(
     assert len(await items.newest(client, "s")) == 1
 
 
+@ONE_STORE
 async def test_a_large_batch_is_refused_where_old_messages_would_have_to_go(
     client: sojourn.AsyncClient,
 ) -> None:
@@ -247,6 +256,7 @@ def stored(new: sojourn.NewMessage, sequence: int) -> sojourn.Message:
 
 @pytest.mark.parametrize("how", ["pop", "reset", "replace"])
 @pytest.mark.parametrize("reading", ["newest", "snapshot"])
+@ONE_STORE
 async def test_what_is_read_in_several_requests_stood_there_at_one_time(
     client: sojourn.AsyncClient, monkeypatch: pytest.MonkeyPatch, reading: str, how: str
 ) -> None:
@@ -282,6 +292,7 @@ async def test_what_is_read_in_several_requests_stood_there_at_one_time(
     assert reads >= 3
 
 
+@ONE_STORE
 async def test_a_history_that_never_stands_still_is_not_read(
     client: sojourn.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sojourn.cli import rawjson
@@ -30,6 +30,7 @@ VALUES = st.recursive(
 BLANKS = st.text(alphabet=" \t\r\n", max_size=3)
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(st.text(), VALUES), BLANKS, st.booleans())
 def test_members_are_cut_out_as_they_stand(value, blanks: str, escape: bool) -> None:
     texts = {key: json.dumps(one, ensure_ascii=escape) for key, one in value.items()}
@@ -39,6 +40,7 @@ def test_members_are_cut_out_as_they_stand(value, blanks: str, escape: bool) -> 
     assert rawjson.members(f"{blanks}{{{','.join(pairs) or blanks}}}{blanks}") == texts
 
 
+@settings(max_examples=40)
 @given(st.lists(VALUES), BLANKS)
 def test_items_are_cut_out_as_they_stand(values, blanks: str) -> None:
     texts = [json.dumps(one, indent=1) for one in values]
@@ -46,6 +48,7 @@ def test_items_are_cut_out_as_they_stand(values, blanks: str) -> None:
     assert rawjson.items(f"{blanks}[{inside or blanks}]{blanks}") == texts
 
 
+@settings(max_examples=60)
 @given(VALUES)
 def test_what_is_printed_is_json_on_one_line(value) -> None:
     line = dumps({"a": Raw(json.dumps(value, indent=2)), "b": [value, (value,)]})

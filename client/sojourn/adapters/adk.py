@@ -192,8 +192,15 @@ class SojournSessionService(BaseSessionService):
         )
         listing = sessions.Listing()
         found: list[Session] = []
-        async for page in listed.pages():
-            found += listing.of_page(page.items)
+        pages = listed.pages()
+        coming = asyncio.ensure_future(anext(pages, None))
+        try:
+            while (page := await coming) is not None:
+                coming = asyncio.ensure_future(anext(pages, None))
+                # In a thread: meanwhile the loop asks for the next page, and is there for others.
+                found += await asyncio.to_thread(listing.of_page, page.items)
+        finally:
+            coming.cancel()
         found.sort(key=lambda one: (one.last_update_time, one.user_id, one.id))
         return ListSessionsResponse.model_construct(sessions=found)
 

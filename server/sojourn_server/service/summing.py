@@ -7,7 +7,7 @@ once, and one that comes or goes meanwhile counts or does not.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 from typing import Final, NamedTuple, TypeVar
 
@@ -144,6 +144,7 @@ class Summing:
 
     async def _add_descendants(self, todo: list[_Family]) -> None:
         """Add all that is below some sessions, however deep or wide, each to its own sums."""
+        todo = await self._parents(todo)
         while todo:
             # From the end: families are gone through in depth, so that few wait.
             batch = todo[-SIDE_BY_SIDE:]
@@ -154,6 +155,7 @@ class Summing:
                     for uid, after, _ in batch
                 ]
             )
+            below: list[_Family] = []
             for (uid, _, sums), (rows, more) in zip(batch, slices, strict=True):
                 if more is not None:
                     todo.append(_Family(uid, more, sums))
@@ -161,7 +163,21 @@ class Summing:
                     # What is below another's is no descendant: its parent is not there.
                     if self._users.covers(row.session.user):
                         _count(sums, row.session)
-                        todo.append(_Family(row.session.uid, None, sums))
+                        below.append(_Family(row.session.uid, None, sums))
+            todo += await self._parents(below)
+
+    async def _parents(self, families: Sequence[_Family]) -> list[_Family]:
+        """Those that have children: most have none, and need not be asked one by one."""
+        found: list[_Family] = []
+        for start in range(0, len(families), SLICE):
+            some = families[start : start + SLICE]
+            uids = [each.uid for each in some]
+            parents = await self._units.read(partial(self._with_children, uids=uids))
+            found += [each for each in some if each.uid in parents]
+        return found
+
+    async def _with_children(self, tx: ReadTx, uids: Sequence[str]) -> Collection[str]:
+        return await tx.with_children(self._app, uids)
 
     async def _children(
         self, tx: ReadTx, uid: str, after: Position | None
