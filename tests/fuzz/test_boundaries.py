@@ -16,7 +16,7 @@ BUILT = [method for method in methods() if method.request.DESCRIPTOR.fields]
 FEWEST = 9_500
 """Fewer cases than this mean that the descriptors were not read."""
 FEWEST_OUTSIDE = 3_000
-EVERY = {"postgres": 4}
+EVERY = {"postgres": 16}
 """On PostgreSQL one value of so many is tried: rules are looked at before any store is."""
 SLOW = {"EraseUser": 8, "ImportSessions": 4}
 """So many where a good value costs much: an erasure looks through the whole file."""

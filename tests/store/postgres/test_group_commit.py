@@ -9,7 +9,7 @@ import pytest
 
 from sojourn_server.store import work
 from sojourn_server.store.base import Store, Tx
-from sojourn_server.store.postgres import PostgresStore
+from sojourn_server.store.postgres import PostgresStore, batch
 from sojourn_server.store.work import CROWD
 from tests.store.backends import PostgresBackend
 from tests.store.kit import (
@@ -110,10 +110,12 @@ async def test_apps_commit_side_by_side(backend: PostgresBackend) -> None:
 
 
 @pytest.mark.rule("S5")
+@pytest.mark.parametrize("budget", [batch._BUDGET, 0, 1_000_000, 3_000_000])
 async def test_a_unit_that_the_database_refuses_leaves_its_neighbours_alone(
-    store: PostgresStore,
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch, budget: int
 ) -> None:
-    """Text with a NUL cannot be stored: the batch runs again, one by one."""
+    """Text with a NUL cannot be stored: the batch runs again, one by one, or as several."""
+    monkeypatch.setattr(batch, "_BUDGET", budget)
 
     async def one(number: int) -> str:
         name = f"s-{number}" if number % 4 else f"s-\0{number}"
@@ -122,7 +124,7 @@ async def test_a_unit_that_the_database_refuses_leaves_its_neighbours_alone(
     answers = await asyncio.gather(*(one(n) for n in range(20)), return_exceptions=True)
     assert [isinstance(answer, RuntimeError) for answer in answers] == [
         number % 4 == 0 for number in range(20)
-    ]
+    ], [repr(answer) for answer in answers]
     assert len(await list_ids(store)) == await head(store) == 15
 
 

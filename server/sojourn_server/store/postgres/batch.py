@@ -311,7 +311,8 @@ class Batch:
 
     async def _run(self, statements: Sequence[Statement], *, careful: bool) -> list[list[Any]]:
         try:
-            return await self._link.run(statements)
+            # What the database refuses on the way may be taken for prepared when it is not.
+            return await self._link.run(statements, prepare=not careful)
         except psycopg.Error as error:
             known = self._link.broken or as_failure(error) is not None or is_transient(error)
             if careful or known:

@@ -163,8 +163,14 @@ class Link:
             return [(begin, ())]
         return [(begin, ()), self._options.settings(local=True)]
 
-    async def run(self, statements: Sequence[Statement]) -> list[list[Row]]:
+    async def run(
+        self, statements: Sequence[Statement], *, prepare: bool = True
+    ) -> list[list[Row]]:
         """Execute statements in one round trip.
+
+        Args:
+            statements: In their order.
+            prepare: Whether those that come often may be prepared.
 
         Returns:
             The rows of each; none for one that answers no rows.
@@ -176,7 +182,7 @@ class Link:
         self._trips.count(len(statements))
         try:
             async with asyncio.timeout(self._options.statement_timeout + _SLACK):
-                return await self._run(statements)
+                return await self._run(statements, None if prepare else False)
         except TimeoutError:
             self.broken = True
             raise Lost("the database does not answer") from None
@@ -184,19 +190,23 @@ class Link:
             self.broken = self.broken or breaks(error)
             raise
 
-    async def _run(self, statements: Sequence[Statement]) -> list[list[Row]]:
+    async def _run(self, statements: Sequence[Statement], prepare: bool | None) -> list[list[Row]]:
         inner = self._inner
         if len(statements) == 1:
             cursor = inner.cursor(binary=True)
-            await cursor.execute(*statements[0])
+            await cursor.execute(*statements[0], prepare=prepare)
             cursors = [cursor]
         else:
             cursors = []
             async with inner.pipeline():
                 for statement in statements:
                     cursor = inner.cursor(binary=True)
-                    await cursor.execute(*statement)
+                    await cursor.execute(*statement, prepare=prepare)
                     cursors.append(cursor)
+            if any(text == QUERIES.undo for text, _ in statements):
+                # After a rollback the driver forgets what it has prepared, and in a pipeline puts
+                # off telling the database: by then that would hit what was prepared since.
+                await inner.execute("SELECT 1", prepare=False)
         if statements[-1][0] == QUERIES.commit and cursors[-1].statusmessage != "COMMIT":
             # A transaction that has failed answers COMMIT with ROLLBACK, and no error.
             raise Lost("the database rolled the commit back")
