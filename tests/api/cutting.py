@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+
+C = TypeVar("C", bound="Cutter")
 
 
 class Cutter:
@@ -31,6 +34,9 @@ class Cutter:
         self._server = _address(target)
         self.cut()
 
+    async def may_answer(self) -> None:
+        """Wait until what the server says may be passed on: here at once."""
+
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass on one connection."""
         try:
@@ -41,7 +47,7 @@ class Cutter:
         both = {writer, back}
         self._writers |= both
         try:
-            await asyncio.gather(_pass_on(reader, back), _pass_on(there, writer))
+            await asyncio.gather(_pass_on(reader, back), _pass_on(there, writer, self.may_answer))
         finally:
             self._writers -= both
             for one in both:
@@ -53,18 +59,23 @@ def _address(target: str) -> tuple[str, int]:
     return host, int(port)
 
 
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _pass_on(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    allowed: Callable[[], Awaitable[None]] | None = None,
+) -> None:
     with contextlib.suppress(OSError):
         while data := await reader.read(65_536):
+            if allowed is not None:
+                await allowed()
             writer.write(data)
             await writer.drain()
         writer.close()
 
 
 @contextlib.asynccontextmanager
-async def cutter(target: str) -> AsyncIterator[Cutter]:
-    """Run one in front of a server."""
-    made = Cutter(target)
+async def listening(made: C) -> AsyncIterator[C]:
+    """Let one listen, on a port of its own."""
     server = await asyncio.start_server(made.accept, "127.0.0.1", 0)
     made.target = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
@@ -72,3 +83,10 @@ async def cutter(target: str) -> AsyncIterator[Cutter]:
     finally:
         server.close()
         made.cut()
+
+
+@contextlib.asynccontextmanager
+async def cutter(target: str) -> AsyncIterator[Cutter]:
+    """Run one in front of a server."""
+    async with listening(Cutter(target)) as made:
+        yield made
